@@ -1,0 +1,249 @@
+"""What an operator is: one class that says all there is to know of its meaning.
+
+An operator never meets a loop nest or LLVM. It says its attributes, its type rule, its float64
+reference, its cost, and exactly one way to run:
+
+* trait `POINTWISE` and a `scalar` rule: an expression on one element, written on a builder that is
+  passed in, so that kernels can apply it to registers (a kernel's epilogue) or to whole tensors.
+  Its operands are of the result's shape, or one value a channel: a `[C]` vector of parameters, or
+  the `[N,C,1,1]` operand that `add` and `mul` spread over H and W;
+* trait `ANCHOR`: some kernel in `cnncc.kernels` claims it;
+* trait `SOURCE`: it has no operands (inputs, constants).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cnncc.errors import InternalError
+from cnncc.ir.types import DType, TensorType
+
+Array = NDArray[Any]
+F64 = NDArray[np.float64]
+
+
+class Trait(Enum):
+    """Properties that passes and plans quote instead of operator names."""
+
+    SOURCE = auto()
+    ANCHOR = auto()
+    POINTWISE = auto()
+    COMMUTATIVE = auto()
+    SHAPE_ONLY = auto()  # moves or renames elements, never changes their values
+    WINDOW = auto()  # slides a window over H and W
+
+
+@dataclass(frozen=True, slots=True)
+class NoAttrs:
+    """For operators without attributes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """Work of one application: multiply-adds, other floating operations, bytes read and written."""
+
+    macs: int = 0
+    flops: int = 0
+    bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Accuracy:
+    """How far one application in f32 may stray from the float64 reference.
+
+    Bound = `ulps`·ulp(y) + `of_operand`·u·|x| + u·(4 + 2√n)·S + n·2^-149 (the last two with `sums`;
+    S from `Op.magnitude`, n from `Op.terms`) + `floor` + 2^-126·(1 + |x|) with `tiny`, where
+    u = 2^-24 and x is the first operand. All zero means exact (reliability, rules A, B and D).
+
+    Attributes:
+        ulps: units in the last place of the result.
+        of_operand: multiples of u·|x|, for functions that cancel.
+        sums: the result is a sum; its bound grows with the accumulated magnitude.
+        floor: an absolute bound.
+        tiny: an exponential may flush subnormal values to zero.
+    """
+
+    ulps: float = 0.0
+    of_operand: float = 0.0
+    sums: bool = False
+    floor: float = 0.0
+    tiny: bool = False
+
+
+class ScalarBuilder(Protocol):
+    """The arithmetic that a `scalar` rule may use; values are opaque to it.
+
+    Each method works on one f32 element or on a vector of them alike. `max` and `min` hand on NaN.
+    Comparisons give a value for `select`, which takes `a` where the condition holds.
+    """
+
+    def const(self, value: float) -> Any:
+        """The f32 nearest to `value`."""
+
+    def add(self, a: Any, b: Any) -> Any:
+        """A + b."""
+
+    def sub(self, a: Any, b: Any) -> Any:
+        """A - b."""
+
+    def mul(self, a: Any, b: Any) -> Any:
+        """a·b."""
+
+    def div(self, a: Any, b: Any) -> Any:
+        """A / b."""
+
+    def fma(self, a: Any, b: Any, c: Any) -> Any:
+        """a·b + c, rounded once or twice."""
+
+    def min(self, a: Any, b: Any) -> Any:
+        """The smaller; NaN if either is."""
+
+    def max(self, a: Any, b: Any) -> Any:
+        """The larger; NaN if either is."""
+
+    def lt(self, a: Any, b: Any) -> Any:
+        """A < b."""
+
+    def gt(self, a: Any, b: Any) -> Any:
+        """A > b."""
+
+    def select(self, cond: Any, a: Any, b: Any) -> Any:
+        """`a` where `cond` holds, else `b`."""
+
+    def exp(self, a: Any) -> Any:
+        """e^a."""
+
+    def log(self, a: Any) -> Any:
+        """The natural logarithm."""
+
+    def tanh(self, a: Any) -> Any:
+        """The hyperbolic tangent."""
+
+    def sigmoid(self, a: Any) -> Any:
+        """1 / (1 + e^-a)."""
+
+    def sqrt(self, a: Any) -> Any:
+        """The square root."""
+
+
+class Op:
+    """Base of all operators. Subclasses are never instantiated: they are tables of functions.
+
+    Attributes:
+        name: the text name, such as `conv2d`.
+        Attrs: the frozen dataclass of its attributes.
+        arity: least and most operands; `None` for no upper bound.
+        traits: see `Trait`.
+        operand_names: the words for operands in messages and documents.
+        accuracy: the bound on the error of one application in f32.
+        lipschitz: how much an error of the operand can grow, for unary pointwise operators.
+        records: further dataclasses that occur inside `Attrs`, so that texts can be parsed back.
+    """
+
+    name: ClassVar[str]
+    Attrs: ClassVar[type] = NoAttrs
+    arity: ClassVar[tuple[int, int | None]] = (1, 1)
+    traits: ClassVar[frozenset[Trait]] = frozenset()
+    operand_names: ClassVar[tuple[str, ...]] = ("x",)
+    accuracy: ClassVar[Accuracy] = Accuracy()
+    lipschitz: ClassVar[float] = 1.0
+    records: ClassVar[tuple[type, ...]] = ()
+
+    @staticmethod
+    def infer(types: Sequence[TensorType], attrs: Any) -> TensorType:
+        """The result's type; a `TypeInferenceError` says what was found and what is wanted."""
+        raise InternalError("operator without a type rule")
+
+    @staticmethod
+    def reference(arrays: Sequence[Array], attrs: Any) -> Array:
+        """The result in float64 (integers and booleans stay), written from the definition."""
+        raise InternalError("operator without a reference")
+
+    @staticmethod
+    def cost(types: Sequence[TensorType], result: TensorType, attrs: Any) -> Cost:
+        """Work of one application; by default one operation an element."""
+        read = sum(t.size_bytes for t in types)
+        return Cost(flops=result.elems, bytes=read + result.size_bytes)
+
+    @staticmethod
+    def scalar(b: ScalarBuilder, operands: Sequence[Any], attrs: Any) -> Any:
+        """The expression of a `POINTWISE` operator on one element of each operand."""
+        raise InternalError("operator without a scalar rule")
+
+    @staticmethod
+    def terms(types: Sequence[TensorType], attrs: Any) -> int:
+        """How many products or summands one result element adds up (1 if it adds none).
+
+        Used for the error bound of sums: |y - ŷ| ≤ u·(4 + 2√n)·S (reliability, rule B).
+        """
+        return 1
+
+    @classmethod
+    def magnitude(cls, arrays: Sequence[Array], attrs: Any) -> F64:
+        """S of rule B: the sum of the summands' absolute values, for each result element."""
+        return np.asarray(cls.reference([np.abs(a) for a in arrays], attrs), np.float64)
+
+    @classmethod
+    def rounding(cls, arrays: Sequence[Array], result: Array, attrs: Any) -> F64:
+        """The bound on the rounding error of one application in f32, for each result element."""
+        rule = cls.accuracy
+        bound = rule.ulps * ulp(result) + rule.floor
+        if rule.of_operand:
+            bound = bound + rule.of_operand * UNIT_ROUNDOFF * np.abs(arrays[0])
+        if rule.tiny:
+            bound = bound + FLT_MIN * (1.0 + np.abs(arrays[0]))
+        if rule.sums:
+            types = [TensorType(DType.F32, np.shape(a)) for a in arrays]
+            n = cls.terms(types, attrs)
+            growth = UNIT_ROUNDOFF * (4.0 + 2.0 * math.sqrt(n))
+            bound = bound + growth * cls.magnitude(arrays, attrs) + n * 2.0**-149
+        return np.broadcast_to(np.asarray(bound, np.float64), result.shape)
+
+    @classmethod
+    def propagate(cls, arrays: Sequence[Array], errors: Sequence[F64], attrs: Any) -> F64:
+        """The bound on the result's error that errors of the operands cause (rule E).
+
+        By default the first operand's error times `lipschitz`, which is right for unary pointwise
+        operators; operators with several operands or windows say their own.
+        """
+        return cls.lipschitz * errors[0]
+
+
+UNIT_ROUNDOFF = 2.0**-24
+FLT_MIN = 2.0**-126
+
+
+def ulp(values: Array) -> F64:
+    """The distance between neighbouring f32 numbers at each value, at least 2^-149."""
+    size = np.minimum(np.abs(np.asarray(values, np.float64)), float(np.finfo(np.float32).max))
+    _, exponent = np.frexp(np.maximum(np.where(np.isnan(size), 0.0, size), FLT_MIN))
+    return np.asarray(np.ldexp(1.0, exponent - 24), np.float64)
+
+
+_REGISTRY: dict[str, type[Op]] = {}
+
+
+def register(op: type[Op]) -> None:
+    """Enter an operator; called by `cnncc.ops` for each class of its list."""
+    if _REGISTRY.setdefault(op.name, op) is not op:
+        raise InternalError(f"two operators are called `{op.name}`")
+
+
+def lookup(name: str) -> type[Op]:
+    """The operator of that name."""
+    try:
+        return _REGISTRY[name]
+    except KeyError:
+        raise InternalError(f"no operator is called `{name}`") from None
+
+
+def registered() -> dict[str, type[Op]]:
+    """All operators by name."""
+    return dict(_REGISTRY)

@@ -1,0 +1,80 @@
+"""Types of the values of the graph: element type and static shape, in logical order.
+
+A feature map is `[N, C, H, W]`, a vector `[N, K]`; shapes never speak of layout, padding lanes or
+halos: those are notes of the plan (`cnncc.plan.layout`).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from enum import Enum
+
+import numpy as np
+
+
+class DType(Enum):
+    """Element types. The value is the name in text forms."""
+
+    F32 = "f32"
+    F16 = "f16"
+    I64 = "i64"
+    I32 = "i32"
+    I8 = "i8"
+    U8 = "u8"
+    BOOL = "bool"
+
+    @property
+    def numpy(self) -> np.dtype[np.generic]:
+        """The NumPy dtype of the same memory format."""
+        return np.dtype(_NUMPY_NAMES[self])
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of one element."""
+        return int(self.numpy.itemsize)
+
+    def __str__(self) -> str:
+        return self.value
+
+
+_NUMPY_NAMES = {
+    DType.F32: "float32",
+    DType.F16: "float16",
+    DType.I64: "int64",
+    DType.I32: "int32",
+    DType.I8: "int8",
+    DType.U8: "uint8",
+    DType.BOOL: "bool",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class TensorType:
+    """Element type and shape of a value."""
+
+    dtype: DType
+    shape: tuple[int, ...]
+
+    @property
+    def elems(self) -> int:
+        """Number of elements."""
+        return math.prod(self.shape)
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of the dense array."""
+        return self.elems * self.dtype.size_bytes
+
+    @property
+    def is_feature_map(self) -> bool:
+        """Whether the shape is `[N, C, H, W]`."""
+        return len(self.shape) == 4
+
+    def __str__(self) -> str:
+        return f"{self.dtype}[{','.join(map(str, self.shape))}]"
+
+
+def f32(*shape: int) -> TensorType:
+    """The type `f32[shape]`."""
+    return TensorType(DType.F32, tuple(shape))

@@ -1,0 +1,62 @@
+"""Operators: what each one means. Importing the room registers them all.
+
+Takes: operand types, attributes, and NumPy arrays for the references.
+Gives: type rules, float64 references, costs, error bounds, scalar rules; `OPERATORS`.
+May import: `cnncc.errors`, `cnncc.ir`.
+Invariants: an operator knows no loop nest, layout or machine; it has exactly one way to run (see
+`cnncc.ir.op`); its reference is written from the definition, in float64, for any batch N.
+
+To add an operator, write one class in the file of its family and name it in `OPERATORS`; then give
+it a strategy in `tests/strategies.py`. To change a shape rule of windows open `window.py`; a check
+or its message `check.py`; preprocessing of inputs `source.py`; fusion `fused.py`.
+"""
+
+from cnncc.ir.op import Op, register
+from cnncc.ops.activation import (
+    Clip,
+    Elu,
+    Gelu,
+    HardSigmoid,
+    HardSwish,
+    LeakyRelu,
+    Mish,
+    PRelu,
+    Relu,
+    Sigmoid,
+    Silu,
+    Softplus,
+    Tanh,
+)
+from cnncc.ops.conv import Conv2d, Conv2dTranspose
+from cnncc.ops.elementwise import Add, Dropout, Identity, Mul
+from cnncc.ops.fused import Fused
+from cnncc.ops.linear import Dense
+from cnncc.ops.norm import BatchNorm, Lrn, Scale, Softmax
+from cnncc.ops.pool import AvgPool2d, GlobalAvgPool, GlobalMaxPool, MaxPool2d
+from cnncc.ops.resize import Upsample2d
+from cnncc.ops.shape import (
+    ChannelShuffle,
+    Concat,
+    Crop2d,
+    Flatten,
+    Pad2d,
+    Reshape,
+    SliceChannels,
+    Transpose,
+)
+from cnncc.ops.source import Constant, Input, Normalize
+
+OPERATORS: tuple[type[Op], ...] = (
+    *(Input, Constant, Normalize),
+    *(Conv2d, Conv2dTranspose, Dense),
+    *(MaxPool2d, AvgPool2d, GlobalAvgPool, GlobalMaxPool),
+    *(BatchNorm, Scale, Lrn, Softmax),
+    *(Relu, Clip, LeakyRelu, PRelu, Sigmoid, Tanh, Silu, HardSwish, HardSigmoid),
+    *(Elu, Gelu, Mish, Softplus),
+    *(Add, Mul, Identity, Dropout),
+    *(Flatten, Reshape, Transpose, Concat, Pad2d, Crop2d, SliceChannels, ChannelShuffle),
+    *(Upsample2d, Fused),
+)
+
+for _operator in OPERATORS:
+    register(_operator)

@@ -1,0 +1,229 @@
+"""Convolutions: plain, grouped, dilated and transposed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from cnncc.errors import TypeInferenceError
+from cnncc.ir.op import Accuracy, Array, Cost, Op, Trait
+from cnncc.ir.types import DType, TensorType
+from cnncc.ops import check
+from cnncc.ops.window import conv_extent, padded, span, windows
+
+
+@dataclass(frozen=True, slots=True)
+class Conv2dAttrs:
+    """Geometry of a convolution.
+
+    Attributes:
+        strides: step of the window over H and W.
+        pads: zeros around the input: top, left, bottom, right.
+        dilations: distance of neighbouring taps over H and W.
+        groups: number of channel groups that do not see each other.
+    """
+
+    strides: tuple[int, int] = (1, 1)
+    pads: tuple[int, int, int, int] = (0, 0, 0, 0)
+    dilations: tuple[int, int] = (1, 1)
+    groups: int = 1
+
+
+def _check_geometry(op: type[Op], types: Sequence[TensorType], attrs: Conv2dAttrs) -> None:
+    check.arity(op, types)
+    check.floats(op, types)
+    check.rank(op, types[0], 4)
+    check.rank(op, types[1], 4, "w")
+    check.integers(op, "strides", attrs.strides, 2, 1)
+    check.integers(op, "pads", attrs.pads, 4, 0)
+    check.integers(op, "dilations", attrs.dilations, 2, 1)
+    check.integer(op, "groups", attrs.groups, 1)
+
+
+class Conv2d(Op):
+    """Convolution (cross-correlation) of a feature map with a filter bank, plus bias.
+
+    y[n,o,i,j] = b[o] + Σ x[n, g·C/G + c, i·sh + p·dh - top, j·sw + q·dw - left] · w[o,c,p,q], where
+    g is the group of filter o and pixels outside the map are 0.
+    x [N,C,H,W], w [O,C/G,kh,kw], b [O].
+    """
+
+    name = "conv2d"
+    Attrs = Conv2dAttrs
+    arity = (2, 3)
+    traits = frozenset({Trait.ANCHOR, Trait.WINDOW})
+    operand_names = ("x", "w", "b")
+    accuracy = Accuracy(sums=True)
+
+    @staticmethod
+    def infer(types: Sequence[TensorType], attrs: Conv2dAttrs) -> TensorType:
+        """[N,O,oh,ow] with o = floor((n + before + after - ek) / s) + 1."""
+        _check_geometry(Conv2d, types, attrs)
+        batch, channels, height, width = types[0].shape
+        filters, depth, kh, kw = types[1].shape
+        check.divides(Conv2d, attrs.groups, channels, "input channels")
+        check.divides(Conv2d, attrs.groups, filters, "filters")
+        if depth * attrs.groups != channels:
+            raise TypeInferenceError(
+                f"`conv2d` wants filters over {channels // attrs.groups} channels"
+                f" ({channels} channels, groups={attrs.groups}), got w {types[1]}"
+            )
+        if len(types) == 3:
+            check.vector(Conv2d, types[2], filters, "b")
+        (sh, sw), (dh, dw) = attrs.strides, attrs.dilations
+        top, left, bottom, right = attrs.pads
+        out_h = conv_extent(Conv2d, "the height", height, kh, sh, dh, top, bottom)
+        out_w = conv_extent(Conv2d, "the width", width, kw, sw, dw, left, right)
+        return check.result(Conv2d, DType.F32, (batch, filters, out_h, out_w))
+
+    @staticmethod
+    @np.errstate(all="ignore")
+    def reference(arrays: Sequence[Array], attrs: Conv2dAttrs) -> Array:
+        """The definition, one group at a time."""
+        x, w = arrays[0], arrays[1].astype(np.float64)
+        taps = (w.shape[2], w.shape[3])
+        spans = (span(taps[0], attrs.dilations[0]), span(taps[1], attrs.dilations[1]))
+        top, left, bottom, right = attrs.pads
+        out = (
+            (x.shape[2] + top + bottom - spans[0]) // attrs.strides[0] + 1,
+            (x.shape[3] + left + right - spans[1]) // attrs.strides[1] + 1,
+        )
+        border = padded(x, attrs.pads, 0.0, out, spans, attrs.strides)
+        view = windows(border, taps, attrs.strides, attrs.dilations, out)
+        depth, filters = w.shape[1], w.shape[0] // attrs.groups
+        parts = [
+            np.tensordot(
+                view[:, g * depth : (g + 1) * depth],
+                w[g * filters : (g + 1) * filters],
+                axes=((1, 4, 5), (1, 2, 3)),
+            )
+            for g in range(attrs.groups)
+        ]
+        y = np.concatenate(parts, axis=3).transpose(0, 3, 1, 2)
+        return y + arrays[2].astype(np.float64)[:, None, None] if len(arrays) == 3 else y
+
+    @staticmethod
+    def cost(types: Sequence[TensorType], result: TensorType, attrs: Conv2dAttrs) -> Cost:
+        """C/G·kh·kw multiply-adds a result, and an addition for the bias."""
+        macs = result.elems * types[1].elems // types[1].shape[0]
+        moved = sum(t.size_bytes for t in types) + result.size_bytes
+        return Cost(macs, result.elems if len(types) == 3 else 0, moved)
+
+    @staticmethod
+    def terms(types: Sequence[TensorType], attrs: Conv2dAttrs) -> int:
+        """C/G·kh·kw products and the bias."""
+        return types[1].elems // types[1].shape[0] + 1
+
+
+@dataclass(frozen=True, slots=True)
+class Conv2dTransposeAttrs(Conv2dAttrs):
+    """Geometry of a transposed convolution: that of `conv2d`, seen from its result.
+
+    Attributes:
+        strides: step of the window over the result.
+        pads: rows and columns cut off the result: top, left, bottom, right.
+        dilations: distance of neighbouring taps.
+        groups: number of channel groups.
+        output_pads: rows and columns added at bottom and right, less than stride or dilation.
+    """
+
+    output_pads: tuple[int, int] = (0, 0)
+
+
+class Conv2dTranspose(Op):
+    """Transposed convolution (deconvolution): the adjoint of `conv2d`, plus bias.
+
+    Every pixel x[n,c,i,j] adds x·w[c,o,p,q] to y[n,o, i·sh + p·dh - top, j·sw + q·dw - left].
+    x [N,C,H,W], w [C,O/G,kh,kw], b [O].
+    """
+
+    name = "conv2d_transpose"
+    Attrs = Conv2dTransposeAttrs
+    arity = (2, 3)
+    traits = frozenset({Trait.ANCHOR, Trait.WINDOW})
+    operand_names = ("x", "w", "b")
+    accuracy = Accuracy(sums=True)
+
+    @staticmethod
+    def infer(types: Sequence[TensorType], attrs: Conv2dTransposeAttrs) -> TensorType:
+        """[N,O,oh,ow] with o = (n-1)·s - before - after + ek + output_pad."""
+        op = Conv2dTranspose
+        _check_geometry(op, types, attrs)
+        check.integers(op, "output_pads", attrs.output_pads, 2, 0)
+        batch, channels = types[0].shape[:2]
+        check.divides(op, attrs.groups, channels, "input channels")
+        if types[1].shape[0] != channels:
+            raise TypeInferenceError(
+                f"`{op.name}` wants w [C,O/G,kh,kw] with C = {channels}, got {types[1]}"
+            )
+        filters = types[1].shape[1] * attrs.groups
+        if len(types) == 3:
+            check.vector(op, types[2], filters, "b")
+        for extra, stride, dilation in zip(
+            attrs.output_pads, attrs.strides, attrs.dilations, strict=True
+        ):
+            if extra >= max(stride, dilation):
+                raise TypeInferenceError(
+                    f"`{op.name}` wants output_pads below the stride or the dilation,"
+                    f" got {extra} with stride {stride} and dilation {dilation}"
+                )
+        height, width = _transposed_extents(types[0].shape, types[1].shape, attrs)
+        if height < 1 or width < 1:
+            raise TypeInferenceError(
+                f"`{op.name}`: pads={attrs.pads} cut everything off; the result would be"
+                f" {height}x{width}"
+            )
+        return check.result(op, DType.F32, (batch, filters, height, width))
+
+    @staticmethod
+    @np.errstate(all="ignore")
+    def reference(arrays: Sequence[Array], attrs: Conv2dTransposeAttrs) -> Array:
+        """The definition: every tap adds a strided copy of the input to an uncut result."""
+        x, w = arrays[0].astype(np.float64), arrays[1].astype(np.float64)
+        (batch, channels, height, width), (_, depth, kh, kw) = x.shape, w.shape
+        (sh, sw), (dh, dw), groups = attrs.strides, attrs.dilations, attrs.groups
+        top, left = attrs.pads[:2]
+        out_h, out_w = _transposed_extents(x.shape, w.shape, attrs)
+        full_h = max((height - 1) * sh + span(kh, dh), top + out_h)
+        full_w = max((width - 1) * sw + span(kw, dw), left + out_w)
+        full = np.zeros((batch, groups, depth, full_h, full_w))
+        grouped_x = x.reshape(batch, groups, channels // groups, height, width)
+        grouped_w = w.reshape(groups, channels // groups, depth, kh, kw)
+        for p in range(kh):
+            for q in range(kw):
+                rows = slice(p * dh, p * dh + (height - 1) * sh + 1, sh)
+                columns = slice(q * dw, q * dw + (width - 1) * sw + 1, sw)
+                tap = grouped_w[:, :, :, p, q]
+                full[:, :, :, rows, columns] += np.einsum("ngchw,gco->ngohw", grouped_x, tap)
+        y = full.reshape(batch, groups * depth, full_h, full_w)
+        y = y[:, :, top : top + out_h, left : left + out_w]
+        return y + arrays[2].astype(np.float64)[:, None, None] if len(arrays) == 3 else y
+
+    @staticmethod
+    def cost(types: Sequence[TensorType], result: TensorType, attrs: Conv2dAttrs) -> Cost:
+        """O/G·kh·kw multiply-adds a pixel of the input, and an addition for the bias."""
+        macs = types[0].elems * types[1].elems // types[1].shape[0]
+        moved = sum(t.size_bytes for t in types) + result.size_bytes
+        return Cost(macs, result.elems if len(types) == 3 else 0, moved)
+
+    @staticmethod
+    def terms(types: Sequence[TensorType], attrs: Conv2dAttrs) -> int:
+        """At most C/G·kh·kw products, and the bias."""
+        channels, _, kh, kw = types[1].shape
+        return channels // attrs.groups * kh * kw + 1
+
+
+def _transposed_extents(
+    x: Sequence[int], w: Sequence[int], attrs: Conv2dTransposeAttrs
+) -> tuple[int, int]:
+    height, width = (
+        (x[2 + i] - 1) * attrs.strides[i]
+        - attrs.pads[i]
+        - attrs.pads[2 + i]
+        + span(w[2 + i], attrs.dilations[i])
+        + attrs.output_pads[i]
+        for i in (0, 1)
+    )
+    return height, width

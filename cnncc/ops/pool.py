@@ -1,0 +1,236 @@
+"""Pooling: maxima and averages over windows and over whole feature maps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from cnncc.ir.op import F64, Accuracy, Array, Cost, Op, Trait
+from cnncc.ir.types import DType, TensorType
+from cnncc.ops import check
+from cnncc.ops.window import padded, pool_extent, windows
+
+
+@dataclass(frozen=True, slots=True)
+class MaxPool2dAttrs:
+    """Geometry of a pooling.
+
+    Attributes:
+        window: height and width of the window.
+        strides: step of the window.
+        pads: border that no maximum sees: top, left, bottom, right.
+        ceil: whether a last, incomplete window counts (PyTorch's rule).
+    """
+
+    window: tuple[int, int]
+    strides: tuple[int, int]
+    pads: tuple[int, int, int, int] = (0, 0, 0, 0)
+    ceil: bool = False
+
+
+def pooled_extents(op: type[Op], shape: Sequence[int], attrs: MaxPool2dAttrs) -> tuple[int, int]:
+    """Height and width of the result for an input `[N,C,H,W]`."""
+    (kh, kw), (sh, sw), (top, left, bottom, right) = attrs.window, attrs.strides, attrs.pads
+    return (
+        pool_extent(op, "the height", shape[2], kh, sh, top, bottom, attrs.ceil),
+        pool_extent(op, "the width", shape[3], kw, sw, left, right, attrs.ceil),
+    )
+
+
+def _infer_pool(op: type[Op], types: Sequence[TensorType], attrs: MaxPool2dAttrs) -> TensorType:
+    check.arity(op, types)
+    check.floats(op, types)
+    check.rank(op, types[0], 4)
+    check.integers(op, "window", attrs.window, 2, 1)
+    check.integers(op, "strides", attrs.strides, 2, 1)
+    check.integers(op, "pads", attrs.pads, 4, 0)
+    check.flag(op, "ceil", attrs.ceil)
+    extents = pooled_extents(op, types[0].shape, attrs)
+    return check.result(op, DType.F32, (*types[0].shape[:2], *extents))
+
+
+def _pool_windows(op: type[Op], x: Array, attrs: MaxPool2dAttrs, value: float) -> F64:
+    out = pooled_extents(op, x.shape, attrs)
+    border = padded(x, attrs.pads, value, out, attrs.window, attrs.strides)
+    return windows(border, attrs.window, attrs.strides, (1, 1), out)
+
+
+def _pool_cost(types: Sequence[TensorType], result: TensorType, attrs: MaxPool2dAttrs) -> Cost:
+    taps = attrs.window[0] * attrs.window[1]
+    return Cost(0, result.elems * taps, types[0].size_bytes + result.size_bytes)
+
+
+class MaxPool2d(Op):
+    """The largest value of each window; NaN wins; padding is never chosen."""
+
+    name = "max_pool2d"
+    Attrs = MaxPool2dAttrs
+    traits = frozenset({Trait.ANCHOR, Trait.WINDOW})
+
+    @staticmethod
+    def infer(types: Sequence[TensorType], attrs: MaxPool2dAttrs) -> TensorType:
+        """[N,C,oh,ow]; every window covers at least one real pixel."""
+        return _infer_pool(MaxPool2d, types, attrs)
+
+    @staticmethod
+    @np.errstate(all="ignore")
+    def reference(arrays: Sequence[Array], attrs: MaxPool2dAttrs) -> Array:
+        """The maximum over each window, with a border of -Inf."""
+        view = _pool_windows(MaxPool2d, arrays[0], attrs, -np.inf)
+        return np.asarray(view.max(axis=(4, 5)))
+
+    @staticmethod
+    def cost(types: Sequence[TensorType], result: TensorType, attrs: MaxPool2dAttrs) -> Cost:
+        """One comparison a tap."""
+        return _pool_cost(types, result, attrs)
+
+    @classmethod
+    def propagate(
+        cls, arrays: Sequence[Array], errors: Sequence[F64], attrs: MaxPool2dAttrs
+    ) -> F64:
+        """The largest error of the window."""
+        return np.asarray(cls.reference(errors, attrs), np.float64)
+
+
+@dataclass(frozen=True, slots=True)
+class AvgPool2dAttrs(MaxPool2dAttrs):
+    """Geometry of an average pooling.
+
+    Attributes:
+        window: height and width of the window.
+        strides: step of the window.
+        pads: border of zeros: top, left, bottom, right.
+        ceil: whether a last, incomplete window counts (PyTorch's rule).
+        count_pad: whether the border counts in the divisor. What a `ceil` window has beyond the
+            border never counts.
+    """
+
+    count_pad: bool = False
+
+
+def pool_divisors(op: type[Op], shape: Sequence[int], attrs: AvgPool2dAttrs) -> F64:
+    """Number of pixels that each window [oh,ow] counts."""
+    out = pooled_extents(op, shape, attrs)
+    counts = []
+    for axis in (0, 1):
+        before, after = attrs.pads[axis], attrs.pads[2 + axis]
+        first = np.arange(out[axis]) * attrs.strides[axis] - before
+        low, high = (-before, shape[2 + axis] + after) if attrs.count_pad else (0, shape[2 + axis])
+        last = np.minimum(first + attrs.window[axis], high)
+        counts.append((last - np.maximum(first, low)).astype(np.float64))
+    return np.asarray(np.outer(counts[0], counts[1]))
+
+
+class AvgPool2d(Op):
+    """The mean of each window."""
+
+    name = "avg_pool2d"
+    Attrs = AvgPool2dAttrs
+    traits = frozenset({Trait.ANCHOR, Trait.WINDOW})
+    accuracy = Accuracy(sums=True)
+
+    @staticmethod
+    def infer(types: Sequence[TensorType], attrs: AvgPool2dAttrs) -> TensorType:
+        """[N,C,oh,ow]; every window covers at least one real pixel."""
+        check.flag(AvgPool2d, "count_pad", attrs.count_pad)
+        return _infer_pool(AvgPool2d, types, attrs)
+
+    @staticmethod
+    @np.errstate(all="ignore")
+    def reference(arrays: Sequence[Array], attrs: AvgPool2dAttrs) -> Array:
+        """The sum over each window, with a border of 0, by the number of pixels that count."""
+        total = _pool_windows(AvgPool2d, arrays[0], attrs, 0.0).sum(axis=(4, 5))
+        return np.asarray(total / pool_divisors(AvgPool2d, arrays[0].shape, attrs))
+
+    @staticmethod
+    def cost(types: Sequence[TensorType], result: TensorType, attrs: AvgPool2dAttrs) -> Cost:
+        """One addition a tap."""
+        return _pool_cost(types, result, attrs)
+
+    @staticmethod
+    def terms(types: Sequence[TensorType], attrs: AvgPool2dAttrs) -> int:
+        """The window's taps."""
+        return attrs.window[0] * attrs.window[1]
+
+    @classmethod
+    def propagate(
+        cls, arrays: Sequence[Array], errors: Sequence[F64], attrs: AvgPool2dAttrs
+    ) -> F64:
+        """The mean error of the window."""
+        return np.asarray(cls.reference(errors, attrs), np.float64)
+
+
+def _infer_global(op: type[Op], types: Sequence[TensorType]) -> TensorType:
+    check.arity(op, types)
+    check.floats(op, types)
+    check.rank(op, types[0], 4)
+    return TensorType(DType.F32, (*types[0].shape[:2], 1, 1))
+
+
+def _global_cost(types: Sequence[TensorType], result: TensorType) -> Cost:
+    return Cost(0, types[0].elems, types[0].size_bytes + result.size_bytes)
+
+
+class GlobalAvgPool(Op):
+    """The mean of each channel's whole map: [N,C,1,1]."""
+
+    name = "global_avg_pool"
+    traits = frozenset({Trait.ANCHOR})
+    accuracy = Accuracy(sums=True)
+
+    @staticmethod
+    def infer(types: Sequence[TensorType], attrs: Any) -> TensorType:
+        """[N,C,1,1]."""
+        return _infer_global(GlobalAvgPool, types)
+
+    @staticmethod
+    @np.errstate(all="ignore")
+    def reference(arrays: Sequence[Array], attrs: Any) -> Array:
+        """Mean over H and W."""
+        return np.asarray(arrays[0].astype(np.float64).mean(axis=(2, 3), keepdims=True))
+
+    @staticmethod
+    def cost(types: Sequence[TensorType], result: TensorType, attrs: Any) -> Cost:
+        """One addition a pixel."""
+        return _global_cost(types, result)
+
+    @staticmethod
+    def terms(types: Sequence[TensorType], attrs: Any) -> int:
+        """H·W pixels."""
+        return types[0].shape[2] * types[0].shape[3]
+
+    @classmethod
+    def propagate(cls, arrays: Sequence[Array], errors: Sequence[F64], attrs: Any) -> F64:
+        """The mean error of the map."""
+        return np.asarray(cls.reference(errors, attrs), np.float64)
+
+
+class GlobalMaxPool(Op):
+    """The largest value of each channel's whole map: [N,C,1,1]; NaN wins."""
+
+    name = "global_max_pool"
+    traits = frozenset({Trait.ANCHOR})
+
+    @staticmethod
+    def infer(types: Sequence[TensorType], attrs: Any) -> TensorType:
+        """[N,C,1,1]."""
+        return _infer_global(GlobalMaxPool, types)
+
+    @staticmethod
+    @np.errstate(all="ignore")
+    def reference(arrays: Sequence[Array], attrs: Any) -> Array:
+        """Maximum over H and W."""
+        return np.asarray(arrays[0].astype(np.float64).max(axis=(2, 3), keepdims=True))
+
+    @staticmethod
+    def cost(types: Sequence[TensorType], result: TensorType, attrs: Any) -> Cost:
+        """One comparison a pixel."""
+        return _global_cost(types, result)
+
+    @classmethod
+    def propagate(cls, arrays: Sequence[Array], errors: Sequence[F64], attrs: Any) -> F64:
+        """The largest error of the map."""
+        return np.asarray(cls.reference(errors, attrs), np.float64)
