@@ -1,0 +1,101 @@
+"""From LLVM text to objects and assembly: verification, a few passes, code generation."""
+
+from __future__ import annotations
+
+import threading
+from functools import cache
+
+import llvmlite.binding as llvm  # noqa: TID251 - this room is its place
+
+from cnncc.errors import EmitError
+from cnncc.targets import Target
+
+CODEGEN_LEVEL = 2
+LLVM_VERSION = ".".join(str(part) for part in llvm.llvm_version_info)
+
+# llvmlite serialises single calls only; a module, its context and a target machine are used by one
+# thread at a time here.
+_compiling = threading.RLock()
+
+
+@cache
+def initialize() -> None:
+    """Register LLVM's targets once; cheap to call again."""
+    llvm.initialize_all_targets()
+    llvm.initialize_all_asmprinters()
+    llvm.initialize_native_asmparser()
+
+
+@cache
+def machine(target: Target) -> llvm.TargetMachine:
+    """LLVM's machine for a target: position-independent code, small code model.
+
+    Raises:
+        EmitError: LLVM does not know the triple.
+    """
+    initialize()
+    try:
+        found = llvm.Target.from_triple(target.triple)
+    except RuntimeError as error:
+        raise EmitError(f"target `{target.name}`: {error}") from error
+    return found.create_target_machine(
+        cpu=target.cpu,
+        features=target.features,
+        opt=CODEGEN_LEVEL,
+        reloc="pic",
+        codemodel="small",
+    )
+
+
+def emit_object(text: str, target: Target) -> bytes:
+    """The relocatable object of a module.
+
+    Raises:
+        EmitError: LLVM refuses the text.
+    """
+    with _compiling:
+        return bytes(machine(target).emit_object(_optimized(text, target)))
+
+
+def emit_assembly(text: str, target: Target) -> str:
+    """The assembly of a module, with LLVM's comments on loops and spills.
+
+    Raises:
+        EmitError: LLVM refuses the text.
+    """
+    with _compiling:
+        tm = machine(target)
+        tm.set_asm_verbosity(True)
+        return str(tm.emit_assembly(_optimized(text, target)))
+
+
+def optimized_text(text: str, target: Target) -> str:
+    """The module after the passes, as LLVM text.
+
+    Raises:
+        EmitError: LLVM refuses the text.
+    """
+    with _compiling:
+        return str(_optimized(text, target))
+
+
+def _optimized(text: str, target: Target) -> llvm.ModuleRef:
+    tm = machine(target)
+    try:
+        module = llvm.parse_assembly(text, llvm.create_context())
+        module.triple = target.triple
+        module.data_layout = str(tm.target_data)
+        module.verify()
+    except RuntimeError as error:
+        raise EmitError(f"LLVM refuses the module: {error}") from error
+    options = llvm.create_pipeline_tuning_options(speed_level=CODEGEN_LEVEL)
+    options.loop_vectorization = options.slp_vectorization = False
+    options.loop_interleaving = options.loop_unrolling = False
+    builder = llvm.create_pass_builder(tm, options)
+    passes = llvm.create_new_function_pass_manager()
+    passes.add_simplify_cfg_pass()
+    passes.add_instruction_combine_pass()
+    for function in module.functions:
+        if not function.is_declaration:
+            passes.run(function, builder)
+    return module

@@ -1,0 +1,113 @@
+"""LoopIR types and literals as LLVM text."""
+
+from __future__ import annotations
+
+import ctypes
+import struct
+from collections.abc import Sequence
+from functools import cache
+
+from cnncc.errors import EmitError
+from cnncc.loopir.nodes import BufferType, Kind, Type, Value
+
+_REGISTER = {
+    Kind.F32: "float",
+    Kind.I32: "i32",
+    Kind.I8: "i8",
+    Kind.U8: "i8",
+    Kind.BOOL: "i1",
+    Kind.INDEX: "i64",
+}
+_BITS = {Kind.I32: 32, Kind.I8: 8, Kind.U8: 8, Kind.INDEX: 64}
+BYTES = {Kind.F32: 4, Kind.I32: 4, Kind.I8: 1, Kind.U8: 1, Kind.BOOL: 1, Kind.INDEX: 8}
+
+Number = float | int | bool
+
+
+@cache
+def register_type(type_: Type) -> str:
+    """The LLVM type of a value in a register."""
+    element = _REGISTER[type_.kind]
+    return element if type_.lanes == 1 else f"<{type_.lanes} x {element}>"
+
+
+@cache
+def memory_type(type_: Type) -> str:
+    """The LLVM type of a value in memory, where a bool takes a byte."""
+    if type_.kind is Kind.BOOL:
+        return register_type(Type(Kind.U8, type_.lanes))
+    return register_type(type_)
+
+
+@cache
+def suffix(type_: Type) -> str:
+    """The part of an intrinsic's name that tells its overload, such as `v16f32`."""
+    element = "f32" if type_.kind is Kind.F32 else _REGISTER[type_.kind]
+    return element if type_.lanes == 1 else f"v{type_.lanes}{element}"
+
+
+def scalar_type(value: Value) -> Type:
+    """The type of a value that must be a number.
+
+    Raises:
+        EmitError: the value is a buffer.
+    """
+    if not isinstance(value.type, Type):
+        raise EmitError(f"buffer `{value.hint}` was used as a number")
+    return value.type
+
+
+def buffer_type(value: Value) -> BufferType:
+    """The type of a value that must be a buffer.
+
+    Raises:
+        EmitError: the value is a number.
+    """
+    if not isinstance(value.type, BufferType):
+        raise EmitError(f"number `{value.hint}` was used as a buffer")
+    return value.type
+
+
+def literal(kind: Kind, number: Number) -> str:
+    """One element as LLVM text; f32 as the bits of the equal double, integers in two's complement.
+
+    Raises:
+        EmitError: an integer that the kind cannot hold.
+    """
+    if kind is Kind.F32:
+        return "0x" + struct.pack(">d", ctypes.c_float(number).value).hex().upper()
+    if kind is Kind.BOOL:
+        return "true" if number else "false"
+    bits, whole = _BITS[kind], int(number)
+    if whole != number or not -(1 << bits - 1) <= whole < 1 << bits:
+        raise EmitError(f"{number} is no {kind.value}")
+    return str(whole - (1 << bits) if whole >= 1 << bits - 1 else whole)
+
+
+def constant(type_: Type, value: Number | Sequence[Number]) -> str:
+    """A literal of a scalar or vector type.
+
+    Raises:
+        EmitError: the number of lanes does not fit the type.
+    """
+    lanes = tuple(value) if isinstance(value, Sequence) else (value,) * type_.lanes
+    if len(lanes) != type_.lanes:
+        raise EmitError(f"{len(lanes)} numbers were given for a constant of type {type_}")
+    texts = [literal(type_.kind, lane) for lane in lanes]
+    if type_.lanes == 1:
+        return texts[0]
+    element = _REGISTER[type_.kind]
+    if all(text == texts[0] for text in texts):
+        return f"splat ({element} {texts[0]})"
+    return "<" + ", ".join(f"{element} {text}" for text in texts) + ">"
+
+
+def symbol(name: str) -> str:
+    """A function's name as an LLVM symbol.
+
+    Raises:
+        EmitError: the name has other characters than letters, digits, `_`, `.` and `$`.
+    """
+    if not name or not all(c.isascii() and (c.isalnum() or c in "_.$") for c in name):
+        raise EmitError(f"`{name}` cannot be the name of a function")
+    return f'@"{name}"'
