@@ -2,9 +2,9 @@
 
 A node is an operator applied to operands; it has one result. Node ids are integers that are never
 reused, so they can be kept across rewrites; identity never comes from a position. The edge from an
-operand to its user carries the operand's index as its key, so `add(x, x)` is two edges and no second
-list has to be kept in step. Every mutator bumps `version`, from which the pass runner knows whether a
-pass changed anything.
+operand to its user carries the operand's index as its key, so `add(x, x)` is two edges and no
+second list has to be kept in step. Every mutator bumps `version`, from which the pass runner knows
+whether a pass changed anything.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import networkx as nx  # noqa: TID251 - the one place where the graph library is seen
-import numpy as np
 from numpy.typing import NDArray
 
 from cnncc.errors import InternalError, Span
@@ -80,6 +79,10 @@ class Graph:
         """Ids of the operands, in order."""
         edges = sorted((key, src) for src, _, key in self._nx.in_edges(node_id, keys=True))
         return tuple(src for _, src in edges)
+
+    def operand_indices(self, node_id: int) -> list[int]:
+        """Indices at which operands are connected: 0 to n-1 in a sound graph."""
+        return sorted(key for _, _, key in self._nx.in_edges(node_id, keys=True))
 
     def users(self, node_id: int) -> list[tuple[int, int]]:
         """Pairs (user, operand index) that read this node, in a fixed order."""
@@ -184,7 +187,7 @@ class Graph:
         twin.inputs = list(self.inputs)
         twin.outputs = list(self.outputs)
         twin.constants = dict(self.constants)
-        twin.meta = dict(self.meta)
+        twin.meta = {k: list(v) if isinstance(v, list) else v for k, v in self.meta.items()}
         twin._next_id = self._next_id
         for node_id in self._nx:
             node = self[node_id]

@@ -9,8 +9,11 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from enum import Enum
+from typing import Any
 
 import numpy as np
+
+from cnncc.errors import UnsupportedError
 
 
 class DType(Enum):
@@ -33,6 +36,19 @@ class DType(Enum):
     def size_bytes(self) -> int:
         """Bytes of one element."""
         return int(self.numpy.itemsize)
+
+    @staticmethod
+    def of(dtype: np.dtype[Any]) -> DType:
+        """The element type of a NumPy array in native byte order.
+
+        Raises:
+            UnsupportedError: no element type has that memory format.
+        """
+        for candidate in DType:
+            if candidate.numpy == dtype:
+                return candidate
+        legal = ", ".join(str(d) for d in DType)
+        raise UnsupportedError(f"arrays of {dtype} are not supported; {legal} are")
 
     def __str__(self) -> str:
         return self.value

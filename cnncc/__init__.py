@@ -1,0 +1,1 @@
+"""cnncc: a compiler for convolutional neural networks."""

@@ -1,0 +1,224 @@
+"""The multiply-add micro-kernel of all dense convolutions, and the choice of its register tile.
+
+A tile is `rows x columns` output pixels times `vectors` vectors of output channels, all held in
+accumulators. The reduction runs over (input block, kernel row, kernel column) as real loops and over the
+channels of a block a few at a time; each step loads `vectors` weights and, pixel by pixel, splats one input
+and multiplies. Loading a splat right before its multiply-adds, and keeping kernel rows and columns as loops,
+is what lets LLVM hold the tile in registers (`docs/performance.md`, "Spills").
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from cnncc.loopir.build import INDEX, Builder
+from cnncc.loopir.nodes import Index, Value
+from cnncc.targets.target import Target
+
+_CHANNEL_STEP = 4  # input channels unrolled: more make LLVM's scheduler spill
+# The cost model's view of a core; the same for the machines that the tables know.
+_FMA_LATENCY = 4.0
+_LOADS_PER_CYCLE = 2.0
+_TILE_OVERHEAD = 40.0
+
+
+@dataclass(frozen=True, slots=True)
+class Taps:
+    """How a tile walks over its input.
+
+    Attributes:
+        blocks: input channel blocks to add up.
+        block: channels in each.
+        rows: kernel rows (an index parameter where they differ from call to call).
+        columns: kernel columns.
+        row_step: input rows from one kernel row to the next.
+        column_step: input columns from one kernel column to the next.
+        pixel_row_step: input rows from one output row of the tile to the next.
+        pixel_column_step: input columns from one output column of the tile to the next.
+        plane_pitch: elements from one input block to the next.
+        row_pitch: elements from one input row to the next.
+    """
+
+    blocks: int
+    block: int
+    rows: Index
+    columns: Index
+    row_step: int
+    column_step: int
+    pixel_row_step: int
+    pixel_column_step: int
+    plane_pitch: int
+    row_pitch: int
+
+    @property
+    def channel_step(self) -> int:
+        """Input channels in one unrolled step."""
+        return next(u for u in (_CHANNEL_STEP, 3, 2, 1) if self.block % u == 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """Output pixels and vectors of output channels that are computed together."""
+
+    rows: int
+    columns: int
+    vectors: int
+
+    @property
+    def accumulators(self) -> int:
+        """Registers that hold partial sums."""
+        return self.rows * self.columns * self.vectors
+
+    def __str__(self) -> str:
+        return f"{self.rows}x{self.columns} pixels x {self.vectors} vectors"
+
+
+def emit_tile(
+    b: Builder,
+    tile: Tile,
+    taps: Taps,
+    lanes: int,
+    source: tuple[Value, Index],
+    weights: tuple[Value, Index],
+    start: list[Value],
+) -> list[Value]:
+    """The reduction of one tile.
+
+    Args:
+        b: where the code goes.
+        tile: pixels and vectors.
+        taps: geometry of the input.
+        lanes: f32 lanes of a vector.
+        source: input buffer and the element under the first tap of the first pixel.
+        weights: packed weights and the first element of this panel; they are read in order:
+            `[block][kernel row][kernel column][channel][vectors * lanes]`.
+        start: first values of the accumulators, one for each vector (bias, or zeros).
+
+    Returns:
+        The accumulators, in order (row, column, vector).
+    """
+    step = taps.channel_step
+    cursor = weights[1] if isinstance(weights[1], Value) else b.const(weights[1], INDEX)
+    sums = [start[v] for _ in range(tile.rows * tile.columns) for v in range(tile.vectors)]
+    # Extents of the reduction, outermost first, and what one turn adds to the input element.
+    nest: list[tuple[Index, int]] = [
+        (taps.blocks, taps.plane_pitch),
+        (taps.rows, taps.row_step * taps.row_pitch),
+        (taps.columns, taps.column_step * taps.block),
+        (taps.block // step, step),
+    ]
+    nest = [(extent, pitch) for extent, pitch in nest if extent != 1]
+
+    def reduce(level: int, position: Index, carry: list[Value]) -> list[Value]:
+        if level < len(nest):
+            extent, pitch = nest[level]
+            with b.loop(0, extent, carry=carry, hint="ikjc"[level]) as loop:
+                inner = b.iadd(position, b.imul(loop.iv, pitch))
+                loop.yields(reduce(level + 1, inner, loop.carried))
+            return loop.results
+        at = carry[0]
+        acc = carry[1:]
+        for channel in range(step):
+            acc = _multiply_add(b, tile, taps, lanes, (source[0], position), (weights[0], at),
+                                acc, channel)  # fmt: skip
+        return [b.binary("add", at, step * tile.vectors * lanes), *acc]
+
+    return reduce(0, source[1], [cursor, *sums])[1:]
+
+
+def _multiply_add(
+    b: Builder,
+    tile: Tile,
+    taps: Taps,
+    lanes: int,
+    source: tuple[Value, Index],
+    weights: tuple[Value, Index],
+    acc: list[Value],
+    channel: int,
+) -> list[Value]:
+    """One input channel: every pixel's splat against every weight vector."""
+    first = channel * tile.vectors * lanes
+    filters = [b.load(*weights, lanes, offset=first + v * lanes) for v in range(tile.vectors)]
+    result = []
+    for row in range(tile.rows):
+        for column in range(tile.columns):
+            offset = (
+                row * taps.pixel_row_step * taps.row_pitch
+                + column * taps.pixel_column_step * taps.block
+                + channel
+            )
+            pixel = b.load_splat(*source, lanes, offset=offset)
+            for weight in filters:
+                result.append(b.fma(pixel, weight, acc[len(result)]))
+    return result
+
+
+@dataclass(frozen=True, slots=True)
+class TileChoice:
+    """The chosen tile and what the model says of it.
+
+    Attributes:
+        tile: the main tile; the last row and column of tiles may be smaller.
+        cycles: predicted cycles of the whole feature map for one group of output channels.
+        utilisation: share of the multiply-add units' peak.
+        rejected: other candidates with their predicted cycles, the best first.
+    """
+
+    tile: Tile
+    cycles: float
+    utilisation: float
+    rejected: tuple[tuple[Tile, float], ...]
+
+
+def choose_tile(target: Target, rows: int, columns: int, out_blocks: int, steps: int) -> TileChoice:
+    """The tile with the fewest predicted cycles.
+
+    Args:
+        target: its `tiles` table says which tiles stay in registers.
+        rows: output rows.
+        columns: output columns.
+        out_blocks: blocks of output channels (of one group); a tile's vectors must divide it.
+        steps: products that each output element adds up.
+    """
+    options: list[tuple[float, int, Tile]] = []
+    for most_pixels, vectors in target.tiles:
+        if out_blocks % vectors:
+            continue
+        panels = out_blocks // vectors
+        for r in range(1, min(rows, most_pixels) + 1):
+            for c in range(1, min(columns, most_pixels // r) + 1):
+                parts = list(tile_parts(rows, columns, r, c))
+                cycles = panels * sum(
+                    count * tile_cycles(target, h * w, vectors, steps) for h, w, count in parts
+                )
+                options.append((cycles, len(parts), Tile(r, c, vectors)))
+    options.sort(key=lambda o: (o[0], o[1], -o[2].vectors, -o[2].columns))
+    cycles, _, tile = options[0]
+    ideal = rows * columns * out_blocks * steps / _fma_per_cycle(target)
+    rejected = tuple((t, c) for c, _, t in options[1:4])
+    return TileChoice(tile, cycles, ideal / cycles, rejected)
+
+
+def tile_parts(
+    rows: int, columns: int, tile_rows: int, tile_columns: int
+) -> Iterator[tuple[int, int, int]]:
+    """The sizes of tile that cover a feature map: (rows, columns, how many)."""
+    full_rows, last_row = divmod(rows, tile_rows)
+    full_columns, last_column = divmod(columns, tile_columns)
+    for height, down in ((tile_rows, full_rows), (last_row, min(last_row, 1))):
+        for width, across in ((tile_columns, full_columns), (last_column, min(last_column, 1))):
+            if down * across:
+                yield height, width, down * across
+
+
+def tile_cycles(target: Target, pixels: int, vectors: int, steps: int) -> float:
+    """Predicted cycles of one tile: multiply-adds, loads or latency, whichever is longest."""
+    fma = pixels * vectors / _fma_per_cycle(target)
+    loads = (pixels + vectors) / _LOADS_PER_CYCLE
+    return steps * max(fma, loads, _FMA_LATENCY) + _TILE_OVERHEAD + 2 * pixels * vectors
+
+
+def _fma_per_cycle(target: Target) -> float:
+    """Vector multiply-adds a cycle: wide registers go through both halves of the unit."""
+    return 1.0 if target.vector_bits == 512 else 2.0

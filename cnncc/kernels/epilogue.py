@@ -1,0 +1,154 @@
+"""Epilogues: the pointwise steps behind an anchor, applied to registers before the store.
+
+A kernel binds an `Epilogue` while it declares its parameters, opens it once for each tile, and applies it
+to each accumulator. Operands of the steps are per-channel constants, values of the result's shape
+(a residual), or values `[N,C,1,1]` that stand for every pixel (a gate).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from cnncc.errors import InternalError
+from cnncc.ir import op as ops
+from cnncc.kernels.layout import Layout
+from cnncc.kernels.scalar_math import NumpyScalars, VectorScalars
+from cnncc.kernels.template import Arg, OperandArg, PackedArg, Site, per_channel
+from cnncc.loopir.build import Builder
+from cnncc.loopir.nodes import Index, Kind, Value
+from cnncc.ops.fused import Step
+
+
+@dataclass(frozen=True, slots=True)
+class _Stream:
+    """An operand of some step: where it comes from and how it is addressed."""
+
+    operand: int
+    param: Value
+    layout: Layout | None  # None: one number a channel slot
+
+
+class Epilogue:
+    """The steps `first ..< last` of a site, as code on vectors of `lanes` channels."""
+
+    def __init__(self, site: Site, *, first: int = 1, last: int | None = None) -> None:
+        self.site = site
+        self.first = first
+        self.steps: tuple[Step, ...] = site.steps[first:last]
+        self.args: list[Arg] = []
+        self._streams: dict[int, _Stream] = {}
+        self._base: dict[int, Index] = {}
+        self._mask: Value | None = None
+
+    @property
+    def operands(self) -> list[int]:
+        """Operands that the steps read, in order of first use."""
+        seen = dict.fromkeys(a for s in self.steps for a in s.args if a >= 0)
+        return list(seen)
+
+    def declare(self, b: Builder) -> None:
+        """Add a buffer parameter for each operand; `args` then holds the matching arguments."""
+        out = self.site.blocked_out
+        for operand in self.operands:
+            constant = self.site.constants[operand]
+            if constant is not None:
+                packed = per_channel(np.asarray(constant, np.float32), out)
+                param = b.buffer(f"channel{operand}", extent=packed.size)
+                self.args.append(PackedArg(packed))
+                self._streams[operand] = _Stream(operand, param, None)
+                continue
+            layout = self.site.blocked(operand)
+            if layout.segments != out.segments or layout.block != out.block:
+                raise InternalError(f"{self.site.name}: operand {operand} has other segments")
+            in_place = self.site.in_place == operand
+            param = b.buffer(f"value{operand}", extent=layout.elems, unique=not in_place)
+            self.args.append(OperandArg(operand))
+            self._streams[operand] = _Stream(operand, param, layout)
+
+    def open(self, b: Builder, block: Index, y: Index, x: Index) -> None:
+        """Prepare addresses for a tile whose first pixel is (y, x) of channel block `block`."""
+        out = self.site.blocked_out
+        for operand, stream in self._streams.items():
+            layout = stream.layout
+            if layout is None:
+                self._base[operand] = b.imul(block, out.block)
+            elif (layout.height, layout.width) == (1, 1):
+                self._base[operand] = layout.index(b, block, 0, 0)
+            else:
+                self._base[operand] = layout.index(b, block, y, x)
+
+    def apply(
+        self, b: Builder, value: Value, *, blocks: int = 0, rows: int = 0, columns: int = 0
+    ) -> Value:
+        """The steps on one vector that lies so many blocks, rows and columns behind the first."""
+        scalars = VectorScalars(b, self.site.lanes)
+        results: dict[int, Any] = {~(self.first - 1): value}
+        loaded: dict[int, Value] = {}
+        for number, step in enumerate(self.steps, start=self.first):
+            operands = []
+            for arg in step.args:
+                if arg < 0:
+                    operands.append(results[arg])
+                    continue
+                if arg not in loaded:
+                    loaded[arg] = self._load(b, arg, blocks, rows, columns)
+                operands.append(loaded[arg])
+            results[~number] = ops.lookup(step.op).scalar(scalars, operands, step.attrs)
+            value = results[~number]
+        return value
+
+    def _load(self, b: Builder, operand: int, blocks: int, rows: int, columns: int) -> Value:
+        stream = self._streams[operand]
+        layout = stream.layout
+        if layout is None:
+            offset = blocks * self.site.blocked_out.block
+        elif (layout.height, layout.width) == (1, 1):
+            offset = layout.offset(blocks, 0, 0)
+        else:
+            offset = layout.offset(blocks, rows, columns)
+        return b.load(stream.param, self._base[operand], self.site.lanes, offset=offset)
+
+    @property
+    def keeps_zero(self) -> bool:
+        """Whether a zero lane of the anchor is still zero behind all steps.
+
+        Padding lanes of every operand are zero, so it is enough to run the rules on zeros.
+        """
+        scalars = NumpyScalars()
+        results: dict[int, Any] = {~(self.first - 1): np.float32(0)}
+        value: Any = np.float32(0)
+        for number, step in enumerate(self.steps, start=self.first):
+            zeros = [results[a] if a < 0 else np.float32(0) for a in step.args]
+            value = ops.lookup(step.op).scalar(scalars, zeros, step.attrs)
+            results[~number] = value
+        return bool(value == 0)
+
+
+class LaneMask:
+    """Clears the padding lanes of the result where the epilogue would leave something in them."""
+
+    def __init__(self, site: Site, *, needed: bool) -> None:
+        layout = site.blocked_out
+        self.needed = needed and layout.has_padding_lanes
+        self._site = site
+        self._param: Value | None = None
+        self.args: list[Arg] = []
+
+    def declare(self, b: Builder) -> None:
+        """Add a parameter with one 0 or 1 for each slot, if the mask is needed at all."""
+        if self.needed:
+            flags = (self._site.blocked_out.slot_channels >= 0).astype(np.float32)
+            self._param = b.buffer("lane_flags", Kind.F32, flags.size)
+            self.args.append(PackedArg(flags))
+
+    def apply(self, b: Builder, value: Value, block: Index) -> Value:
+        """`value`, zero in the lanes of `block` that belong to no channel."""
+        if self._param is None:
+            return value
+        lanes = self._site.lanes
+        flags = b.load(self._param, b.imul(block, lanes), lanes)
+        zero = b.splat(b.const(0.0), lanes)
+        return b.select(b.compare("gt", flags, zero), value, zero)

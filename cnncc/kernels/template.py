@@ -1,0 +1,179 @@
+"""What a kernel is: a template that turns one node of the fused graph into loop nests.
+
+A node reaches a kernel as a `Site`: the anchor operator, the steps fused behind it, types, layouts and
+constants. The kernel answers with `Launch`es, each a LoopIR function with its arguments and the number of
+work items. The last two parameters of every such function are `lo` and `hi`: it does the items
+`lo <= i < hi` and nothing else, items write disjoint memory, and an item's result does not depend on the
+split. That is what makes results bit-identical for any number of threads.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cnncc.errors import InternalError
+from cnncc.ir.types import TensorType
+from cnncc.kernels.layout import AnyLayout, Layout
+from cnncc.loopir.nodes import Func
+from cnncc.ops.fused import Step
+from cnncc.targets.target import Target
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """One node of the fused graph as a kernel sees it.
+
+    Attributes:
+        name: the node's path, for messages.
+        steps: the anchor, then what is fused behind it. `args` of a step index the operands when
+            they are `>= 0`; `~k` is the result of step `k`.
+        types: types of the operands.
+        result: type of the result.
+        layouts: layouts of the operands; `None` for constants.
+        out: layout of the result.
+        constants: arrays of the operands; `None` for those that are computed.
+        target: the machine.
+        in_place: operand whose buffer the result overwrites, or `None`.
+    """
+
+    name: str
+    steps: tuple[Step, ...]
+    types: tuple[TensorType, ...]
+    result: TensorType
+    layouts: tuple[AnyLayout | None, ...]
+    out: AnyLayout
+    constants: tuple[NDArray[Any] | None, ...]
+    target: Target
+    in_place: int | None = None
+
+    @property
+    def anchor(self) -> Step:
+        """The first step."""
+        return self.steps[0]
+
+    @property
+    def lanes(self) -> int:
+        """f32 lanes of the target's vectors."""
+        return self.target.lanes()
+
+    def blocked(self, operand: int) -> Layout:
+        """The layout of an operand, which must be a blocked one."""
+        found = self.layouts[operand]
+        if not isinstance(found, Layout):
+            raise InternalError(f"{self.name}: operand {operand} is not in a blocked layout")
+        return found
+
+    @property
+    def blocked_out(self) -> Layout:
+        """The layout of the result, which must be a blocked one."""
+        if not isinstance(self.out, Layout):
+            raise InternalError(f"{self.name}: the result is not in a blocked layout")
+        return self.out
+
+    def constant(self, operand: int) -> NDArray[Any]:
+        """The array of an operand, which must be a constant."""
+        found = self.constants[operand]
+        if found is None:
+            raise InternalError(f"{self.name}: operand {operand} is not a constant")
+        return found
+
+    @property
+    def needs_zero_lanes(self) -> bool:
+        """Whether the result has padding lanes, which the kernel must leave zero."""
+        return isinstance(self.out, Layout) and self.out.has_padding_lanes
+
+
+@dataclass(frozen=True, slots=True)
+class OperandArg:
+    """The buffer of an operand, from its first element (halo included)."""
+
+    operand: int
+
+
+@dataclass(frozen=True, slots=True)
+class ResultArg:
+    """The buffer of the result, from its first element (halo included)."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PackedArg:
+    """Numbers made at compile time (packed weights, bias vectors), placed in the weight blob."""
+
+    array: NDArray[Any]
+
+
+Arg = OperandArg | ResultArg | PackedArg | int
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """One loop nest in place.
+
+    Attributes:
+        func: parameters match `args`, then come `lo` and `hi`.
+        args: see above; an `int` is an index argument, so that one function can serve many calls.
+        work: number of work items to split over threads.
+        grain: items below which a second thread does not pay.
+    """
+
+    func: Func
+    args: tuple[Arg, ...]
+    work: int
+    grain: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """Predicted time of one thread doing all of it, and the choices it stands for.
+
+    Attributes:
+        seconds: predicted time.
+        choice: words for `explain`, such as `tile 14x2`.
+        figures: numbers behind it, such as utilisation of the multiply-add units.
+    """
+
+    seconds: float
+    choice: str
+    figures: dict[str, float]
+
+
+class Kernel(ABC):
+    """A template for the loop nests of some operators. Instances carry no state.
+
+    Attributes:
+        name: the kernel's name in plans and messages.
+        anchors: the operators that it can compute as the first step of a site.
+    """
+
+    name: ClassVar[str]
+    anchors: ClassVar[frozenset[str]]
+
+    @abstractmethod
+    def refuses(self, site: Site) -> str:
+        """Why this kernel cannot do the site; an empty string when it can."""
+
+    @abstractmethod
+    def estimate(self, site: Site) -> Estimate:
+        """Predicted time, from the machine's facts alone."""
+
+    @abstractmethod
+    def lower(self, site: Site) -> list[Launch]:
+        """The loop nests. Launches of one site may run side by side: no barrier between them."""
+
+
+def blob_bytes(launches: Sequence[Launch]) -> int:
+    """Bytes of packed constants that the launches bring along."""
+    return sum(a.array.nbytes for x in launches for a in x.args if isinstance(a, PackedArg))
+
+
+def per_channel(values: NDArray[Any], layout: Layout) -> NDArray[np.float32]:
+    """Per-channel numbers [C] in the order of the layout's slots, zeros in padding lanes."""
+    packed = np.zeros(layout.blocks * layout.block, np.float32)
+    packed[layout.channel_slots] = values.reshape(-1)
+    return packed
