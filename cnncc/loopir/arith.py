@@ -1,0 +1,212 @@
+"""What LoopIR's arithmetic means, in NumPy: one function per operation and type.
+
+A scalar of kind index is a Python integer kept within 64 bits, a bool a Python bool, any other
+scalar a NumPy scalar of its own dtype; a vector is an array of `lanes` elements. Integers wrap
+around. What LoopIR leaves undefined (a zero divisor, a shift by the width) raises `InterpError`.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from cnncc.errors import InternalError
+from cnncc.loopir.nodes import Kind, Type
+
+Array = npt.NDArray[Any]
+Operation = Callable[..., Any]
+
+DTYPES: dict[Kind, np.dtype[Any]] = {
+    Kind.F32: np.dtype(np.float32),
+    Kind.I32: np.dtype(np.int32),
+    Kind.I8: np.dtype(np.int8),
+    Kind.U8: np.dtype(np.uint8),
+    Kind.BOOL: np.dtype(np.bool_),
+    Kind.INDEX: np.dtype(np.int64),
+}
+FROM_ELEMENT: dict[Kind, Operation] = {
+    kind: {Kind.BOOL: bool, Kind.INDEX: int}.get(kind, dtype.type) for kind, dtype in DTYPES.items()
+}
+
+_SIGN, _SPAN = 1 << 63, 1 << 64
+
+
+class InterpError(InternalError):
+    """LoopIR did something undefined: out of bounds, unwritten scratch, a zero divisor."""
+
+
+def wrap_index(value: int) -> int:
+    """`value` modulo 2**64, as a signed number."""
+    return value if -_SIGN <= value < _SIGN else (value + _SIGN) % _SPAN - _SIGN
+
+
+def constant(value: Any, type_: Type) -> Any:
+    """A literal as a value of `type_`; arrays are read-only."""
+    if type_.lanes == 1:
+        return FROM_ELEMENT[type_.kind](value[0] if isinstance(value, tuple) else value)
+    lanes = np.empty(type_.lanes, DTYPES[type_.kind])
+    lanes[:] = value
+    lanes.setflags(write=False)
+    return lanes
+
+
+def unary(op: str, type_: Type) -> Operation:
+    """`op` of `UNARY_OPS` on values of `type_`."""
+    if op == "not":
+        return operator.not_ if type_ == Type(Kind.BOOL) else operator.invert
+    plain = _UNARY[op]
+    return (lambda a: wrap_index(plain(a))) if type_ == Type(Kind.INDEX) else plain
+
+
+def binary(op: str, type_: Type, place: str) -> Operation:
+    """`op` of `BINARY_OPS` on values of `type_`; errors begin with `place`."""
+    if type_.kind is not Kind.F32:
+        if op in ("div", "rem"):
+            return _division(op, type_, place)
+        if op in ("shl", "shr"):
+            return _shift(op, type_, place)
+    if type_ == Type(Kind.INDEX):
+        return _INDEX_BINARY[op]
+    return _BINARY[op]
+
+
+def compare(op: str) -> Operation:
+    """`op` of `COMPARE_OPS`: ordered, but `ne` is true on NaN."""
+    return _COMPARE[op]
+
+
+def fma(type_: Type) -> Operation:
+    """`a*b + c`; f32 in float64, so the product is exact and the sum rounded twice at most."""
+    if type_.kind is Kind.F32:
+        return _fma_f32_scalar if type_.lanes == 1 else _fma_f32
+    if type_ == Type(Kind.INDEX):
+        return lambda a, b, c: wrap_index(a * b + c)
+    return lambda a, b, c: a * b + c
+
+
+def convert(source: Type, kind: Kind) -> Operation:
+    """A number of type `source` in another kind."""
+    saturates = source.kind is Kind.F32 and kind is not Kind.F32
+    lanewise = _saturating(kind) if saturates else _casting(kind)
+    if source.lanes > 1:
+        return lanewise
+    back, dtype = FROM_ELEMENT[kind], DTYPES[source.kind]
+    return lambda a: back(lanewise(np.array([a], dtype))[0])
+
+
+def bitcast(kind: Kind, lanes: int) -> Operation:
+    """The bits of an f32 or i32 value as `kind`."""
+    dtype = DTYPES[kind]
+    if lanes > 1:
+        return lambda a: a.view(dtype)
+    return lambda a: np.array([a]).view(dtype)[0]
+
+
+def _fma_f32_scalar(a: Any, b: Any, c: Any) -> Any:
+    return np.float32(float(a) * float(b) + float(c))
+
+
+def _fma_f32(a: Array, b: Array, c: Array) -> Array:
+    wide = np.multiply(a, b, dtype=np.float64)
+    wide += c
+    return wide.astype(np.float32)
+
+
+def _division(op: str, type_: Type, place: str) -> Operation:
+    back = FROM_ELEMENT[type_.kind] if type_.lanes == 1 else DTYPES[type_.kind].type
+    signed = type_.kind is not Kind.INDEX
+    largest = int(np.iinfo(DTYPES[type_.kind]).max)
+
+    def quotient_or_rest(a: Any, b: Any) -> Any:
+        if not np.all(b):
+            raise InterpError(f"{place}: division by zero")
+        x, y = np.asarray(a, np.int64), np.asarray(b, np.int64)
+        if not signed and ((x < 0).any() or (y < 0).any()):
+            raise InterpError(f"{place}: {op} of a negative index ({a} by {b})")
+        quotient = np.abs(x) // np.abs(y) * np.sign(x) * np.sign(y)
+        if (quotient > largest).any():
+            raise InterpError(f"{place}: the quotient of {a} by {b} does not fit")
+        result = quotient if op == "div" else x - quotient * y
+        return back(result)
+
+    def quick(a: int, b: int) -> int:
+        if a < 0 or b <= 0:
+            raise InterpError(f"{place}: {op} of a negative index or by zero ({a} by {b})")
+        return a // b if op == "div" else a % b
+
+    return quick if type_ == Type(Kind.INDEX) else quotient_or_rest
+
+
+def _shift(op: str, type_: Type, place: str) -> Operation:
+    bits = 8 * DTYPES[type_.kind].itemsize
+    back = FROM_ELEMENT[type_.kind] if type_.lanes == 1 else DTYPES[type_.kind].type
+    left = op == "shl"
+
+    def shift(a: Any, b: Any) -> Any:
+        x, amount = np.asarray(a, DTYPES[type_.kind]), np.asarray(b, DTYPES[type_.kind])
+        if (amount < 0).any() or (amount >= bits).any():
+            raise InterpError(f"{place}: a shift by {b} of a {bits}-bit number")
+        if not left and type_.kind is Kind.INDEX and (x < 0).any():
+            raise InterpError(f"{place}: shr of a negative index ({a})")
+        return back(np.left_shift(x, amount) if left else np.right_shift(x, amount))
+
+    return shift
+
+
+def _casting(kind: Kind) -> Operation:
+    dtype = DTYPES[kind]
+    return lambda a: a.astype(dtype)
+
+
+def _saturating(kind: Kind) -> Operation:
+    limits = np.iinfo(DTYPES[kind])
+    low, high = float(limits.min), float(limits.max)
+
+    def saturate(a: Array) -> Array:
+        wide = np.trunc(a.astype(np.float64))
+        inside = (wide > low) & (wide < high)
+        result = np.where(inside, wide, 0.0).astype(limits.dtype)
+        result[wide >= high] = limits.max
+        result[wide <= low] = limits.min
+        return result
+
+    return saturate
+
+
+_UNARY: dict[str, Operation] = {
+    "neg": operator.neg,
+    "abs": operator.abs,
+    "sqrt": np.sqrt,
+    "floor": np.floor,
+}
+_BINARY: dict[str, Operation] = {
+    "add": operator.add,
+    "sub": operator.sub,
+    "mul": operator.mul,
+    "div": operator.truediv,
+    "min": np.minimum,
+    "max": np.maximum,
+    "and": operator.and_,
+    "or": operator.or_,
+    "xor": operator.xor,
+}
+_INDEX_BINARY: dict[str, Operation] = {
+    **_BINARY,
+    "add": lambda a, b: wrap_index(a + b),
+    "sub": lambda a, b: wrap_index(a - b),
+    "mul": lambda a, b: wrap_index(a * b),
+    "min": lambda a, b: a if a < b else b,
+    "max": lambda a, b: a if a > b else b,
+}
+_COMPARE: dict[str, Operation] = {
+    "lt": operator.lt,
+    "le": operator.le,
+    "gt": operator.gt,
+    "ge": operator.ge,
+    "eq": operator.eq,
+    "ne": operator.ne,
+}
