@@ -1,0 +1,80 @@
+"""The oracle: a graph of any level, run in float64 by the operators' references."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from cnncc.errors import InputError
+from cnncc.ir.graph import Graph, Node
+from cnncc.ir.op import Array, lookup
+
+Observer = Callable[[int, Node, tuple[Array, ...], Array], None]
+"""Called after each node with its id, the node, its operands' values and its value."""
+
+
+def run(
+    graph: Graph, inputs: Mapping[str | int, Array], observe: Observer | None = None
+) -> list[Array]:
+    """The network's results in declared order.
+
+    Args:
+        graph: a graph of any level; notes do not matter.
+        inputs: logical arrays, [N,C,H,W] or [N,K] with any batch N, by the input's name or by its
+            position among the inputs.
+        observe: sees every node as it is computed.
+
+    Raises:
+        InputError: an array is missing, unknown, or of another shape.
+    """
+    values = run_all(graph, inputs, observe)
+    return [values[out] for _, out in graph.outputs]
+
+
+def run_all(
+    graph: Graph, inputs: Mapping[str | int, Array], observe: Observer | None = None
+) -> dict[int, Array]:
+    """The value of every node by its id; arguments are those of `run`."""
+    values = _bind(graph, inputs)
+    for node_id, node in graph.nodes():
+        operands = tuple(values[o] for o in graph.operands(node_id))
+        if node.op == "constant":
+            values[node_id] = _widen(graph.constants[node.attrs.data])
+        elif node.op != "input":
+            with np.errstate(all="ignore"):
+                values[node_id] = lookup(node.op).reference(operands, node.attrs)
+        if observe is not None:
+            observe(node_id, node, operands, values[node_id])
+    return values
+
+
+def _widen(array: Array) -> Array:
+    """Floating point in float64; integers and booleans stay."""
+    array = np.asarray(array)
+    return array.astype(np.float64) if array.dtype.kind == "f" else array
+
+
+def _bind(graph: Graph, inputs: Mapping[str | int, Array]) -> dict[int, Array]:
+    """The inputs' values by node id, once each fits the declared shape up to the batch."""
+    keys: dict[str | int, int] = {}
+    for position, node_id in enumerate(graph.inputs):
+        keys[position] = keys[graph[node_id].name or position] = node_id
+    values: dict[int, Array] = {}
+    batches: set[int] = set()
+    for key, array in inputs.items():
+        if key not in keys:
+            raise InputError(f"the network has no input {key!r}; it has {sorted(map(str, keys))}")
+        wanted: Any = graph[keys[key]].attrs.shape
+        if np.ndim(array) != len(wanted) or np.shape(array)[1:] != wanted[1:]:
+            expected = ["N", *wanted[1:]]
+            raise InputError(f"input {key!r}: expected {expected}, got {list(np.shape(array))}")
+        values[keys[key]] = _widen(array)
+        batches.add(np.shape(array)[0])
+    missing = [graph[i].name or str(i) for i in graph.inputs if i not in values]
+    if missing:
+        raise InputError(f"no array for input {', '.join(missing)}")
+    if len(batches) > 1:
+        raise InputError(f"inputs have different batches: {sorted(batches)}")
+    return values
