@@ -1,0 +1,77 @@
+"""What a compiled network looks like from outside: ports, sizes, and the order of its buffers.
+
+Shared by the plan that makes it, the code generator that exports it and the run time that calls it, so none of
+them has to know another.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+from cnncc.ir.types import DType
+
+ALIGNMENT = 64  # bytes; of weights, workspace and every buffer inside them
+
+
+@dataclass(frozen=True, slots=True)
+class Port:
+    """An input or output of a network, one sample of it.
+
+    Attributes:
+        name: the declared name.
+        dtype: element type of the caller's array.
+        shape: the caller's array without the batch axis, in the order of its memory: `(H, W, C)` for
+            `memory == "hwc"`, `(C, H, W)` for `"chw"`, `(K,)` for a vector.
+        memory: `hwc`, `chw`, or empty for vectors and general arrays.
+        format: `rgb`, `bgr`, `gray`, or empty: the meaning of the channels.
+        labels: names of the classes, if the model gives them.
+        top: how many of them an answer usually lists.
+    """
+
+    name: str
+    dtype: DType
+    shape: tuple[int, ...]
+    memory: str = ""
+    format: str = ""
+    labels: tuple[str, ...] = ()
+    top: int = 0
+
+    @property
+    def elems(self) -> int:
+        """Elements of one sample."""
+        return math.prod(self.shape)
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of one sample."""
+        return self.elems * self.dtype.size_bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Interface:
+    """Everything a caller has to know.
+
+    The buffers of the program's `main` are, in this order: inputs, outputs, weights, arena.
+
+    Attributes:
+        name: the model's name.
+        inputs: in declared order.
+        outputs: in declared order.
+        weights_bytes: size of the packed weights.
+        workspace_bytes: memory that one call in flight needs; exact.
+        parameters: trained numbers of the model (running statistics of batch norm not counted).
+        macs: multiply-adds of one sample, as the model is written.
+        target: name of the target the code was made for.
+        requires: CPU features that the code executes.
+    """
+
+    name: str
+    inputs: tuple[Port, ...]
+    outputs: tuple[Port, ...]
+    weights_bytes: int
+    workspace_bytes: int
+    parameters: int
+    macs: int
+    target: str
+    requires: tuple[str, ...] = field(default_factory=tuple)
