@@ -36,7 +36,9 @@ from cnncc.targets import Target
 
 _INDEX = Type(Kind.INDEX)
 _ROUNDING = ("sse4.1", "avx", "avx2", "avx512f")
-_ATTRIBUTES = 'attributes #0 = { nounwind "no-builtins" }'
+# Haswell's scheduling model keeps every tile of `targets` in registers; those of later CPUs (and
+# `generic`) hoist loads into the last free register and spill. Out-of-order cores do not mind.
+_SCHEDULING = {"x86_64": "haswell"}
 _LOOP_MARK = ", !llvm.loop !loop"
 _ROLLED = '!0 = !{!"llvm.loop.unroll.disable"}'
 _SCALAR = '!1 = !{!"llvm.loop.vectorize.enable", i1 false}'
@@ -55,22 +57,28 @@ def emit_program(program: Program, target: Target) -> str:
     Raises:
         EmitError: a node that breaks LoopIR's rules.
     """
-    return module_text(emit_function(func, target) for func in program.funcs)
+    return module_text((emit_function(func, target) for func in program.funcs), target)
 
 
 def emit_unit(program: Program, func: Func, target: Target) -> str:
     """One function as a module of its own; those that it calls are declared."""
     called = {stmt.callee for stmt in walk(func.body) if isinstance(stmt, Call)}
     declared = (declaration(program.func(name)) for name in sorted(called - {func.name}))
-    return module_text([*declared, emit_function(func, target)])
+    return module_text([*declared, emit_function(func, target)], target)
 
 
-def module_text(parts: Iterable[str]) -> str:
-    """A module of functions and declarations, with the attributes that they refer to."""
-    pieces = "\n\n".join([*parts, _ATTRIBUTES]).split(_LOOP_MARK)
+def module_text(parts: Iterable[str], target: Target) -> str:
+    """A module of functions and declarations, with the attributes and loop marks they refer to."""
+    pieces = "\n\n".join([*parts, _attributes(target)]).split(_LOOP_MARK)
     marked = [f"{piece}, !llvm.loop !{number}" for number, piece in enumerate(pieces[:-1], 2)]
     nodes = [f"!{number} = distinct !{{!{number}, !0, !1}}" for number in range(2, len(pieces) + 1)]
     return "\n".join(["".join(marked) + pieces[-1], "", _ROLLED, _SCALAR, *nodes]) + "\n"
+
+
+def _attributes(target: Target) -> str:
+    tuned = _SCHEDULING.get(target.triple.split("-", 1)[0])
+    tuning = f' "tune-cpu"="{tuned}"' if tuned else ""
+    return f'attributes #0 = {{ nounwind "no-builtins"{tuning} }}'
 
 
 def emit_function(func: Func, target: Target, *, linkage: str = "") -> str:
