@@ -1,0 +1,182 @@
+"""The on-disk store of objects: private to the user, atomic, bounded, and never believed blindly.
+
+An entry is machine code that will be executed, so the folder must belong to this user alone. Every
+trouble (a full disk, a read-only home, a damaged entry) costs a compilation and nothing else.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import stat
+import struct
+import tempfile
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import astuple
+from functools import cache
+from pathlib import Path
+
+from cnncc.llvm.optimize import CODEGEN_LEVEL, LLVM_VERSION
+from cnncc.targets import Target
+
+DEFAULT_LIMIT = 512 << 20
+_MAGIC = b"cnncc-o1"
+_HEAD = struct.Struct("<8sQQ")
+_DIGEST = 32
+_SUFFIX = ".cnnobj"
+_STALE_SECONDS = 3600.0
+
+
+@cache
+def emitter_version() -> str:
+    """A hash of this package's own sources, so that an edited emitter never finds old objects."""
+    digest = hashlib.sha256()
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
+    return digest.hexdigest()
+
+
+def full_key(text: str, target: Target, options: Mapping[str, str | int | bool]) -> bytes:
+    """Everything that an object depends on, as one canonical byte string."""
+    code = hashlib.sha256(text.encode()).hexdigest()
+    record = [LLVM_VERSION, CODEGEN_LEVEL, emitter_version(), astuple(target), dict(options), code]
+    return json.dumps(record, sort_keys=True).encode()
+
+
+def default_folder() -> Path | None:
+    """Where the environment wants the cache; None when it is switched off.
+
+    `CNNCC_CACHE=off` switches it off, `CNNCC_CACHE_DIR` names the folder; otherwise it lies in the
+    user's cache folder.
+    """
+    if os.environ.get("CNNCC_CACHE", "").lower() in ("off", "0", "no", "false"):
+        return None
+    if chosen := os.environ.get("CNNCC_CACHE_DIR"):
+        return Path(chosen)
+    shared = os.environ.get("XDG_CACHE_HOME", "")
+    base = Path(shared) if os.path.isabs(shared) else Path(os.path.expanduser("~/.cache"))
+    return base / "cnncc"
+
+
+class ObjectCache:
+    """A folder of compiled objects.
+
+    Attributes:
+        reason: why nothing is cached; empty when the cache works.
+    """
+
+    def __init__(self, folder: Path | None = None, *, limit: int = DEFAULT_LIMIT) -> None:
+        self._limit = limit
+        self._folder = folder if folder is not None else default_folder()
+        self.reason = self._open()
+
+    def get(self, key: bytes) -> bytes | None:
+        """The object that was stored under a full key, or None."""
+        if self.reason or self._folder is None:
+            return None
+        path = self._path(key)
+        try:
+            with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb") as file:
+                found = os.fstat(file.fileno())
+                private = found.st_uid == os.geteuid() and not found.st_mode & 0o022
+                payload = unpack(file.read(), key) if private else None
+        except OSError:
+            return None
+        with suppress(OSError):
+            if payload is None:
+                path.unlink()
+            else:
+                os.utime(path)
+        return payload
+
+    def put(self, key: bytes, payload: bytes) -> None:
+        """Store an object; when that fails, `reason` says why and later calls do nothing."""
+        if self.reason or self._folder is None:
+            return
+        try:
+            self._write(self._path(key), pack(key, payload))
+            self._evict()
+        except OSError as error:
+            self.reason = f"cannot write to {self._folder}: {error.strerror or error}"
+
+    def _open(self) -> str:
+        """Make or inspect the folder; gives what is wrong with it."""
+        if self._folder is None:
+            return "switched off by CNNCC_CACHE"
+        if os.geteuid() != os.getuid():
+            return "the process runs with another user's rights"
+        try:
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            found = os.lstat(self._folder)
+        except OSError as error:
+            return f"cannot open {self._folder}: {error.strerror or error}"
+        if stat.S_ISLNK(found.st_mode) or not stat.S_ISDIR(found.st_mode):
+            return f"{self._folder} is a link or no folder"
+        if found.st_uid != os.geteuid():
+            return f"{self._folder} belongs to another user"
+        if found.st_mode & 0o022:
+            return f"others may write to {self._folder}"
+        return ""
+
+    def _path(self, key: bytes) -> Path:
+        assert self._folder is not None
+        return self._folder / (hashlib.sha256(key).hexdigest() + _SUFFIX)
+
+    def _write(self, path: Path, data: bytes) -> None:
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=".new-")
+        try:
+            try:
+                view = memoryview(data)
+                while view:
+                    view = view[os.write(handle, view) :]
+                os.fsync(handle)
+            finally:
+                os.close(handle)
+            os.replace(name, path)
+        except BaseException:
+            with suppress(OSError):
+                os.unlink(name)
+            raise
+
+    def _evict(self) -> None:
+        """Remove the entries used longest ago until the folder fits, and what crashes left."""
+        assert self._folder is not None
+        entries, total = [], 0
+        for entry in os.scandir(self._folder):
+            with suppress(OSError):
+                found = entry.stat(follow_symlinks=False)
+                if entry.name.endswith(_SUFFIX):
+                    entries.append((found.st_mtime_ns, found.st_size, entry.path))
+                    total += found.st_size
+                elif (
+                    entry.name.startswith(".new-") and found.st_mtime < time.time() - _STALE_SECONDS
+                ):
+                    os.unlink(entry.path)
+        for _, size, path in sorted(entries):
+            if total <= self._limit:
+                return
+            with suppress(OSError):
+                os.unlink(path)
+            total -= size
+
+
+def pack(key: bytes, payload: bytes) -> bytes:
+    """An entry's bytes: lengths, the full key, the object, and a digest of all that."""
+    data = _HEAD.pack(_MAGIC, len(key), len(payload)) + key + payload
+    return data + hashlib.sha256(data).digest()
+
+
+def unpack(data: bytes, key: bytes) -> bytes | None:
+    """The object of an entry; None when it is damaged or was stored under another key."""
+    if len(data) < _HEAD.size + _DIGEST:
+        return None
+    magic, key_length, payload_length = _HEAD.unpack_from(data)
+    body, digest = data[:-_DIGEST], data[-_DIGEST:]
+    if magic != _MAGIC or len(body) != _HEAD.size + key_length + payload_length:
+        return None
+    if hashlib.sha256(body).digest() != digest or body[_HEAD.size :][:key_length] != key:
+        return None
+    return body[_HEAD.size + key_length :]

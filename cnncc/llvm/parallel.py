@@ -1,0 +1,224 @@
+"""A program's `main` on threads: segments between barriers, and the ways of running them.
+
+From `main(buffers..., thread, threads)` come, with `NAME` its name and `buffers` an array of
+pointers in the order of its parameters:
+
+    void NAME_run(void *const *buffers, void *pool);     on a pool of `pool_code`, or null: alone
+    void NAME_serial(void *const *buffers);              on the calling thread
+    void NAME_forkjoin(void *const *buffers, int32_t threads, P parallel_for, void *host);
+         with P = void (*)(void *host, int32_t n, void (*task)(void *arg, int32_t i), void *arg)
+         the host's own loop over tasks, called once a segment
+
+`NAME_run` forks once; inside, the threads meet at the pool's barrier between segments. All give the
+same bits. Index arithmetic of `main` is repeated in each segment that needs it.
+"""
+
+from __future__ import annotations
+
+from cnncc.errors import EmitError
+from cnncc.llvm.emit import (
+    declaration,
+    emit_body,
+    emit_function,
+    has_floor,
+    module_text,
+    open_function,
+    walk,
+)
+from cnncc.llvm.pool_code import pool_functions
+from cnncc.llvm.types import symbol
+from cnncc.llvm.writer import FunctionWriter
+from cnncc.loopir.nodes import (
+    Barrier,
+    Binary,
+    BufferType,
+    Call,
+    Compare,
+    Const,
+    Convert,
+    Func,
+    Kind,
+    Program,
+    Select,
+    Stmt,
+    Type,
+    View,
+)
+from cnncc.targets import Target
+
+_INDEX = Type(Kind.INDEX)
+_REPEATABLE = (Binary, Compare, Const, Convert, Select, View)
+PREFIX = "cnncc"
+_POOL_NAMES = (
+    f"declare void @{PREFIX}_pool_run(ptr, ptr, ptr) #0\ndeclare void @{PREFIX}_barrier(ptr) #0"
+)
+
+
+def emit_main_unit(program: Program, target: Target) -> str:
+    """The module of a program's `main` for loading; kernels and pool come from other objects.
+
+    Raises:
+        EmitError: `main` is not the straight line that LoopIR asks for.
+    """
+    main = program.funcs[-1]
+    called = {stmt.callee for stmt in walk(main.body) if isinstance(stmt, Call)}
+    declared = [declaration(program.func(name)) for name in sorted(called)]
+    return module_text([*declared, _POOL_NAMES, *main_functions(main, target)], target)
+
+
+def emit_pool_unit(target: Target) -> str:
+    """The module of the thread pool, for loading beside a program.
+
+    Raises:
+        EmitError: there is no pool for the target.
+    """
+    return module_text(pool_functions(target, prefix=PREFIX), target)
+
+
+def kernel_functions(program: Program, target: Target, *, linkage: str) -> list[str]:
+    """All functions of a program but `main`."""
+    return [emit_function(func, target, linkage=linkage) for func in program.funcs[:-1]]
+
+
+def main_functions(
+    main: Func,
+    target: Target,
+    *,
+    linkage: str = "",
+    pool: bool = True,
+    prefix: str = PREFIX,
+) -> list[str]:
+    """The functions that `main` becomes; without `pool` there is no `NAME_run`.
+
+    Raises:
+        EmitError: `main` is not the straight line that LoopIR asks for.
+    """
+    _check(main)
+    segments = split_at_barriers(main)
+    parts = [
+        _segment(main, number, stmts, target, "internal") for number, stmts in enumerate(segments)
+    ]
+    count = len(segments)
+    parts.append(_caller(main, f"{main.name}_serial", "ptr %buffers", count, linkage, "0", "1"))
+    parts += [_task(main, number) for number in range(count)]
+    parts.append(_forkjoin(main, count, linkage))
+    if pool:
+        params = "ptr %buffers, i64 %thread, i64 %threads, ptr %barrier"
+        wait = f'call void @"{prefix}_barrier"(ptr %barrier)'
+        parts.append(
+            _caller(
+                main, f"{main.name}_spmd", params, count, "internal", "%thread", "%threads", wait
+            )
+        )
+        parts.append(_run(main, linkage, prefix))
+    return parts
+
+
+def split_at_barriers(main: Func) -> list[list[Stmt]]:
+    """The statements of each segment: its own calls, and the index arithmetic of all before it.
+
+    Segments without calls vanish, with their barriers.
+    """
+    segments: list[list[Stmt]] = []
+    shared: list[Stmt] = []
+    current: list[Stmt] = []
+    for stmt in [*main.body, Barrier()]:
+        if isinstance(stmt, Barrier):
+            if any(isinstance(s, Call) for s in current):
+                segments.append(current)
+            current = list(shared)
+        else:
+            current.append(stmt)
+            if not isinstance(stmt, Call):
+                shared.append(stmt)
+    return segments
+
+
+def _check(main: Func) -> None:
+    kinds = [param.type for param in main.params]
+    if len(kinds) < 2 or kinds[-2:] != [_INDEX, _INDEX]:
+        raise EmitError(f"`{main.name}` must end in the index parameters `thread` and `threads`")
+    if not all(isinstance(kind, BufferType) for kind in kinds[:-2]):
+        raise EmitError(f"`{main.name}` may take only buffers before `thread` and `threads`")
+    for stmt in main.body:
+        if not isinstance(stmt, (Call, Barrier, *_REPEATABLE)):
+            raise EmitError(
+                f"`{main.name}` may hold calls, index arithmetic, views and barriers, "
+                f"but no {type(stmt).__name__}"
+            )
+
+
+def _segment(main: Func, number: int, stmts: list[Stmt], target: Target, linkage: str) -> str:
+    w = FunctionWriter(rounds_floor=has_floor(target))
+    header = open_function(w, f"{main.name}_seg{number}", main.params, linkage=linkage)
+    emit_body(w, stmts)
+    w.do("ret void")
+    return f"{header} {{\n{w.body()}\n}}"
+
+
+def _load_buffers(main: Func) -> tuple[list[str], str]:
+    """Lines that read the array `%buffers`, and the arguments that they give."""
+    lines, args = [], []
+    for number in range(len(main.params) - 2):
+        lines.append(f"  %at{number} = getelementptr ptr, ptr %buffers, i64 {number}")
+        lines.append(f"  %b{number} = load ptr, ptr %at{number}, align 8")
+        args.append(f"ptr %b{number}, ")
+    return lines, "".join(args)
+
+
+def _caller(
+    main: Func,
+    name: str,
+    params: str,
+    segments: int,
+    linkage: str,
+    thread: str,
+    threads: str,
+    between: str = "",
+) -> str:
+    """A function that runs all segments as one thread of several."""
+    lines, args = _load_buffers(main)
+    for number in range(segments):
+        if number and between:
+            lines.append(f"  {between}")
+        segment = symbol(f"{main.name}_seg{number}")
+        lines.append(f"  call void {segment}({args}i64 {thread}, i64 {threads})")
+    return _define(linkage, name, params, lines)
+
+
+def _task(main: Func, number: int) -> str:
+    """What a host's loop calls: `arg` points at the array of buffers and the number of threads."""
+    lines, args = _load_buffers(main)
+    first = ["  %buffers = load ptr, ptr %arg, align 8"]
+    first.append("  %threads.at = getelementptr i8, ptr %arg, i64 8")
+    first.append("  %threads = load i64, ptr %threads.at, align 8")
+    first.append("  %thread = sext i32 %i to i64")
+    segment = symbol(f"{main.name}_seg{number}")
+    lines.append(f"  call void {segment}({args}i64 %thread, i64 %threads)")
+    return _define("internal", f"{main.name}_task{number}", "ptr %arg, i32 %i", [*first, *lines])
+
+
+def _forkjoin(main: Func, segments: int, linkage: str) -> str:
+    lines = [
+        "  %arg = alloca [2 x i64], align 8",
+        "  store ptr %buffers, ptr %arg, align 8",
+        "  %threads.at = getelementptr i8, ptr %arg, i64 8",
+        "  %wide = sext i32 %threads to i64",
+        "  store i64 %wide, ptr %threads.at, align 8",
+    ]
+    for number in range(segments):
+        task = symbol(f"{main.name}_task{number}")
+        lines.append(f"  call void %loop(ptr %host, i32 %threads, ptr {task}, ptr %arg)")
+    params = "ptr %buffers, i32 %threads, ptr %loop, ptr %host"
+    return _define(linkage, f"{main.name}_forkjoin", params, lines)
+
+
+def _run(main: Func, linkage: str, prefix: str) -> str:
+    body = symbol(f"{main.name}_spmd")
+    lines = [f'  call void @"{prefix}_pool_run"(ptr %pool, ptr {body}, ptr %buffers)']
+    return _define(linkage, f"{main.name}_run", "ptr %buffers, ptr %pool", lines)
+
+
+def _define(linkage: str, name: str, params: str, lines: list[str]) -> str:
+    body = "\n".join([*lines, "  ret void"])
+    return f"define {linkage} void {symbol(name)}({params}) #0 {{\nentry:\n{body}\n}}"

@@ -1,0 +1,49 @@
+"""A whole program in this process: objects function by function, from the cache or from LLVM."""
+
+from __future__ import annotations
+
+from cnncc.llvm.cache import ObjectCache, full_key
+from cnncc.llvm.emit import emit_unit
+from cnncc.llvm.jit import Library, load
+from cnncc.llvm.optimize import emit_object
+from cnncc.llvm.parallel import emit_main_unit
+from cnncc.llvm.pool import pool_object
+from cnncc.loopir.nodes import Program
+from cnncc.targets import Target
+
+
+def compile_program(program: Program, target: Target, cache: ObjectCache | None) -> list[bytes]:
+    """The objects of a program, one a function, so that an edit recompiles what it touches.
+
+    Raises:
+        EmitError: the program breaks LoopIR's rules, or LLVM refuses it.
+    """
+    texts = [emit_unit(program, func, target) for func in program.funcs[:-1]]
+    return [compile_text(text, target, cache) for text in [*texts, emit_main_unit(program, target)]]
+
+
+def compile_text(text: str, target: Target, cache: ObjectCache | None) -> bytes:
+    """The object of one module of LLVM text.
+
+    Raises:
+        EmitError: LLVM refuses the text.
+    """
+    if cache is None or cache.reason:
+        return emit_object(text, target)
+    key = full_key(text, target, {"kind": "object"})
+    found = cache.get(key)
+    if found is None:
+        found = emit_object(text, target)
+        cache.put(key, found)
+    return found
+
+
+def load_program(objects: list[bytes], target: Target, main: str = "main") -> Library:
+    """A program in memory: its `main_run`, `main_serial` and `main_forkjoin` (see `parallel`).
+
+    Raises:
+        TargetError: this machine lacks a feature that the code executes.
+        EmitError: the objects do not belong together.
+    """
+    exports = [f"{main}_{way}" for way in ("run", "serial", "forkjoin")]
+    return load([*objects, pool_object()], exports, target)
