@@ -40,6 +40,7 @@ from cnncc.ops.shape import (
     Crop2d,
     Flatten,
     Pad2d,
+    Relayout,
     Reshape,
     SliceChannels,
     Transpose,
@@ -54,7 +55,7 @@ OPERATORS: tuple[type[Op], ...] = (
     *(Relu, Clip, LeakyRelu, PRelu, Sigmoid, Tanh, Silu, HardSwish, HardSigmoid),
     *(Elu, Gelu, Mish, Softplus),
     *(Add, Mul, Identity, Dropout),
-    *(Flatten, Reshape, Transpose, Concat, Pad2d, Crop2d, SliceChannels, ChannelShuffle),
+    *(Relayout, Flatten, Reshape, Transpose, Concat, Pad2d, Crop2d, SliceChannels, ChannelShuffle),
     *(Upsample2d, Fused),
 )
 

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from cnncc.errors import TypeInferenceError
-from cnncc.ir.op import Array, Cost, Op, Trait
-from cnncc.ir.types import TensorType
+from cnncc.ir.op import Accuracy, Array, Cost, Op, Trait
+from cnncc.ir.types import DType, TensorType
 from cnncc.ops import check
 
 
@@ -24,6 +24,25 @@ class Move(Op):
     def cost(types: Sequence[TensorType], result: TensorType, attrs: Any) -> Cost:
         """Reads and writes only."""
         return Cost(0, 0, sum(t.size_bytes for t in types) + result.size_bytes)
+
+
+class Relayout(Move):
+    """The same values in f32, stored in another layout; plans insert it."""
+
+    name = "relayout"
+    accuracy = Accuracy(ulps=0.5)  # whole numbers beyond 2^24; f32 values stay as they are
+
+    @staticmethod
+    def infer(types: Sequence[TensorType], attrs: Any) -> TensorType:
+        """The shape of x."""
+        check.arity(Relayout, types)
+        check.channelled(Relayout, types[0])
+        return TensorType(DType.F32, types[0].shape)
+
+    @staticmethod
+    def reference(arrays: Sequence[Array], attrs: Any) -> Array:
+        """The operand."""
+        return arrays[0].astype(np.float64)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,73 @@
+"""Between a caller's dense arrays and the layouts inside, and between two layouts inside."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+
+from cnncc.errors import InternalError
+from cnncc.kernels.copy_nest import CopyNest, Scaling
+from cnncc.kernels.layout import DenseLayout, FlatLayout, Layout
+from cnncc.kernels.movement import KINDS, Cells, movement
+from cnncc.kernels.template import Estimate, Kernel, Launch, OperandArg, Site
+
+
+class Relayout(Kernel):
+    """The same values in another layout; `normalize` scales them on the way.
+
+    One work item is one row of one channel block. (x·scale - mean)/std is computed as x·a + b with
+    a = scale/std and b = -mean/std, each rounded once: within 4·u·(|x·scale| + |mean|)/|std|.
+    """
+
+    name: ClassVar[str] = "relayout"
+    anchors: ClassVar[frozenset[str]] = frozenset({"relayout", "normalize"})
+
+    def refuses(self, site: Site) -> str:
+        """One side is blocked, the other any array that LoopIR has elements for."""
+        if len(site.steps) > 1:
+            return "has no epilogue"
+        source, out = site.layouts[site.anchor.args[0]], site.out
+        if not isinstance(source, Layout | DenseLayout) or not isinstance(
+            out, Layout | DenseLayout
+        ):
+            return "needs blocked or dense layouts"
+        if not isinstance(source, Layout) and not isinstance(out, Layout):
+            return "one side must be blocked"
+        if isinstance(source, DenseLayout) and source.dtype not in KINDS:
+            return f"cannot read arrays of {source.dtype}"
+        if isinstance(out, DenseLayout) and out.dtype not in KINDS:
+            return f"cannot write arrays of {out.dtype}"
+        if isinstance(out, DenseLayout) and out.dtype.value != "f32":
+            return f"writes f32 only, not {out.dtype}"
+        if not all(np.isfinite(v).all() for v in scaling_of(site) or ()):
+            return "scale/std or mean/std is too large for f32"
+        return ""
+
+    def estimate(self, site: Site) -> Estimate:
+        """Memory traffic and the cycles that the shape of the loops costs."""
+        nest = _nest(site)
+        return Estimate(nest.seconds, nest.shape, {"elements": float(nest.move.dest.size)})
+
+    def lower(self, site: Site) -> list[Launch]:
+        """One launch."""
+        return [_nest(site).launch(self.name, OperandArg(site.anchor.args[0]))]
+
+
+def _nest(site: Site) -> CopyNest:
+    source, out = site.layouts[site.anchor.args[0]], site.out
+    if isinstance(source, FlatLayout) or isinstance(out, FlatLayout) or source is None:
+        raise InternalError(f"{site.name}: a re-layout of {source} to {out}")
+    return CopyNest(movement(Cells.of(source), Cells.of(out)), site.lanes, scaling_of(site))
+
+
+def scaling_of(site: Site) -> Scaling | None:
+    """Factor and summand of each channel of a `normalize`; None for a plain copy."""
+    if site.anchor.op != "normalize":
+        return None
+    attrs = site.anchor.attrs
+    std = np.asarray(attrs.std, np.float64)
+    with np.errstate(over="ignore"):
+        factor = np.asarray(attrs.scale / std)
+        summand = -np.asarray(attrs.mean, np.float64) / std
+        return factor.astype(np.float32), summand.astype(np.float32)
