@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from cnncc.kernels.conv_nest import ConvNest, for_each_tile, out_buffer, refuses_conv
+import numpy as np
+
+from cnncc.kernels.conv_nest import (
+    ConvNest,
+    conv_geometry,
+    conv_place,
+    conv_tile_choice,
+    for_each_tile,
+    out_buffer,
+    pack_filters,
+    refuses_conv,
+)
 from cnncc.kernels.conv_tile import Tile, TileChoice
 from cnncc.kernels.template import Estimate, Kernel, Launch, Site
 from cnncc.loopir.build import Builder
@@ -28,19 +39,22 @@ class ConvDirect(Kernel):
         return refuses_conv(site)
 
     def estimate(self, site: Site) -> Estimate:
-        return tile_estimate(ConvNest(site).choice, site.anchor.attrs.groups)
+        return tile_estimate(conv_tile_choice(site, conv_geometry(site)), site.anchor.attrs.groups)
 
     def lower(self, site: Site) -> list[Launch]:
-        nest = ConvNest(site)
-        tile, g = nest.choice.tile, nest.geometry
+        g = conv_geometry(site)
+        tile = conv_tile_choice(site, g).tile
+        nest = ConvNest(site, tile.vectors)
+        filters = np.asarray(site.constant(site.anchor.args[1]), np.float32)
+        weights = pack_filters(filters, nest.source, nest.out, g.attrs.groups, tile.vectors)
         b = Builder(self.name)
-        args = nest.declare(b, tile.vectors)
+        args = nest.declare(b, weights, weights.size)
         out, out_arg = out_buffer(b, site)
         lo, hi = b.index_param("lo"), b.index_param("hi")
         down, across = -(-g.rows // tile.rows), -(-g.columns // tile.columns)
         with b.loop(lo, hi, hint="item") as items:
             panel = b.idiv(items.iv, down * across)
-            place = b.irem(items.iv, down * across)
+            number = b.irem(items.iv, down * across)
 
             def body(part: Tile, y: Index, x: Index) -> None:
                 base = nest.out.index(b, b.imul(panel, part.vectors), y, x)
@@ -49,9 +63,9 @@ class ConvDirect(Kernel):
                     for v, value in enumerate(values):
                         b.store(out, base, value, offset=nest.out.offset(v, row, column))
 
-                nest.tile(b, part, panel, y, x, store)
+                nest.tile(b, part, panel, conv_place(b, nest, g, panel, y, x), store)
 
-            where = (b.idiv(place, across), b.irem(place, across))
+            where = (b.idiv(number, across), b.irem(number, across))
             for_each_tile(b, g.rows, g.columns, tile, where, body)
         return [Launch(b.func, (*args, out_arg), nest.panels * down * across)]
 

@@ -74,8 +74,8 @@ def conv_geometry(site: Site) -> ConvGeometry:
     )
 
 
-def refuses_conv(site: Site) -> str:
-    """Why the layouts or operands of a convolution do not suit the dense kernels."""
+def refuses_layouts(site: Site, halo: Halo) -> str:
+    """Why the layouts or operands of a site do not suit the dense kernels."""
     x, w = site.anchor.args[:2]
     if site.constants[w] is None:
         return "the filter is computed at run time"
@@ -87,12 +87,16 @@ def refuses_conv(site: Site) -> str:
     for layout, what in ((source, "input"), (site.out, "output")):
         if not groups_aligned(layout, groups):
             return f"{what} channels of a group do not begin on a block boundary"
+    if any(have < want for have, want in zip(source.halo, halo, strict=True)):
+        return f"needs a halo of {halo}, has {source.halo}"
+    return ""
+
+
+def refuses_conv(site: Site) -> str:
+    """`refuses_layouts` with the halo of an ordinary convolution."""
     types = [site.types[a] for a in site.anchor.args]
     result = lookup("conv2d").infer(types, site.anchor.attrs)
-    wanted = conv_halo(site.anchor.attrs, types[0], types[1], result)
-    if any(have < want for have, want in zip(source.halo, wanted, strict=True)):
-        return f"needs a halo of {wanted}, has {source.halo}"
-    return ""
+    return refuses_layouts(site, conv_halo(site.anchor.attrs, types[0], types[1], result))
 
 
 def groups_aligned(layout: Layout, groups: int) -> bool:
@@ -126,47 +130,68 @@ def pack_filters(
     return np.ascontiguousarray(panels.transpose(0, 2, 4, 5, 3, 1))
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a tile reads and writes.
+
+    Attributes:
+        position: element of the input under the first tap of the first pixel.
+        taps: the walk over the input.
+        y: row of the first pixel in the convolution's result.
+        x: column of it.
+        step: rows and columns of the result from one pixel of the tile to the next.
+    """
+
+    position: Index
+    taps: Taps
+    y: Index
+    x: Index
+    step: tuple[int, int] = (1, 1)
+
+
 class ConvNest:
     """Parameters of a convolution's function, and the code of one tile of it.
 
-    Use: construct, `declare` on a builder, add what else the function needs, then `tile` for each place.
+    Use: construct with the packed filters, `declare` on a builder, then `tile` for each place.
+
+    Attributes:
+        source: layout of the input.
+        out: layout of the result.
+        epilogue: the pointwise steps.
+        in_blocks: input blocks of a group.
+        group_panels: panels of output channels of a group.
     """
 
-    def __init__(self, site: Site, *, last: int | None = None) -> None:
+    def __init__(self, site: Site, vectors: int, *, last: int | None = None) -> None:
         self.site = site
-        self.geometry = conv_geometry(site)
         self.source = site.blocked(site.anchor.args[0])
         self.out = site.blocked_out
-        self.choice: TileChoice = choose_tile(
-            site.target,
-            self.geometry.rows,
-            self.geometry.columns,
-            self.geometry.out_blocks,
-            self.geometry.steps,
-        )
         self.epilogue = Epilogue(site, last=last)
-        has_bias = len(site.anchor.args) == 3
-        zero_lanes = self.epilogue.keeps_zero
-        self.mask = LaneMask(site, needed=not zero_lanes)
+        self.mask = LaneMask(site, needed=not self.epilogue.keeps_zero)
+        self.vectors = vectors
+        groups = site.anchor.attrs.groups
+        self.in_blocks = self.source.blocks // groups
+        self.group_panels = self.out.blocks // groups // vectors
         self._bias = (
             per_channel(np.asarray(site.constant(site.anchor.args[2]), np.float32), self.out)
-            if has_bias
+            if len(site.anchor.args) == 3
             else None
         )
 
-    def declare(self, b: Builder, vectors: int) -> list[Arg]:
-        """Add the parameters that reading needs; returns their arguments in order."""
-        weights = pack_filters(
-            np.asarray(self.site.constant(self.site.anchor.args[1]), np.float32),
-            self.source,
-            self.out,
-            self.geometry.attrs.groups,
-            vectors,
-        )
-        self._vectors = vectors
-        self._panel_elems = weights[0].size
+    @property
+    def panels(self) -> int:
+        """Panels of output channels, all groups counted."""
+        return self.out.blocks // self.vectors
+
+    def declare(self, b: Builder, weights: NDArray[np.float32], extent: int | None) -> list[Arg]:
+        """Add the parameters that a tile reads; returns their arguments in order.
+
+        `weights` has a first axis of panels; `extent` is its size, or `None` where one function
+        serves calls with filters of different sizes.
+        """
+        self._panel_elems: Index = weights[0].size
         self._x = b.buffer("x", extent=self.source.elems)
-        self._w = b.buffer("weights", extent=weights.size)
+        self._w = b.buffer("weights", extent=extent)
         args: list[Arg] = [OperandArg(self.site.anchor.args[0]), PackedArg(weights)]
         self._bias_param: Value | None = None
         if self._bias is not None:
@@ -176,75 +201,84 @@ class ConvNest:
         self.mask.declare(b)
         return [*args, *self.epilogue.args, *self.mask.args]
 
-    @property
-    def panels(self) -> int:
-        """Panels of output channels, all groups counted."""
-        return self.out.blocks // self._vectors
+    def first_input_block(self, b: Builder, panel: Index) -> Index:
+        """The first input block of the group that a panel belongs to."""
+        return b.imul(b.idiv(panel, self.group_panels), self.in_blocks)
 
     def tile(
         self,
         b: Builder,
         tile: Tile,
         panel: Index,
-        y: Index,
-        x: Index,
+        place: Place,
         store: Callable[[int, int, list[Value]], None],
+        panel_elems: Index | None = None,
     ) -> None:
-        """Code of one tile whose first pixel is (y, x) of the convolution's result.
+        """Code of one tile.
 
-        `store` receives (row, column, one finished vector for each block of the panel).
+        `store` receives (row, column, one finished vector for each block of the panel);
+        `panel_elems` overrides the size of a panel's filters where it is known at run time only.
         """
-        g = self.geometry
         lanes = self.site.lanes
-        group = b.idiv(panel, g.out_blocks // tile.vectors)
-        position = self.source.index(
-            b,
-            b.imul(group, g.in_blocks),
-            b.isub(b.imul(y, g.attrs.strides[0]), g.attrs.pads[0]),
-            b.isub(b.imul(x, g.attrs.strides[1]), g.attrs.pads[1]),
-        )
         first_block = b.imul(panel, tile.vectors)
-        start = self._start(b, first_block, tile.vectors, lanes)
+        pitch = self._panel_elems if panel_elems is None else panel_elems
         acc = emit_tile(
             b,
             tile,
-            self._taps(),
+            place.taps,
             lanes,
-            (self._x, position),
-            (self._w, b.imul(panel, self._panel_elems)),
-            start,
+            (self._x, place.position),
+            (self._w, b.imul(panel, pitch)),
+            self._start(b, first_block, tile.vectors),
         )
-        self.epilogue.open(b, first_block, y, x)
+        self.epilogue.open(b, first_block, place.y, place.x)
         for row in range(tile.rows):
             for column in range(tile.columns):
                 at = (row * tile.columns + column) * tile.vectors
+                down, right = row * place.step[0], column * place.step[1]
                 finished = []
                 for v in range(tile.vectors):
-                    value = self.epilogue.apply(b, acc[at + v], blocks=v, rows=row, columns=column)
+                    value = self.epilogue.apply(b, acc[at + v], blocks=v, rows=down, columns=right)
                     finished.append(self.mask.apply(b, value, b.iadd(first_block, v)))
-                store(row, column, finished)
+                store(down, right, finished)
 
-    def _start(self, b: Builder, block: Index, vectors: int, lanes: int) -> list[Value]:
+    def _start(self, b: Builder, block: Index, vectors: int) -> list[Value]:
+        lanes = self.site.lanes
         if self._bias_param is None:
             zero = b.splat(b.const(0.0), lanes)
             return [zero] * vectors
         at = b.imul(block, lanes)
         return [b.load(self._bias_param, at, lanes, offset=v * lanes) for v in range(vectors)]
 
-    def _taps(self) -> Taps:
-        g, s = self.geometry, self.source
-        return Taps(
-            blocks=g.in_blocks,
-            block=s.block,
-            rows=g.kernel[0],
-            columns=g.kernel[1],
-            row_step=g.attrs.dilations[0],
-            column_step=g.attrs.dilations[1],
-            pixel_row_step=g.attrs.strides[0],
-            pixel_column_step=g.attrs.strides[1],
-            plane_pitch=s.plane_pitch,
-            row_pitch=s.row_pitch,
-        )
+
+def conv_place(
+    b: Builder, nest: ConvNest, g: ConvGeometry, panel: Index, y: Index, x: Index
+) -> Place:
+    """Where the tile of an ordinary convolution reads whose first pixel is (y, x)."""
+    position = nest.source.index(
+        b,
+        nest.first_input_block(b, panel),
+        b.isub(b.imul(y, g.attrs.strides[0]), g.attrs.pads[0]),
+        b.isub(b.imul(x, g.attrs.strides[1]), g.attrs.pads[1]),
+    )
+    taps = Taps(
+        blocks=g.in_blocks,
+        block=g.block,
+        rows=g.kernel[0],
+        columns=g.kernel[1],
+        row_step=g.attrs.dilations[0],
+        column_step=g.attrs.dilations[1],
+        pixel_row_step=g.attrs.strides[0],
+        pixel_column_step=g.attrs.strides[1],
+        plane_pitch=nest.source.plane_pitch,
+        row_pitch=nest.source.row_pitch,
+    )
+    return Place(position, taps, y, x)
+
+
+def conv_tile_choice(site: Site, g: ConvGeometry) -> TileChoice:
+    """The register tile of a site."""
+    return choose_tile(site.target, g.rows, g.columns, g.out_blocks, g.steps)
 
 
 def out_buffer(b: Builder, site: Site) -> tuple[Value, Arg]:

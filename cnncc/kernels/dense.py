@@ -128,7 +128,9 @@ def _reduce(
 ) -> list[Value]:
     """Dot products of the input with one panel, in several chains that are added at the end."""
     x, w = params
-    chains = 1 << (min(_CHAINS // vectors, depth).bit_length() - 1)  # a power of two adds up in pairs
+    chains = 1 << (
+        min(_CHAINS // vectors, depth).bit_length() - 1
+    )  # a power of two adds up in pairs
     width = vectors * lanes
     base = b.imul(panel, depth * width)
     zero = b.splat(b.const(0.0), lanes)

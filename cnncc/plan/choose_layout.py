@@ -1,0 +1,365 @@
+"""Layout choice: blocks, segments and halo of every value, copies where neighbours disagree, and views.
+
+All values inside a network lie in blocks of as many channels as the target has lanes. What is decided
+here is the rest:
+
+* an input of few channels that only dense convolutions read keeps all its channels in one narrow block;
+* the halo of a value is the widest that any of its readers needs;
+* operands of a concatenation are computed where they belong in its result, a slice at a block boundary and a
+  flattened map are read where they are: `alias` notes, no copies;
+* `relayout` nodes stand at the ends of the network and wherever segments do not match.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from cnncc.errors import UnsupportedError
+from cnncc.ir.build import add_typed
+from cnncc.ir.decisions import Decision, record
+from cnncc.ir.graph import Graph
+from cnncc.ir.op import Trait, lookup
+from cnncc.ir.types import TensorType
+from cnncc.kernels.conv_nest import conv_halo, groups_aligned
+from cnncc.kernels.conv_transposed import transposed_halo
+from cnncc.kernels.layout import NO_HALO, DenseLayout, FlatLayout, Halo, Layout
+from cnncc.ops.fused import Step
+from cnncc.plan.site import steps_of
+from cnncc.targets.target import Target
+
+Segments = tuple[int, ...]
+_KEEPS_SEGMENTS = frozenset(
+    {"max_pool2d", "avg_pool2d", "global_avg_pool", "global_max_pool", "upsample2d", "pad2d", "crop2d"}
+)  # fmt: skip
+_NARROW = 4  # most channels of a narrow block
+
+
+@dataclass(frozen=True, slots=True)
+class ChooseLayout:
+    """Notes `layout` on every value and `alias` on values that lie in another's buffer.
+
+    Attributes:
+        target: gives the lanes of a block.
+    """
+
+    target: Target
+    name: str = "choose-layout"
+    needs: str = "fused"
+    gives: str = "fused"
+
+    def run(self, graph: Graph) -> None:
+        """Choose for the whole graph."""
+        _add_ends(graph)
+        _Chooser(graph, self.target.lanes()).run()
+
+
+def dimensions(type_: TensorType) -> tuple[int, int, int]:
+    """Channels, rows and columns of a feature map [1,C,H,W] or vector [1,K]."""
+    if len(type_.shape) == 2:
+        return type_.shape[1], 1, 1
+    if len(type_.shape) == 4:
+        return type_.shape[1], type_.shape[2], type_.shape[3]
+    raise UnsupportedError(
+        f"values of type {type_} have no layout", hint="feature maps and vectors do"
+    )
+
+
+def merge_segments(segments: Segments, block: int) -> Segments:
+    """The same slots in fewer segments: one that fills its blocks joins the next."""
+    merged: list[int] = []
+    for size in segments:
+        if merged and merged[-1] % block == 0:
+            merged[-1] += size
+        else:
+            merged.append(size)
+    return tuple(merged)
+
+
+def _add_ends(graph: Graph) -> None:
+    """Put a `relayout` behind inputs (unless they are normalised) and before outputs."""
+    for source in list(graph.inputs):
+        users = [(u, i) for u, i in graph.users(source) if graph[u].op != "normalize"]
+        if users or graph.is_output(source):
+            spans = graph[source].spans
+            outputs = list(graph.outputs)
+            inside = add_typed(graph, "relayout", [source], spans=spans)
+            for user, index in users:
+                graph.set_operand(user, index, inside)
+            graph.outputs = [(n, inside if o == source else o) for n, o in outputs]
+    memory = _result_memory(graph)
+    for position, (name, value) in enumerate(list(graph.outputs)):
+        end = add_typed(graph, "relayout", [value], spans=graph[value].spans)
+        graph[end].notes["layout"] = DenseLayout(
+            graph.type_of(value).dtype, *dimensions(graph.type_of(value)), memory
+        )
+        graph.outputs[position] = (name, end)
+
+
+def _result_memory(graph: Graph) -> str:
+    """Results come in the order in which the first input is handed over."""
+    return str(graph[graph.inputs[0]].attrs.memory) if graph.inputs else "hwc"
+
+
+class _Chooser:
+    """One run over one graph."""
+
+    def __init__(self, graph: Graph, lanes: int) -> None:
+        self.graph = graph
+        self.lanes = lanes
+        self.segments: dict[int, Segments] = {}
+        self.block: dict[int, int] = {}
+        self.alias: dict[int, tuple[int, int]] = {}  # value -> (owner, block offset)
+
+    def run(self) -> None:
+        for node_id in self.graph.order():
+            self._choose_segments(node_id)
+        self._note_layouts(self._halos())
+
+    # -- segments, block by block ------------------------------------------------------------------
+
+    def _choose_segments(self, node_id: int) -> None:
+        node = self.graph[node_id]
+        if node.op in ("input", "constant"):
+            return
+        channels, _, _ = dimensions(self.graph.type_of(node_id))
+        steps = steps_of(self.graph, node_id)
+        anchor = steps[0]
+        self.block[node_id] = self.lanes
+        if anchor.op in ("normalize", "relayout"):
+            self.segments[node_id] = (channels,)
+            if self._is_narrow(node_id, channels):
+                self.block[node_id] = channels
+        elif anchor.op in ("conv2d", "conv2d_transpose"):
+            self._choose_conv(node_id, anchor, channels)
+        elif anchor.op == "concat":
+            self._place_operands(node_id)
+        elif anchor.op == "slice_channels":
+            self._choose_slice(node_id)
+        elif anchor.op in _KEEPS_SEGMENTS or Trait.POINTWISE in lookup(anchor.op).traits:
+            self.segments[node_id] = self._first_value_segments(node_id, anchor, channels)
+        else:
+            self.segments[node_id] = (channels,)
+            if not (anchor.op == "flatten" and self._flatten_in_place(node_id)):
+                self._want_operand(node_id, 0, (dimensions(self._operand_type(node_id, 0))[0],))
+        self._match_epilogue(node_id, steps)
+
+    def _operand_type(self, node_id: int, index: int) -> TensorType:
+        return self.graph.type_of(self.graph.operands(node_id)[index])
+
+    def _is_narrow(self, node_id: int, channels: int) -> bool:
+        """Whether the value is an input picture that only dense convolutions read."""
+        if channels > _NARROW or channels >= self.lanes:
+            return False
+        if self.graph[self.graph.operands(node_id)[0]].op != "input":
+            return False
+        users = self.graph.users(node_id)
+        return bool(users) and all(self._is_dense_conv(user, index) for user, index in users)
+
+    def _is_dense_conv(self, user: int, index: int) -> bool:
+        step = steps_of(self.graph, user)[0]
+        if step.op != "conv2d" or step.attrs.groups != 1:
+            return False
+        later = [a for s in steps_of(self.graph, user)[1:] for a in s.args]
+        return step.args[0] == index and index not in later
+
+    def _choose_conv(self, node_id: int, anchor: Step, channels: int) -> None:
+        source = self.graph.operands(node_id)[anchor.args[0]]
+        groups = anchor.attrs.groups
+        taken = dimensions(self.graph.type_of(source))[0]
+        plain = self._epilogue_segments(node_id) or (channels,)
+        if groups == 1:
+            self.segments[node_id] = plain
+            return
+        if groups == taken == channels and anchor.op == "conv2d":  # depthwise
+            self.segments[node_id] = self.segments[source]
+            return
+        if not self._aligned(self.segments[source], groups):
+            self._want_operand(node_id, anchor.args[0], (taken // groups,) * groups)
+        self.segments[node_id] = (
+            plain if self._aligned(plain, groups) else (channels // groups,) * groups
+        )
+
+    def _aligned(self, segments: Segments, groups: int) -> bool:
+        return groups_aligned(Layout(self.lanes, segments, 1, 1), groups)
+
+    def _epilogue_segments(self, node_id: int) -> Segments | None:
+        """Segments of the first value that the epilogue reads: the convolution adapts to it."""
+        for operand in self._epilogue_values(node_id):
+            return self.segments[operand]
+        return None
+
+    def _epilogue_values(self, node_id: int) -> list[int]:
+        operands = self.graph.operands(node_id)
+        args = [a for s in steps_of(self.graph, node_id)[1:] for a in s.args if a >= 0]
+        return [operands[a] for a in dict.fromkeys(args) if operands[a] in self.segments]
+
+    def _first_value_segments(self, node_id: int, anchor: Step, channels: int) -> Segments:
+        """Segments of the first value operand; the others are brought into line."""
+        operands = self.graph.operands(node_id)
+        values = [a for a in anchor.args if a >= 0 and operands[a] in self.segments]
+        chosen = self.segments[operands[values[0]]] if values else (channels,)
+        for a in values[1:]:
+            self._want_operand(node_id, a, chosen)
+        return chosen
+
+    def _match_epilogue(self, node_id: int, steps: tuple[Step, ...]) -> None:
+        operands = self.graph.operands(node_id)
+        for index in dict.fromkeys(a for s in steps[1:] for a in s.args if a >= 0):
+            if operands[index] in self.segments:
+                self._want_operand(node_id, index, self.segments[node_id])
+
+    def _want_operand(self, node_id: int, index: int, wanted: Segments) -> None:
+        """Put a copy before an operand whose slots are not those of `wanted`."""
+        operand = self.graph.operands(node_id)[index]
+        have = merge_segments(self.segments[operand], self.lanes)
+        if have == merge_segments(wanted, self.lanes) and self.block[operand] == self.lanes:
+            return
+        self._copy(node_id, index, wanted, "its channels lie in other blocks than the reader's")
+
+    def _copy(self, node_id: int, index: int, wanted: Segments, reason: str) -> int:
+        operand = self.graph.operands(node_id)[index]
+        copy = add_typed(self.graph, "relayout", [operand], spans=self.graph[operand].spans)
+        self.graph.set_operand(node_id, index, copy)
+        self.segments[copy], self.block[copy] = wanted, self.lanes
+        record(
+            self.graph, Decision(self._label(node_id), "copy before it", reason, by="choose-layout")
+        )
+        return copy
+
+    def _label(self, node_id: int) -> str:
+        node = self.graph[node_id]
+        return node.name or f"{node.op}{node_id}"
+
+    # -- views --------------------------------------------------------------------------------------
+
+    def _place_operands(self, concat: int) -> None:
+        """Let every operand be computed where it belongs in the result."""
+        offset = 0
+        segments: list[int] = []
+        for index, operand in enumerate(self.graph.operands(concat)):
+            reason = self._cannot_place(operand, concat, index)
+            if reason:
+                own = self.segments.get(operand) or (dimensions(self.graph.type_of(operand))[0],)
+                operand = self._copy(concat, index, own, f"operand {index}: {reason}")
+            self.alias[operand] = (concat, offset)
+            segments += self.segments[operand]
+            offset += Layout(self.lanes, self.segments[operand], 1, 1).blocks
+        self.segments[concat] = tuple(segments)
+        record(
+            self.graph,
+            Decision(
+                self._label(concat),
+                "no copy",
+                "each operand is written straight into its blocks of the result",
+                by="choose-layout",
+            ),
+        )
+
+    def _cannot_place(self, operand: int, concat: int, index: int) -> str:
+        node = self.graph[operand]
+        if node.op in ("input", "constant"):
+            return "it is not computed"
+        if operand in self.alias:
+            return "it already lies in another buffer"
+        if operand in self.graph.operands(concat)[:index]:
+            return "it occurs twice"
+        if self.block[operand] != self.lanes:
+            return "it is a narrow block"
+        return ""
+
+    def _choose_slice(self, node_id: int) -> None:
+        source = self.graph.operands(node_id)[0]
+        attrs = self.graph[node_id].attrs
+        channels = attrs.stop - attrs.start
+        layout = Layout(self.lanes, self.segments[source], 1, 1)
+        slots = layout.channel_slots[attrs.start : attrs.stop]
+        first = int(slots[0])
+        whole = layout.slot_channels[first : -(-(int(slots[-1]) + 1) // self.lanes) * self.lanes]
+        alone = int((whole >= 0).sum()) == channels
+        if first % self.lanes == 0 and alone and self.block[source] == self.lanes:
+            self.segments[node_id] = _cut(self.segments[source], attrs.start, attrs.stop)
+            self.alias[node_id] = (source, first // self.lanes)
+            why = "the slice begins and ends on block boundaries"
+            record(self.graph, Decision(self._label(node_id), "no copy", why, by="choose-layout"))
+            return
+        self._want_operand(node_id, 0, (layout.channels,))
+        self.segments[node_id] = (channels,)
+
+    def _flatten_in_place(self, node_id: int) -> bool:
+        """Read the map as a vector where it lies, if fully connected layers are all that read it."""
+        users = self.graph.users(node_id)
+        readers = [(steps_of(self.graph, u), i) for u, i in users]
+        source = self.graph.operands(node_id)[0]
+        if self.graph[source].op == "input" or not users:
+            return False
+        if all(s[0].op == "dense" and s[0].args[0] == i for s, i in readers):
+            self.alias[node_id] = (source, 0)
+            why = "the weights of the layer behind it are permuted instead"
+            record(self.graph, Decision(self._label(node_id), "no copy", why, by="choose-layout"))
+            return True
+        return False
+
+    # -- halos ---------------------------------------------------------------------------------------
+
+    def _owner(self, value: int) -> int:
+        while value in self.alias:
+            value = self.alias[value][0]
+        return value
+
+    def _halos(self) -> dict[int, Halo]:
+        """The halo of each buffer: the widest that any reader of any value in it needs."""
+        halos: dict[int, Halo] = {}
+        for node_id in self.graph.order():
+            for index, operand in enumerate(self.graph.operands(node_id)):
+                if operand not in self.segments:
+                    continue
+                owner = self._owner(operand)
+                need = _needed_halo(self.graph, node_id, index)
+                have = halos.get(owner, NO_HALO)
+                top, left, bottom, right = (max(a, c) for a, c in zip(have, need, strict=True))
+                halos[owner] = (top, left, bottom, right)
+        return halos
+
+    def _note_layouts(self, halos: dict[int, Halo]) -> None:
+        for source in self.graph.inputs:
+            node = self.graph[source]
+            shape = dimensions(self.graph.type_of(source))
+            node.notes["layout"] = DenseLayout(node.attrs.dtype, *shape, node.attrs.memory)
+        for node_id in self.graph.order():
+            node = self.graph[node_id]
+            if node_id not in self.segments or "layout" in node.notes:
+                continue
+            _, height, width = dimensions(self.graph.type_of(node_id))
+            block = self.block[node_id]
+            segments = merge_segments(self.segments[node_id], block)
+            halo = halos.get(self._owner(node_id), NO_HALO)
+            if node_id in self.alias:
+                node.notes["alias"] = self.alias[node_id]
+            if node.op == "flatten" and node_id in self.alias:
+                source = self.graph[self.graph.operands(node_id)[0]].notes["layout"]
+                node.notes["layout"] = FlatLayout(source, node.attrs.order)
+            else:
+                node.notes["layout"] = Layout(block, segments, height, width, halo)
+
+
+def _cut(segments: Segments, start: int, stop: int) -> Segments:
+    """The parts of segments that lie in channels [start, stop)."""
+    cut, first = [], 0
+    for size in segments:
+        part = min(stop, first + size) - max(start, first)
+        if part > 0:
+            cut.append(part)
+        first += size
+    return tuple(cut)
+
+
+def _needed_halo(graph: Graph, node_id: int, index: int) -> Halo:
+    """Zero pixels that a node reads beyond the edge of one of its operands."""
+    step = steps_of(graph, node_id)[0]
+    if step.op not in ("conv2d", "conv2d_transpose") or step.args[0] != index:
+        return NO_HALO
+    operands = graph.operands(node_id)
+    types = [graph.type_of(operands[a]) for a in step.args]
+    result = lookup(step.op).infer(types, step.attrs)
+    halo = conv_halo if step.op == "conv2d" else transposed_halo
+    return halo(step.attrs, types[0], types[1], result)
