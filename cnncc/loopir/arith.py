@@ -2,7 +2,8 @@
 
 A scalar of kind index is a Python integer kept within 64 bits, a bool a Python bool, any other
 scalar a NumPy scalar of its own dtype; a vector is an array of `lanes` elements. Integers wrap
-around. What LoopIR leaves undefined (a zero divisor, a shift by the width) raises `InterpError`.
+around. What LoopIR leaves undefined (a zero divisor, a shift by the width, a scalar index beyond 64
+bits) raises `InterpError`.
 """
 
 from __future__ import annotations
@@ -32,16 +33,18 @@ FROM_ELEMENT: dict[Kind, Operation] = {
     kind: {Kind.BOOL: bool, Kind.INDEX: int}.get(kind, dtype.type) for kind, dtype in DTYPES.items()
 }
 
-_SIGN, _SPAN = 1 << 63, 1 << 64
+_SIGN = 1 << 63
 
 
 class InterpError(InternalError):
     """LoopIR did something undefined: out of bounds, unwritten scratch, a zero divisor."""
 
 
-def wrap_index(value: int) -> int:
-    """`value` modulo 2**64, as a signed number."""
-    return value if -_SIGN <= value < _SIGN else (value + _SIGN) % _SPAN - _SIGN
+def checked(value: int, op: str) -> int:
+    """An index that fits 64 bits; beyond, generated code is undefined."""
+    if -_SIGN <= value < _SIGN:
+        return value
+    raise InterpError(f"index overflow in {op}: {value}")
 
 
 def constant(value: Any, type_: Type) -> Any:
@@ -59,7 +62,7 @@ def unary(op: str, type_: Type) -> Operation:
     if op == "not":
         return operator.not_ if type_ == Type(Kind.BOOL) else operator.invert
     plain = _UNARY[op]
-    return (lambda a: wrap_index(plain(a))) if type_ == Type(Kind.INDEX) else plain
+    return (lambda a: checked(plain(a), op)) if type_ == Type(Kind.INDEX) else plain
 
 
 def binary(op: str, type_: Type, place: str) -> Operation:
@@ -79,18 +82,14 @@ def compare(op: str) -> Operation:
     return _COMPARE[op]
 
 
-def fma(type_: Type) -> Operation:
-    """`a*b + c`; f32 in float64, so the product is exact and the sum rounded twice at most."""
-    if type_.kind is Kind.F32:
-        return _fma_f32_scalar if type_.lanes == 1 else _fma_f32
-    if type_ == Type(Kind.INDEX):
-        return lambda a, b, c: wrap_index(a * b + c)
-    return lambda a, b, c: a * b + c
+def fma(lanes: int) -> Operation:
+    """`a*b + c` of f32 in float64: the product is exact, the sum rounded twice at most."""
+    return _fma_scalar if lanes == 1 else _fma_vector
 
 
 def convert(source: Type, kind: Kind) -> Operation:
-    """A number of type `source` in another kind."""
-    saturates = source.kind is Kind.F32 and kind is not Kind.F32
+    """A number of type `source` in another kind; as bool, whether it is not zero."""
+    saturates = source.kind is Kind.F32 and kind not in (Kind.F32, Kind.BOOL)
     lanewise = _saturating(kind) if saturates else _casting(kind)
     if source.lanes > 1:
         return lanewise
@@ -106,11 +105,11 @@ def bitcast(kind: Kind, lanes: int) -> Operation:
     return lambda a: np.array([a]).view(dtype)[0]
 
 
-def _fma_f32_scalar(a: Any, b: Any, c: Any) -> Any:
+def _fma_scalar(a: Any, b: Any, c: Any) -> Any:
     return np.float32(float(a) * float(b) + float(c))
 
 
-def _fma_f32(a: Array, b: Array, c: Array) -> Array:
+def _fma_vector(a: Array, b: Array, c: Array) -> Array:
     wide = np.multiply(a, b, dtype=np.float64)
     wide += c
     return wide.astype(np.float32)
@@ -196,9 +195,9 @@ _BINARY: dict[str, Operation] = {
 }
 _INDEX_BINARY: dict[str, Operation] = {
     **_BINARY,
-    "add": lambda a, b: wrap_index(a + b),
-    "sub": lambda a, b: wrap_index(a - b),
-    "mul": lambda a, b: wrap_index(a * b),
+    "add": lambda a, b: checked(a + b, "add"),
+    "sub": lambda a, b: checked(a - b, "sub"),
+    "mul": lambda a, b: checked(a * b, "mul"),
     "min": lambda a, b: a if a < b else b,
     "max": lambda a, b: a if a > b else b,
 }

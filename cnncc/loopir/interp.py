@@ -229,7 +229,7 @@ class _Compiled:
                 place = f"{self.name}: {op} giving {out.hint!r}"
                 return self._apply(out, arith.binary(op, _register(out), place), a, b)
             case Fma(out, a, b, c):
-                return self._apply(out, arith.fma(_register(out)), a, b, c)
+                return self._apply(out, arith.fma(_register(out).lanes), a, b, c)
             case Compare(out, op, a, b):
                 return self._apply(out, arith.compare(op), a, b)
             case Select(out, cond, a, b):
@@ -243,7 +243,7 @@ class _Compiled:
             case Splat(out, a):
                 return self._apply(out, _splat(_register(out)), a)
             case Shuffle(out, a, b, lanes):
-                return self._apply(out, _shuffle(lanes), a, b)
+                return self._apply(out, _shuffle(_register(out).kind, lanes), a, b)
             case Extract(out, a, lane):
                 return self._apply(out, _extract(_register(out).kind, lane), a)
             case Load():
@@ -508,6 +508,8 @@ def _select(cond: Type) -> Operation:
 
 def _splat(type_: Type) -> Operation:
     dtype, lanes = DTYPES[type_.kind], type_.lanes
+    if lanes == 1:
+        return lambda a: a
 
     def splat(a: Any) -> Array:
         value = np.empty(lanes, dtype)
@@ -517,14 +519,17 @@ def _splat(type_: Type) -> Operation:
     return splat
 
 
-def _shuffle(lanes: tuple[int, ...]) -> Operation:
-    picks = np.array(lanes)
-    return lambda a, b: np.concatenate((a, b))[picks]
+def _shuffle(kind: Kind, lanes: tuple[int, ...]) -> Operation:
+    if len(lanes) == 1:
+        scalar, lane = FROM_ELEMENT[kind], lanes[0]
+        return lambda a, b: scalar(np.hstack((a, b))[lane])
+    picks, dtype = np.array(lanes), DTYPES[kind]
+    return lambda a, b: np.hstack((a, b)).astype(dtype)[picks]
 
 
 def _extract(kind: Kind, lane: int) -> Operation:
     scalar = FROM_ELEMENT[kind]
-    return lambda a: scalar(a[lane])
+    return lambda a: scalar(a[lane] if isinstance(a, np.ndarray) else a)
 
 
 def _register(value: Value) -> Type:
