@@ -1,0 +1,38 @@
+"""Machine-free passes: each makes a graph smaller or its meaning plainer, and knows no machine.
+
+Takes: a `Graph` of the level that the pass `needs`.
+Gives: the same network at the level that the pass `gives`; decisions with their reasons in
+`graph.meta`.
+May import: `cnncc.errors`, `cnncc.ir`, `cnncc.ops`.
+Invariants: the numbers stay (within f32 rounding of folded constants); spans of what is replaced
+survive; a second run changes nothing; dropping `simplify` from a pipeline is harmless.
+
+To add a pass, write one file with a frozen dataclass (`name`, `needs`, `gives`, `run`), name it in
+`PASSES`, and give it a `Step` with its reason in `cnncc/pipeline.py`. To add an equation open
+`simplify.py`; to change what may share a loop nest `fuse.py`; when a pool may `fuse_pool.py`; to
+ask the machine, write the pass in `cnncc.plan` instead.
+"""
+
+import cnncc.ops  # noqa: F401 - the registry that every pass asks
+from cnncc.passes.absorb_pad import AbsorbPad
+from cnncc.passes.common_subexpressions import CommonSubexpressions
+from cnncc.passes.decompose import Decompose
+from cnncc.passes.eliminate_dead import EliminateDead
+from cnncc.passes.fold_batchnorm import FoldBatchNorm
+from cnncc.passes.fold_constants import FoldConstants
+from cnncc.passes.fuse import Fuse
+from cnncc.passes.infer_types import InferTypes
+from cnncc.passes.simplify import Simplify
+
+PASSES = (
+    InferTypes,
+    EliminateDead,
+    FoldConstants,
+    Simplify,
+    AbsorbPad,
+    FoldBatchNorm,
+    Decompose,
+    CommonSubexpressions,
+    Fuse,
+)
+"""All passes of this room, in the order in which they usually run."""

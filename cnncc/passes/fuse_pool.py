@@ -1,0 +1,43 @@
+"""When a pool runs in the loop nest of the convolution before it.
+
+The convolution's rows are made band by band: `BAND_ROWS` pooled rows need (BAND_ROWS - 1)·s + k
+rows of the convolution, and neighbouring bands both compute the rows in which their windows
+overlap. Fusing pays when those are few: the feature map in between then never goes to memory.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from cnncc.ir.types import TensorType
+
+BAND_ROWS = 2
+MAX_RECOMPUTED = 1.4
+MAX_WINDOW = 3
+
+
+def recomputed(conv: TensorType, pooled: TensorType, attrs: Any) -> float:
+    """How often each row of the convolution [N,C,H,W] that a pool reads is computed on average."""
+    height, rows = conv.shape[2], pooled.shape[2]
+    stride, window, top = attrs.strides[0], attrs.window[0], attrs.pads[0]
+    computed = 0
+    needed: set[int] = set()
+    for first in range(0, rows, BAND_ROWS):
+        last = min(first + BAND_ROWS, rows) - 1
+        band = range(max(first * stride - top, 0), min(last * stride - top + window, height))
+        computed += len(band)
+        needed.update(band)
+    return computed / len(needed)
+
+
+def refuses_pool(conv: TensorType, pooled: TensorType, attrs: Any, groups: int) -> str:
+    """Why a pool of these attributes should stay outside; empty when it should be fused."""
+    if groups != 1:
+        return f"the convolution has {groups} groups, so it is bound by memory, not arithmetic"
+    if max(attrs.window) > MAX_WINDOW:
+        kh, kw = attrs.window
+        return f"its window {kh}x{kw} is larger than {MAX_WINDOW}x{MAX_WINDOW}"
+    share = recomputed(conv, pooled, attrs)
+    if share > MAX_RECOMPUTED:
+        return f"each value of the convolution would be computed {share:.2f} times on average"
+    return ""

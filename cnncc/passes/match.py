@@ -1,0 +1,47 @@
+"""Questions that several passes ask of a graph before they touch it."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from cnncc.ir.graph import Graph
+from cnncc.ir.op import Array, Trait, lookup
+
+
+def label(graph: Graph, node_id: int) -> str:
+    """The node's name, or its operator and id: the word for it in decisions and messages."""
+    node = graph[node_id]
+    return node.name or f"{node.op}#{node_id}"
+
+
+def sole_user(graph: Graph, node_id: int) -> int | None:
+    """The only node that reads this value; None when others do, or the network's caller does."""
+    if graph.is_output(node_id):
+        return None
+    users = {user for user, _ in graph.users(node_id)}
+    return users.pop() if len(users) == 1 else None
+
+
+def producer(graph: Graph, node_id: int, op: str, index: int = 0) -> int | None:
+    """The operand at `index` when the operator `op` makes it, else None."""
+    operand = graph.operands(node_id)[index]
+    return operand if graph[operand].op == op else None
+
+
+def is_pointwise(graph: Graph, node_id: int) -> bool:
+    """Whether the node's operator is an expression on single elements."""
+    return Trait.POINTWISE in lookup(graph[node_id].op).traits
+
+
+def channel_vector(graph: Graph, node_id: int, channels: int) -> Array | None:
+    """The array [C] of a constant with one value a channel ([C] or [1,C,1,1]), else None."""
+    array = graph.constant(node_id)
+    if array is None or array.shape not in ((channels,), (1, channels), (1, channels, 1, 1)):
+        return None
+    return array.reshape(channels)
+
+
+def filled_with(graph: Graph, node_id: int, value: float) -> bool:
+    """Whether the node is a constant whose elements all equal `value`."""
+    array = graph.constant(node_id)
+    return array is not None and bool(np.all(array == value))
