@@ -160,7 +160,7 @@ def _binary(w: FunctionWriter, op: str, a: str, b: str, type_: Type) -> str:
         return w.let(f"{op} {text} {a}, {b}")
     if op not in _INTEGER:
         raise EmitError(f"there is no operation `{op}`")
-    flags = " nsw" if kind is Kind.INDEX and op != "shl" else ""
+    flags = " nsw" if type_ == _INDEX and op != "shl" else ""
     return w.let(f"{_INTEGER[op]}{flags} {text} {a}, {b}")
 
 

@@ -1,0 +1,64 @@
+"""The multiply-add peak of this machine, which is what kernels are measured against."""
+
+from __future__ import annotations
+
+import ctypes
+import time
+
+from cnncc.llvm.emit import emit_program
+from cnncc.llvm.jit import load
+from cnncc.llvm.optimize import emit_object
+from cnncc.loopir.build import Builder, vector
+from cnncc.loopir.nodes import Func, Program
+from cnncc.targets import Target
+
+_NAME = "fma_peak"
+_RUN_SECONDS = 3e-3
+_RUNS = 14
+_FIRST_TURNS = 20_000
+_SPARE_REGISTERS = 4
+
+
+def peak_gflops(target: Target) -> float:
+    """Multiply-adds of f32 that one thread can do, in 10**9 FLOP a second (two each).
+
+    The best of several runs of a few milliseconds, about 50 ms in all; on a target without a
+    multiply-add instruction it is the rate of pairs of a multiply and an add.
+
+    Raises:
+        TargetError: this machine cannot run the target's code.
+    """
+    accumulators = target.vector_registers - _SPARE_REGISTERS
+    code = emit_object(
+        emit_program(Program([_chains(accumulators, target.lanes())]), target), target
+    )
+    library = load([code], [_NAME], target)
+    call = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64)(library[_NAME])
+    factors = (ctypes.c_float * 2)(0.5, 1.0)
+    sink = (ctypes.c_float * target.lanes())()
+
+    def seconds(turns: int) -> float:
+        start = time.perf_counter()
+        call(ctypes.addressof(factors), ctypes.addressof(sink), turns)
+        return time.perf_counter() - start
+
+    turns = max(1000, int(_FIRST_TURNS * _RUN_SECONDS / min(seconds(_FIRST_TURNS) for _ in "ab")))
+    best = min(seconds(turns) for _ in range(_RUNS))
+    return 2.0 * accumulators * target.lanes() * turns / best / 1e9
+
+
+def _chains(accumulators: int, lanes: int) -> Func:
+    """Independent chains `x = x*a + b`, as many as registers, so that latency never shows."""
+    b = Builder(_NAME)
+    factors, sink = b.buffer("factors", extent=2), b.buffer("sink", extent=lanes, writable=True)
+    turns = b.index_param("turns")
+    factor = b.load_splat(factors, 0, lanes)
+    term = b.load_splat(factors, 1, lanes)
+    start = [b.const(float(number), vector(lanes)) for number in range(accumulators)]
+    with b.loop(0, turns, carry=start) as loop:
+        loop.yields([b.fma(chain, factor, term) for chain in loop.carried])
+    total = loop.results[0]
+    for chain in loop.results[1:]:
+        total = b.binary("add", total, chain)
+    b.store(sink, 0, total)
+    return b.func
