@@ -407,6 +407,7 @@ class Softplus(Activation):
     accuracy = Accuracy(ulps=6, floor=2.0**-21, tiny=True)
 
     @staticmethod
+    @np.errstate(all="ignore")
     def reference(arrays: Sequence[Array], attrs: Any) -> Array:
         """The definition."""
         return np.logaddexp(0.0, arrays[0].astype(np.float64))

@@ -71,9 +71,7 @@ class Upsample2d(Op):
                 low, high, weight = bilinear_taps(y.shape[axis], factor)
                 shape = [-1 if a == axis else 1 for a in range(4)]
                 second = np.asarray(weight).reshape(shape)
-                # A weight of 0 must not turn an infinite neighbour into NaN.
-                mixed = y.take(low, axis) * (1 - second) + y.take(high, axis) * second
-                y = np.where(second == 0, y.take(low, axis), mixed)
+                y = y.take(low, axis) * (1 - second) + y.take(high, axis) * second
         return y
 
     @staticmethod

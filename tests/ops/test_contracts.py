@@ -1,0 +1,182 @@
+"""What every operator must fulfil, over the registry: a new operator is covered once registered."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from cnncc.errors import TypeInferenceError
+from cnncc.ir.op import NoAttrs, Op, Trait, lookup, registered
+from cnncc.ir.tolerance import compare, tolerance
+from cnncc.ir.types import DType, TensorType
+from tests.numpy_scalar import NumpyScalar
+from tests.strategies import MAKERS, Case, op_case
+
+QUICK = settings(
+    max_examples=30, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck)
+)
+COMPUTING = sorted(n for n, op in registered().items() if Trait.SOURCE not in op.traits)
+POINTWISE = sorted(n for n, op in registered().items() if Trait.POINTWISE in op.traits)
+
+
+def test_every_operator_has_a_strategy() -> None:
+    assert sorted(MAKERS) == COMPUTING
+
+
+@pytest.mark.parametrize("name", sorted(registered()))
+def test_documented(name: str) -> None:
+    op = registered()[name]
+    assert op.__doc__
+    assert op.name == name
+    if op.Attrs is not NoAttrs:
+        assert op.Attrs.__doc__
+        for field in dataclasses.fields(op.Attrs):
+            assert f"{field.name}: " in op.Attrs.__doc__, f"{op.Attrs.__name__}.{field.name}"
+
+
+@pytest.mark.parametrize("name", sorted(registered()))
+def test_exactly_one_way_to_run(name: str) -> None:
+    op = registered()[name]
+    ways = op.traits & {Trait.SOURCE, Trait.ANCHOR, Trait.POINTWISE}
+    assert len(ways) == 1
+    has_scalar = op.scalar is not Op.scalar
+    assert has_scalar == (Trait.POINTWISE in op.traits)
+
+
+@pytest.mark.parametrize("name", sorted(registered()))
+def test_attributes_are_frozen_and_hashable(name: str) -> None:
+    attrs = registered()[name].Attrs
+    assert attrs.__dataclass_params__.frozen  # type: ignore[attr-defined]
+    assert attrs.__hash__ is not None
+
+
+@pytest.mark.parametrize("name", COMPUTING)
+def test_inferred_type_is_that_of_the_reference(name: str) -> None:
+    op = lookup(name)
+
+    @QUICK
+    @given(op_case(name))
+    def check(case: Case) -> None:
+        result = op.infer(case.types, case.attrs)
+        made = op.reference(case.operands, case.attrs)
+        assert made.shape == result.shape
+        assert made.dtype == np.float64
+        cost = op.cost(case.types, result, case.attrs)
+        assert min(cost.macs, cost.flops, cost.bytes) >= 0
+        assert op.terms(case.types, case.attrs) >= 1
+
+    check()
+
+
+@pytest.mark.parametrize("name", COMPUTING)
+def test_each_sample_of_a_batch_is_on_its_own(name: str) -> None:
+    op = lookup(name)
+
+    @QUICK
+    @given(op_case(name, "integers"))
+    def check(case: Case) -> None:
+        batch = case.types[0].shape[0]
+        if name == "reshape" and case.attrs.shape[0] != -1:
+            return
+        whole = op.reference(case.operands, case.attrs)
+        result = op.infer(case.types, case.attrs)
+        per_sample = _batched(case, batch)
+        for n in range(batch):
+            one = [a[n : n + 1] if batched else a for a, batched in per_sample]
+            np.testing.assert_allclose(
+                op.reference(one, case.attrs), whole[n : n + 1], rtol=1e-12, atol=1e-12
+            )
+        assert result.shape[0] == batch
+
+    check()
+
+
+def _batched(case: Case, batch: int) -> list[tuple[np.ndarray, bool]]:
+    """Each operand, and whether its first axis is the batch."""
+    names = lookup(case.op).operand_names
+    joins = case.op in ("add", "mul", "concat")
+    fused_extra = 3 if case.op == "fused" and len(case.attrs.steps[0].args) == 3 else 2
+    return [
+        (a, k == 0 or joins or (case.op == "fused" and k >= fused_extra))
+        for k, a in enumerate(case.operands)
+        if k < len(names) or joins or case.op == "fused"
+    ]
+
+
+@pytest.mark.parametrize("name", POINTWISE)
+@pytest.mark.parametrize("values", ["float", "special"])
+def test_scalar_rule_is_the_reference(name: str, values: str) -> None:
+    op = lookup(name)
+
+    @QUICK
+    @given(op_case(name, values))
+    def check(case: Case) -> None:
+        rank = len(case.types[0].shape)
+        spread = [
+            a.reshape((1, -1) + (1,) * (rank - 2)) if a.ndim == 1 and rank > 1 else a
+            for a in case.operands
+        ]
+        expected = op.reference(case.operands, case.attrs)
+        with np.errstate(all="ignore"):
+            got = np.broadcast_to(op.scalar(NumpyScalar(), spread, case.attrs), expected.shape)
+        bound = tolerance(name, case.attrs, case.operands, expected)
+        assert compare(got, expected, bound) is None, (got, expected)
+
+    check()
+
+
+@pytest.mark.parametrize("name", POINTWISE)
+def test_scalar_rule_in_f32_stays_within_its_bound(name: str) -> None:
+    op = lookup(name)
+
+    @QUICK
+    @given(op_case(name))
+    def check(case: Case) -> None:
+        rank = len(case.types[0].shape)
+        spread = [
+            a.reshape((1, -1) + (1,) * (rank - 2)) if a.ndim == 1 and rank > 1 else a
+            for a in case.arrays
+        ]
+        expected = op.reference(case.operands, case.attrs)
+        with np.errstate(all="ignore"):
+            got = np.asarray(op.scalar(NumpyScalar(np.float32), spread, case.attrs))
+        assert got.dtype == np.float32
+        bound = tolerance(name, case.attrs, case.operands, expected)
+        assert compare(np.broadcast_to(got, expected.shape), expected, bound) is None
+
+    check()
+
+
+@pytest.mark.parametrize("name", COMPUTING)
+def test_integer_cases_marked_exact_fit_f32(name: str) -> None:
+    op = lookup(name)
+
+    @QUICK
+    @given(op_case(name, "integers"))
+    def check(case: Case) -> None:
+        if case.exact:
+            made = op.reference(case.operands, case.attrs)
+            assert np.array_equal(made.astype(np.float32).astype(np.float64), made)
+
+    check()
+
+
+@pytest.mark.parametrize("name", [n for n in COMPUTING if n != "fused"])
+def test_wrong_operands_are_typed_errors(name: str) -> None:
+    """Whatever shapes come, a type rule answers with a type or a `TypeInferenceError`."""
+    op = lookup(name)
+    shapes = st.lists(st.integers(0, 4), max_size=5).map(tuple)
+    types = st.lists(st.builds(TensorType, st.sampled_from(list(DType)), shapes), max_size=6)
+
+    @QUICK
+    @given(op_case(name), types)
+    def check(case: Case, wrong: list[TensorType]) -> None:
+        with contextlib.suppress(TypeInferenceError):
+            assert min(op.infer(wrong, case.attrs).shape, default=1) >= 1
+
+    check()
