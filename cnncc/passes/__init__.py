@@ -36,3 +36,16 @@ PASSES = (
     Fuse,
 )
 """All passes of this room, in the order in which they usually run."""
+
+__all__ = [
+    "PASSES",
+    "AbsorbPad",
+    "CommonSubexpressions",
+    "Decompose",
+    "EliminateDead",
+    "FoldBatchNorm",
+    "FoldConstants",
+    "Fuse",
+    "InferTypes",
+    "Simplify",
+]

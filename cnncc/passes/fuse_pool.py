@@ -14,6 +14,7 @@ from cnncc.ir.types import TensorType
 BAND_ROWS = 2
 MAX_RECOMPUTED = 1.4
 MAX_WINDOW = 3
+MAX_HELD_PIXELS = 2048
 
 
 def recomputed(conv: TensorType, pooled: TensorType, attrs: Any) -> float:
@@ -37,6 +38,9 @@ def refuses_pool(conv: TensorType, pooled: TensorType, attrs: Any, groups: int) 
     if max(attrs.window) > MAX_WINDOW:
         kh, kw = attrs.window
         return f"its window {kh}x{kw} is larger than {MAX_WINDOW}x{MAX_WINDOW}"
+    held = (conv.shape[3] + attrs.pads[1] + attrs.pads[3]) * attrs.window[0]
+    if tuple(attrs.window) != tuple(attrs.strides) and held > MAX_HELD_PIXELS:
+        return f"{held} pixels would have to be held back while windows overlap"
     share = recomputed(conv, pooled, attrs)
     if share > MAX_RECOMPUTED:
         return f"each value of the convolution would be computed {share:.2f} times on average"
