@@ -18,6 +18,7 @@ from cnncc.errors import InternalError
 from cnncc.loopir import arith
 from cnncc.loopir.arith import DTYPES, FROM_ELEMENT, Array, InterpError, Operation
 from cnncc.loopir.nodes import (
+    MAIN,
     Alloc,
     Barrier,
     Binary,
@@ -51,7 +52,6 @@ from cnncc.loopir.nodes import (
 Registers = list[Any]
 Step = Callable[[Registers], None]
 Order = Literal["forward", "reversed"]
-MAIN = "main"
 
 
 def run(

@@ -75,6 +75,7 @@ class Value:
 
 
 Index = Value | int
+MAIN = "main"
 UNARY_OPS = ("neg", "abs", "sqrt", "floor", "not")
 BINARY_OPS = ("add", "sub", "mul", "div", "rem", "min", "max", "and", "or", "xor", "shl", "shr")
 COMPARE_OPS = ("lt", "le", "gt", "ge", "eq", "ne")
