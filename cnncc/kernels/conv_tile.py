@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from cnncc.errors import InternalError
 from cnncc.loopir.build import INDEX, Builder
 from cnncc.loopir.nodes import Index, Value
 from cnncc.targets.target import Target
@@ -171,7 +172,16 @@ class TileChoice:
     rejected: tuple[tuple[Tile, float], ...]
 
 
-def choose_tile(target: Target, rows: int, columns: int, out_blocks: int, steps: int) -> TileChoice:
+def choose_tile(
+    target: Target,
+    rows: int,
+    columns: int,
+    out_blocks: int,
+    steps: int,
+    *,
+    unit: tuple[int, int] = (1, 1),
+    most_vectors: int | None = None,
+) -> TileChoice:
     """The tile with the fewest predicted cycles.
 
     Args:
@@ -180,20 +190,24 @@ def choose_tile(target: Target, rows: int, columns: int, out_blocks: int, steps:
         columns: output columns.
         out_blocks: blocks of output channels (of one group); a tile's vectors must divide it.
         steps: products that each output element adds up.
+        unit: rows and columns that must stay together in a tile (the window of a fused pool).
+        most_vectors: an upper bound for the vectors of a tile.
     """
     options: list[tuple[float, int, Tile]] = []
     for most_pixels, vectors in target.tiles:
-        if out_blocks % vectors:
+        if out_blocks % vectors or vectors > (most_vectors or vectors):
             continue
         panels = out_blocks // vectors
-        for r in range(1, min(rows, most_pixels) + 1):
-            for c in range(1, min(columns, most_pixels // r) + 1):
+        for r in range(unit[0], min(rows, most_pixels // unit[1]) + 1, unit[0]):
+            for c in range(unit[1], min(columns, most_pixels // r) + 1, unit[1]):
                 parts = list(tile_parts(rows, columns, r, c))
                 cycles = panels * sum(
                     count * tile_cycles(target, h * w, vectors, steps) for h, w, count in parts
                 )
                 options.append((cycles, len(parts), Tile(r, c, vectors)))
     options.sort(key=lambda o: (o[0], o[1], -o[2].vectors, -o[2].columns))
+    if not options:
+        raise InternalError(f"no register tile of `{target.name}` holds {unit} pixels")
     cycles, _, tile = options[0]
     ideal = rows * columns * out_blocks * steps / _fma_per_cycle(target)
     rejected = tuple((t, c) for c, _, t in options[1:4])

@@ -14,6 +14,7 @@ from cnncc.ir.types import TensorType
 BAND_ROWS = 2
 MAX_RECOMPUTED = 1.4
 MAX_WINDOW = 3
+MAX_BAND_PIXELS = 2048  # of 16 channels in f32: 128 KiB, which every L2 cache holds beside filters
 MAX_HELD_PIXELS = 2048
 
 
@@ -44,4 +45,8 @@ def refuses_pool(conv: TensorType, pooled: TensorType, attrs: Any, groups: int) 
     share = recomputed(conv, pooled, attrs)
     if share > MAX_RECOMPUTED:
         return f"each value of the convolution would be computed {share:.2f} times on average"
+    tiled = attrs.window == attrs.strides and not any(attrs.pads) and not attrs.ceil
+    width = conv.shape[3] + attrs.pads[1] + attrs.pads[3] + attrs.window[1]
+    if not tiled and width * attrs.window[0] > MAX_BAND_PIXELS:
+        return f"a band of {attrs.window[0]} rows of {conv.shape[3]} pixels would leave the cache"
     return ""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from cnncc.errors import InternalError
 from cnncc.ir.graph import Graph
 from cnncc.kernels.layout import AnyLayout
@@ -11,8 +9,9 @@ from cnncc.kernels.template import Site
 from cnncc.ops.fused import Step
 from cnncc.targets.target import Target
 
-# Operators that compute nothing at run time: their value lies in the buffer of an operand, or nowhere.
-SOURCES = frozenset({"input", "constant"})
+# Operators without a loop nest: the caller or the compiler provides the value, or, for a
+# concatenation, its operands are computed where they belong in it.
+_NOT_COMPUTED = frozenset({"input", "constant", "concat"})
 
 
 def steps_of(graph: Graph, node_id: int) -> tuple[Step, ...]:
@@ -53,6 +52,9 @@ def site_of(graph: Graph, node_id: int, target: Target, in_place: int | None = N
 
 
 def is_computed(graph: Graph, node_id: int) -> bool:
-    """Whether a node needs a loop nest: it is no source and does not lie in another's buffer."""
-    node: Any = graph[node_id]
-    return node.op not in SOURCES and "alias" not in node.notes
+    """Whether a node needs a loop nest: it is none of the above and no view of its operand."""
+    node = graph[node_id]
+    if node.op in _NOT_COMPUTED:
+        return False
+    alias: tuple[int, int] | None = node.notes.get("alias")
+    return alias is None or alias[0] not in graph.operands(node_id)

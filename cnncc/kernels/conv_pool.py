@@ -1,0 +1,349 @@
+"""Convolution, pointwise steps and pooling in one loop nest: the map between them is never stored whole.
+
+Where windows do not overlap, a register tile covers whole windows and each pooled pixel is the maximum (or mean)
+of accumulators. Where they overlap, a work item walks down a band of pooled rows and keeps as many finished rows
+of the convolution as the window is high in a ring of scratch memory; only the rows above a band are computed twice.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cnncc.kernels.conv_direct import CYCLES_PER_SECOND
+from cnncc.kernels.conv_nest import (
+    ConvGeometry,
+    ConvNest,
+    conv_geometry,
+    conv_place,
+    for_each_tile,
+    out_buffer,
+    pack_filters,
+    refuses_conv,
+)
+from cnncc.kernels.conv_tile import Tile, TileChoice, choose_tile
+from cnncc.kernels.template import Arg, Estimate, Kernel, Launch, PackedArg, Site
+from cnncc.loopir.build import Builder
+from cnncc.loopir.nodes import Index, Value
+from cnncc.ops.fused import Step
+
+_RING_BYTES = 128 << 10  # scratch of a band: it lies on the stack and stays in L2
+_BAND_OVERHEAD = 0.08  # share of rows that bands may compute twice
+
+
+@dataclass(frozen=True, slots=True)
+class _Pool:
+    """The pool behind a convolution.
+
+    Attributes:
+        step: operator and attributes.
+        rows: pooled rows.
+        columns: pooled columns.
+    """
+
+    step: Step
+    rows: int
+    columns: int
+
+    @property
+    def is_max(self) -> bool:
+        """Whether it takes the maximum rather than the mean."""
+        return self.step.op == "max_pool2d"
+
+    @property
+    def overlaps(self) -> bool:
+        """Whether windows share pixels, hang over the edge or may not fill up."""
+        a = self.step.attrs
+        return tuple(a.window) != tuple(a.strides) or any(a.pads) or bool(a.ceil)
+
+
+def _pool(site: Site) -> _Pool:
+    return _Pool(site.steps[-1], site.result.shape[2], site.result.shape[3])
+
+
+class _ConvPool(Kernel):
+    """What both ways share."""
+
+    anchors: ClassVar[frozenset[str]] = frozenset({"conv2d"})
+
+    def refuses(self, site: Site) -> str:
+        if site.steps[-1].op not in ("max_pool2d", "avg_pool2d"):
+            return "does not end in a pool"
+        return refuses_conv(site) or self._refuses_pool(site)
+
+    @abstractmethod
+    def _refuses_pool(self, site: Site) -> str:
+        """Why the pool does not suit."""
+
+    def _start(self, site: Site, tile: Tile) -> tuple[Builder, ConvNest, list[Arg]]:
+        """The function with the parameters that the convolution reads."""
+        nest = ConvNest(site, tile.vectors, last=-1)
+        filters = np.asarray(site.constant(site.anchor.args[1]), np.float32)
+        groups = site.anchor.attrs.groups
+        weights = pack_filters(filters, nest.source, nest.out, groups, tile.vectors)
+        b = Builder(self.name)
+        return b, nest, nest.declare(b, weights, weights.size)
+
+
+class ConvPoolTile(_ConvPool):
+    """One work item is one tile of whole pooling windows for one panel of output channels."""
+
+    name: ClassVar[str] = "conv_pool_tile"
+
+    def _refuses_pool(self, site: Site) -> str:
+        pool = _pool(site)
+        if pool.overlaps:
+            return "pooling windows overlap or hang over the edge"
+        rows, columns = pool.step.attrs.window
+        if rows * columns > max(pixels for pixels, _ in site.target.tiles):
+            return "a pooling window does not fit the register tile"
+        return ""
+
+    def _choice(self, site: Site) -> TileChoice:
+        g, pool = conv_geometry(site), _pool(site)
+        unit = pool.step.attrs.window
+        rows, columns = pool.rows * unit[0], pool.columns * unit[1]
+        return choose_tile(site.target, rows, columns, g.out_blocks, g.steps, unit=unit)
+
+    def estimate(self, site: Site) -> Estimate:
+        choice = self._choice(site)
+        cycles = choice.cycles * site.anchor.attrs.groups
+        figures = {"cycles": cycles, "utilisation": choice.utilisation}
+        return Estimate(cycles / CYCLES_PER_SECOND, f"tile {choice.tile}", figures)
+
+    def lower(self, site: Site) -> list[Launch]:
+        g, pool, tile = conv_geometry(site), _pool(site), self._choice(site).tile
+        window = pool.step.attrs.window
+        b, nest, args = self._start(site, tile)
+        out, out_arg = out_buffer(b, site)
+        lo, hi = b.index_param("lo"), b.index_param("hi")
+        rows, columns = pool.rows * window[0], pool.columns * window[1]
+        down, across = -(-rows // tile.rows), -(-columns // tile.columns)
+        with b.loop(lo, hi, hint="item") as items:
+            panel = b.idiv(items.iv, down * across)
+            number = b.irem(items.iv, down * across)
+
+            def body(part: Tile, y: Index, x: Index) -> None:
+                first = b.imul(panel, part.vectors)
+                base = nest.out.index(b, first, b.idiv(y, window[0]), b.idiv(x, window[1]))
+                cells: dict[tuple[int, int], list[list[Value]]] = {}
+
+                def store(row: int, column: int, values: list[Value]) -> None:
+                    cell = row // window[0], column // window[1]
+                    cells.setdefault(cell, []).append(values)
+                    if len(cells[cell]) == window[0] * window[1]:
+                        for v in range(part.vectors):
+                            pooled = _combine(b, pool, [p[v] for p in cells[cell]], site.lanes)
+                            b.store(out, base, pooled, offset=nest.out.offset(v, *cell))
+
+                nest.tile(b, part, panel, conv_place(b, nest, g, panel, y, x), store)
+
+            where = (b.idiv(number, across), b.irem(number, across))
+            for_each_tile(b, rows, columns, tile, where, body)
+        return [Launch(b.func, (*args, out_arg), nest.panels * down * across)]
+
+
+def _combine(b: Builder, pool: _Pool, values: list[Value], lanes: int) -> Value:
+    """The maximum or mean of the pixels of a window, all of them inside the map."""
+    total = values[0]
+    for value in values[1:]:
+        total = b.binary("max" if pool.is_max else "add", total, value)
+    if pool.is_max:
+        return total
+    return b.binary("div", total, b.splat(b.const(float(len(values))), lanes))
+
+
+class ConvPoolBand(_ConvPool):
+    """One work item is one band of pooled rows for one panel of output channels."""
+
+    name: ClassVar[str] = "conv_pool_band"
+
+    def _refuses_pool(self, site: Site) -> str:
+        if self._ring_row(site) * _pool(site).step.attrs.window[0] * site.lanes * 4 > _RING_BYTES:
+            return f"a ring of rows is larger than {_RING_BYTES} bytes"
+        return ""
+
+    @staticmethod
+    def _ring_row(site: Site) -> int:
+        """Pixels of a row of the ring: padding, the convolution's columns, padding."""
+        return sum(_ring_columns(conv_geometry(site), _pool(site)))
+
+    def _choice(self, site: Site) -> TileChoice:
+        g, pool = conv_geometry(site), _pool(site)
+        row_bytes = self._ring_row(site) * pool.step.attrs.window[0] * site.lanes * 4
+        most = max(1, _RING_BYTES // row_bytes)
+        columns = _ring_columns(g, pool)[1]
+        return choose_tile(site.target, 1, columns, g.out_blocks, g.steps, most_vectors=most)
+
+    def estimate(self, site: Site) -> Estimate:
+        choice, pool = self._choice(site), _pool(site)
+        attrs = pool.step.attrs
+        band = band_rows(pool.rows, attrs.window[0], attrs.strides[0])
+        bands = -(-pool.rows // band)
+        rows = pool.rows * attrs.strides[0] + bands * max(0, attrs.window[0] - attrs.strides[0])
+        pooled = site.blocked_out.blocks * pool.rows * pool.columns * np.prod(attrs.window)
+        cycles = choice.cycles * rows * site.anchor.attrs.groups + float(pooled)
+        figures = {"cycles": cycles, "utilisation": choice.utilisation, "band_rows": float(band)}
+        words = f"tile {choice.tile}, bands of {band} pooled rows"
+        return Estimate(cycles / CYCLES_PER_SECOND, words, figures)
+
+    def lower(self, site: Site) -> list[Launch]:
+        tile = self._choice(site).tile
+        b, nest, args = self._start(site, tile)
+        pool = _pool(site)
+        divisor: Value | None = None
+        if not pool.is_max:
+            counts = window_counts(conv_geometry(site), pool.step.attrs, pool.rows, pool.columns)
+            divisor = b.buffer("counts", extent=counts.size)
+            args.append(PackedArg(counts))
+        out, out_arg = out_buffer(b, site)
+        attrs = pool.step.attrs
+        band = band_rows(pool.rows, attrs.window[0], attrs.strides[0])
+        bands = -(-pool.rows // band)
+        lo, hi = b.index_param("lo"), b.index_param("hi")
+        with b.loop(lo, hi, hint="item") as items:
+            panel, number = b.idiv(items.iv, bands), b.irem(items.iv, bands)
+            first = b.imul(number, band)
+            last = b.imin(b.iadd(first, band), pool.rows)
+            _Band(b, site, nest, tile, pool, divisor, out).emit(panel, first, last)
+        return [Launch(b.func, (*args, out_arg), nest.panels * bands)]
+
+
+def band_rows(rows: int, window: int, stride: int) -> int:
+    """Pooled rows of a band: enough that few rows of the convolution are computed twice."""
+    shared = max(0, window - stride)
+    least = max(1, int(np.ceil(shared / stride / _BAND_OVERHEAD))) if shared else 1
+    bands = max(1, rows // max(least, 4))
+    return -(-rows // bands)
+
+
+def _ring_columns(g: ConvGeometry, pool: _Pool) -> tuple[int, int, int]:
+    """Columns of a ring row: padding on the left, columns of the convolution, padding on the right."""
+    attrs = pool.step.attrs
+    left = int(attrs.pads[1])
+    reach = (pool.columns - 1) * attrs.strides[1] + attrs.window[1] - left
+    return left, min(g.columns, reach), max(0, reach - g.columns)
+
+
+def window_counts(g: ConvGeometry, attrs: Any, rows: int, columns: int) -> NDArray[np.float32]:
+    """By how much each pooled pixel divides its sum, as f32[rows * columns].
+
+    With `count_pad` the padding counts, but never what lies beyond it (PyTorch's rule).
+    """
+    pads = attrs.pads
+    counts = []
+    for axis, (extent, size) in enumerate(((g.rows, rows), (g.columns, columns))):
+        before, after = (pads[axis], pads[axis + 2]) if attrs.count_pad else (0, 0)
+        start = np.arange(size) * attrs.strides[axis] - pads[axis]
+        end = start + attrs.window[axis]
+        counts.append(np.minimum(end, extent + after) - np.maximum(start, -before))
+    return np.outer(counts[0], counts[1]).astype(np.float32).reshape(-1)
+
+
+class _Band:
+    """Code of one work item of `ConvPoolBand`."""
+
+    def __init__(
+        self,
+        b: Builder,
+        site: Site,
+        nest: ConvNest,
+        tile: Tile,
+        pool: _Pool,
+        divisor: Value | None,
+        out: Value,
+    ) -> None:
+        self.b, self.site, self.nest, self.tile, self.pool = b, site, nest, tile, pool
+        self.divisor, self.out = divisor, out
+        self.g = conv_geometry(site)
+        self.attrs = pool.step.attrs
+        self.left, self.columns, self.right = _ring_columns(self.g, pool)
+        self.pixel = tile.vectors * site.lanes
+        self.pitch = (self.left + self.columns + self.right) * self.pixel
+        self.ring = b.alloc(self.pitch * self.attrs.window[0], hint="ring")
+        neutral = float("-inf") if pool.is_max else 0.0
+        self.neutral = b.splat(b.const(neutral), site.lanes)
+
+    def emit(self, panel: Index, first: Index, last: Index) -> None:
+        """Pooled rows `first ..< last` of one panel."""
+        b, (window, _), (stride, _) = self.b, self.attrs.window, self.attrs.strides
+        for slot in range(window):
+            self._clear(slot * self.pitch, self.left)
+            self._clear(slot * self.pitch + (self.left + self.columns) * self.pixel, self.right)
+        with b.loop(first, last, hint="oy") as pooled:
+            # Rows are counted from the first row of padding, so that they are never negative.
+            start = b.imul(pooled.iv, stride)
+            new = start
+            if window > stride:
+                is_first = b.compare("eq", pooled.iv, first)
+                new = b.select(is_first, start, b.iadd(start, window - stride))
+            with b.loop(new, b.iadd(start, window), hint="row") as rows:
+                self._row(panel, rows.iv)
+            self._pool_row(panel, pooled.iv)
+
+    def _clear(self, start: Index, pixels: int) -> None:
+        """Neutral numbers in so many pixels of the ring."""
+        if pixels:
+            with self.b.loop(0, pixels * self.pixel, self.site.lanes, hint="i") as i:
+                self.b.store(self.ring, self.b.iadd(start, i.iv), self.neutral)
+
+    def _row(self, panel: Index, padded_row: Value) -> None:
+        """One row of the convolution into its slot of the ring, or neutral numbers beyond the map."""
+        b, top = self.b, int(self.attrs.pads[0])
+        slot = b.imul(b.irem(padded_row, self.attrs.window[0]), self.pitch)
+        y = b.isub(padded_row, top)
+        base = b.iadd(slot, self.left * self.pixel)
+        inside = b.binary(
+            "and",
+            b.compare("ge", padded_row, top),
+            b.compare("lt", padded_row, top + self.g.rows),
+        )
+        with b.when(inside):
+            tiles = -(-self.columns // self.tile.columns)
+            with b.loop(0, tiles, hint="tile") as across:
+                self._tiles(panel, y, across.iv, base)
+        with b.otherwise():
+            self._clear(base, self.columns)
+
+    def _tiles(self, panel: Index, y: Index, across: Index, base: Index) -> None:
+        b, lanes = self.b, self.site.lanes
+
+        def body(part: Tile, _: Index, x: Index) -> None:
+            at = b.iadd(base, b.imul(x, self.pixel))
+
+            def store(row: int, column: int, values: list[Value]) -> None:
+                for v, value in enumerate(values):
+                    b.store(self.ring, at, value, offset=column * self.pixel + v * lanes)
+
+            place = conv_place(b, self.nest, self.g, panel, y, x)
+            self.nest.tile(b, part, panel, place, store)
+
+        for_each_tile(b, 1, self.columns, self.tile, (0, across), body)
+
+    def _pool_row(self, panel: Index, oy: Value) -> None:
+        """One pooled row out of the ring."""
+        b, lanes, window = self.b, self.site.lanes, self.attrs.window
+        start = b.imul(oy, self.attrs.strides[0])
+        slots = [b.imul(b.irem(b.iadd(start, i), window[0]), self.pitch) for i in range(window[0])]
+        out = self.nest.out
+        with b.loop(0, self.pool.columns, hint="ox") as columns:
+            x = b.imul(columns.iv, self.attrs.strides[1] * self.pixel)
+            base = out.index(b, b.imul(panel, self.tile.vectors), oy, columns.iv)
+            for v in range(self.tile.vectors):
+                total: Value | None = None
+                for slot in slots:
+                    at = b.iadd(slot, x)
+                    for j in range(window[1]):
+                        value = b.load(self.ring, at, lanes, offset=j * self.pixel + v * lanes)
+                        op = "max" if self.pool.is_max else "add"
+                        total = value if total is None else b.binary(op, total, value)
+                if total is None:
+                    continue
+                if self.divisor is not None:
+                    at = b.iadd(b.imul(oy, self.pool.columns), columns.iv)
+                    total = b.binary("div", total, b.load_splat(self.divisor, at, lanes))
+                b.store(self.out, base, total, offset=out.offset(v, 0, 0))

@@ -1,0 +1,282 @@
+"""Lowering: the planned graph as one LoopIR program, its packed weights and its interface."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cnncc.abi import ALIGNMENT, Interface, Port
+from cnncc.errors import InternalError
+from cnncc.ir.graph import Graph
+from cnncc.ir.types import DType
+from cnncc.kernels.fill_halo import fill_halo
+from cnncc.kernels.layout import DenseLayout, FlatLayout, Layout
+from cnncc.kernels.template import Launch, OperandArg, PackedArg, ResultArg
+from cnncc.loopir.build import Builder
+from cnncc.loopir.nodes import BufferType, Func, Index, Kind, Program, Value
+from cnncc.loopir.text import canonical_text
+from cnncc.plan.choose_kernel import kernel_named
+from cnncc.plan.site import is_computed, site_of
+from cnncc.targets.target import Target
+
+_KINDS = {
+    DType.F32: Kind.F32,
+    DType.I32: Kind.I32,
+    DType.I8: Kind.I8,
+    DType.U8: Kind.U8,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """What the threads do between two barriers: the loop nests of one node.
+
+    Attributes:
+        node: the node's id in the planned graph.
+        name: its path.
+        functions: names of the program's functions that it calls.
+        work: work items of each.
+    """
+
+    node: int
+    name: str
+    functions: tuple[str, ...]
+    work: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Plan:
+    """A network ready for code generation.
+
+    Attributes:
+        graph: the planned graph, with all notes and decisions.
+        program: LoopIR; the last function is `main`.
+        weights: the packed constants, aligned to 64 bytes, f32[n].
+        interface: ports and sizes.
+        stages: in order of execution.
+        target: the machine.
+    """
+
+    graph: Graph
+    program: Program
+    weights: NDArray[np.float32]
+    interface: Interface
+    stages: tuple[Stage, ...]
+    target: Target
+
+
+@dataclass(slots=True)
+class _Blob:
+    """Packed constants, each once, each aligned."""
+
+    parts: list[NDArray[np.float32]] = field(default_factory=list)
+    elems: int = 0
+    known: dict[bytes, int] = field(default_factory=dict)
+
+    def place(self, array: NDArray[Any]) -> int:
+        flat = np.ascontiguousarray(array, np.float32).reshape(-1)
+        key = hashlib.sha256(flat.tobytes()).digest() + flat.size.to_bytes(8, "little")
+        if key not in self.known:
+            self.known[key] = self.elems
+            step = ALIGNMENT // 4
+            padding = -flat.size % step
+            self.parts += [flat, np.zeros(padding, np.float32)]
+            self.elems += flat.size + padding
+        return self.known[key]
+
+    def array(self) -> NDArray[np.float32]:
+        """All of them in memory aligned to `ALIGNMENT`."""
+        room = np.empty(self.elems + ALIGNMENT // 4, np.float32)
+        start = (-room.ctypes.data % ALIGNMENT) // 4
+        blob = room[start : start + self.elems]
+        at = 0
+        for part in self.parts:
+            blob[at : at + part.size] = part
+            at += part.size
+        return blob
+
+
+def lower(graph: Graph, target: Target) -> Plan:
+    """The program of a graph whose layouts, kernels and places are chosen."""
+    return _Lowering(graph, target).run()
+
+
+class _Lowering:
+    def __init__(self, graph: Graph, target: Target) -> None:
+        self.graph = graph
+        self.target = target
+        self.blob = _Blob()
+        self.funcs: dict[str, Func] = {}
+        self.filled: set[int] = set()
+
+    def run(self) -> Plan:
+        launches = [
+            (node_id, self._launches(node_id))
+            for node_id in self.graph.order()
+            if is_computed(self.graph, node_id)
+        ]
+        b = Builder("main")
+        ports = self._declare_ports(b)
+        self.thread, self.threads = b.index_param("thread"), b.index_param("threads")
+        self.buffers = ports
+        stages = []
+        for number, (node_id, calls) in enumerate(launches):
+            if number:
+                b.barrier()
+            stages.append(self._stage(b, node_id, calls))
+        program = Program([*self.funcs.values(), b.func])
+        weights = self.blob.array()
+        self._size_weights(b, weights.size)
+        return Plan(
+            self.graph, program, weights, self._interface(weights), tuple(stages), self.target
+        )
+
+    # -- loop nests ------------------------------------------------------------------------------------
+
+    def _launches(self, node_id: int) -> list[tuple[Launch, int]]:
+        """The launches of a node, each with the value that its `ResultArg` stands for."""
+        node = self.graph[node_id]
+        site = site_of(self.graph, node_id, self.target, node.notes.get("in_place"))
+        launches = [(x, node_id) for x in kernel_named(node.notes["kernel"]).lower(site)]
+        owner = self._owner(node_id)
+        if owner not in self.filled:
+            self.filled.add(owner)
+            layout = self.graph[owner].notes["layout"]
+            if isinstance(layout, Layout) and any(layout.halo) and "in_place" not in node.notes:
+                launches.append((fill_halo(layout, self.target.lanes()), owner))
+        for launch, _ in launches:
+            for arg in launch.args:
+                if isinstance(arg, PackedArg):
+                    self.blob.place(arg.array)
+        return launches
+
+    def _owner(self, node_id: int) -> int:
+        while "alias" in self.graph[node_id].notes:
+            node_id = self.graph[node_id].notes["alias"][0]
+        return node_id
+
+    def _stage(self, b: Builder, node_id: int, calls: list[tuple[Launch, int]]) -> Stage:
+        names = []
+        for launch, result in calls:
+            name = self._function(launch.func)
+            args: list[Index] = [self._argument(b, a, node_id, result) for a in launch.args]
+            b.call(name, [*args, *self._share(b, launch)])
+            names.append(name)
+        label = self.graph[node_id].name or f"{self.graph[node_id].op}{node_id}"
+        return Stage(node_id, label, tuple(names), tuple(x.work for x, _ in calls))
+
+    def _function(self, func: Func) -> str:
+        """The name of a function of the program with this body; equal bodies are one function."""
+        digest = hashlib.sha256(canonical_text(func).encode()).hexdigest()[:12]
+        name = f"{func.name}_{digest}"
+        self.funcs.setdefault(name, replace(func, name=name))
+        return name
+
+    def _share(self, b: Builder, launch: Launch) -> tuple[Index, Index]:
+        """This thread's part of the work items; all of it on the first thread when it is little."""
+        if launch.work < 2 * launch.grain:
+            first = b.compare("eq", self.thread, 0)
+            return 0, b.select(first, launch.work, 0)
+        lo = b.idiv(b.imul(self.thread, launch.work), self.threads)
+        hi = b.idiv(b.imul(b.iadd(self.thread, 1), launch.work), self.threads)
+        return lo, hi
+
+    def _argument(self, b: Builder, arg: Any, node_id: int, result: int) -> Index:
+        match arg:
+            case int():
+                return arg
+            case PackedArg():
+                return b.view(self.buffers["weights"], self.blob.place(arg.array), arg.array.size)
+            case OperandArg():
+                return self._value(b, self.graph.operands(node_id)[arg.operand])
+            case ResultArg():
+                return self._value(b, result)
+        raise InternalError(f"unknown argument {arg!r}")
+
+    def _value(self, b: Builder, value: int) -> Index:
+        """The buffer of a value: a port, or its part of the arena."""
+        if value in self.buffers:
+            return self.buffers[value]
+        notes = self.graph[value].notes
+        layout = notes["layout"]
+        if not isinstance(layout, Layout | FlatLayout):
+            raise InternalError(f"node {value} lies in no buffer")
+        return b.view(self.buffers["arena"], notes["place"], layout.elems)
+
+    # -- outside ---------------------------------------------------------------------------------------
+
+    def _declare_ports(self, b: Builder) -> dict[Any, Value]:
+        """The buffers of `main`, in the order of `abi.Interface`."""
+        buffers: dict[Any, Value] = {}
+        for node_id in self.graph.inputs:
+            layout: DenseLayout = self.graph[node_id].notes["layout"]
+            kind = _KINDS.get(layout.dtype)
+            if kind is None:
+                raise InternalError(f"inputs of {layout.dtype} have no buffer kind")
+            buffers[node_id] = b.buffer(f"input_{node_id}", kind, layout.elems)
+        for name, node_id in self.graph.outputs:
+            layout = self.graph[node_id].notes["layout"]
+            kind = _KINDS[layout.dtype]
+            buffers[node_id] = b.buffer(f"output_{name}", kind, layout.elems, writable=True)
+        buffers["weights"] = b.buffer("weights", extent=self.blob.elems)
+        arena = self.graph.meta["arena_elems"]
+        buffers["arena"] = b.buffer("arena", extent=arena, writable=True)
+        return buffers
+
+    def _size_weights(self, b: Builder, elems: int) -> None:
+        """Check that the blob did not grow after `main` was declared."""
+        declared = self.buffers["weights"].type
+        if not isinstance(declared, BufferType) or declared.extent != elems:
+            raise InternalError("weights were packed after the program was sized")
+
+    def _interface(self, weights: NDArray[np.float32]) -> Interface:
+        meta = self.graph.meta
+        inputs = tuple(self._input_port(i) for i in self.graph.inputs)
+        outputs = tuple(self._output_port(name, i) for name, i in self.graph.outputs)
+        return Interface(
+            name=self.graph.name,
+            inputs=inputs,
+            outputs=outputs,
+            weights_bytes=weights.nbytes,
+            workspace_bytes=meta["arena_elems"] * 4,
+            parameters=meta.get("parameters", 0),
+            macs=meta.get("macs", 0),
+            target=self.target.name,
+            requires=self.target.requires,
+        )
+
+    def _input_port(self, node_id: int) -> Port:
+        node = self.graph[node_id]
+        vector = len(node.attrs.shape) == 2
+        return Port(
+            name=node.name or f"input{self.graph.inputs.index(node_id)}",
+            dtype=node.attrs.dtype,
+            shape=_array_shape(node.notes["layout"], vector=vector),
+            memory="" if vector else node.attrs.memory,
+            format=node.attrs.format,
+        )
+
+    def _output_port(self, name: str, node_id: int) -> Port:
+        layout: DenseLayout = self.graph[node_id].notes["layout"]
+        vector = len(self.graph.type_of(node_id).shape) == 2
+        return Port(
+            name=name,
+            dtype=layout.dtype,
+            shape=_array_shape(layout, vector=vector),
+            memory="" if vector else layout.memory,
+            labels=tuple(self.graph.meta.get("labels", {}).get(name, ())),
+            top=int(self.graph.meta.get("top", {}).get(name, 0)),
+        )
+
+
+def _array_shape(layout: DenseLayout, *, vector: bool) -> tuple[int, ...]:
+    """The caller's array of one sample."""
+    if vector:
+        return (layout.channels,)
+    if layout.memory == "hwc":
+        return layout.height, layout.width, layout.channels
+    return layout.channels, layout.height, layout.width

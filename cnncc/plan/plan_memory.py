@@ -1,0 +1,177 @@
+"""Memory planning: which values share which part of the arena.
+
+Nodes run one after the other; a buffer lives from the first node that writes into it to the last that reads any
+value in it. Buffers are placed greedily, the largest first, each at the lowest offset where it overlaps no buffer
+that lives at the same time (Pisarchyk and Lee, arXiv 2001.03288, "greedy by size"). A pointwise step whose
+operand dies with it writes over the operand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from cnncc.abi import ALIGNMENT
+from cnncc.errors import InternalError
+from cnncc.ir.decisions import Decision, record
+from cnncc.ir.graph import Graph
+from cnncc.ir.op import Trait, lookup
+from cnncc.kernels.layout import FlatLayout, Layout
+from cnncc.plan.site import is_computed, steps_of
+
+_ELEM_BYTES = 4
+_ALIGN_ELEMS = ALIGNMENT // _ELEM_BYTES
+_POOLS = frozenset({"max_pool2d", "avg_pool2d"})
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """A buffer: `elems` floats that live from step `first` to step `last`, both included."""
+
+    owner: int
+    elems: int
+    first: int
+    last: int
+
+    def meets(self, other: Interval) -> bool:
+        """Whether both live at some step."""
+        return self.first <= other.last and other.first <= self.last
+
+
+@dataclass(frozen=True, slots=True)
+class PlanMemory:
+    """Notes `place` (element offset in the arena) on every value in it, and `in_place` on nodes.
+
+    The graph's meta gets `arena_elems` and `arena_live_elems`, the most that lives at one time: no
+    plan without recomputation can do with less.
+    """
+
+    name: str = "plan-memory"
+    needs: str = "fused"
+    gives: str = "planned"
+
+    def run(self, graph: Graph) -> None:
+        """Plan the whole graph."""
+        _Planner(graph).run()
+
+
+def place(intervals: Sequence[Interval]) -> tuple[dict[int, int], int]:
+    """Offsets by owner, and the elements of the arena."""
+    placed: list[tuple[int, Interval]] = []
+    for item in sorted(intervals, key=lambda i: (-i.elems, i.first, i.owner)):
+        taken = sorted((at, at + i.elems) for at, i in placed if i.meets(item))
+        offset = 0
+        for start, end in taken:
+            if start - offset >= item.elems:
+                break
+            offset = max(offset, end)
+        placed.append((offset, item))
+    size = max((at + i.elems for at, i in placed), default=0)
+    return {i.owner: at for at, i in placed}, size
+
+
+def most_live(intervals: Sequence[Interval]) -> int:
+    """The largest sum of sizes that live at one step."""
+    steps = sorted({i.first for i in intervals})
+    return max(
+        (sum(i.elems for i in intervals if i.first <= s <= i.last) for s in steps), default=0
+    )
+
+
+class _Planner:
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self.steps = {n: s for s, n in enumerate(graph.order())}
+        self.owner: dict[int, int] = {}
+        self.offset: dict[int, int] = {}  # elements behind the start of the owner's buffer
+        self.members: dict[int, list[int]] = {}
+
+    def run(self) -> None:
+        order = self.graph.order()
+        for value in order:
+            self._join(value)
+        for node_id in order:
+            self._reuse(node_id)
+        intervals = [self._interval(owner) for owner in self.members]
+        offsets, size = place(intervals)
+        for owner, values in self.members.items():
+            for value in values:
+                self.graph[value].notes["place"] = offsets[owner] + self.offset[value]
+        self.graph.meta["arena_elems"] = size
+        self.graph.meta["arena_live_elems"] = most_live(intervals)
+
+    def _in_arena(self, value: int) -> bool:
+        return isinstance(self.graph[value].notes.get("layout"), Layout | FlatLayout)
+
+    def _join(self, value: int) -> None:
+        """Find the buffer that a value lies in: its own, or that of the value it is a view of."""
+        if not self._in_arena(value):
+            return
+        owner, offset = value, 0
+        while "alias" in self.graph[owner].notes:
+            at, blocks = self.graph[owner].notes["alias"]
+            layout = self.graph[owner].notes["layout"]
+            offset += blocks * layout.plane_pitch if isinstance(layout, Layout) else 0
+            owner = at
+        self.owner[value], self.offset[value] = owner, offset
+        self.members.setdefault(owner, []).append(value)
+
+    def _last_use(self, values: Sequence[int]) -> int:
+        reads = [self.steps[u] for v in values for u, _ in self.graph.users(v)]
+        return max([*reads, *(self.steps[v] for v in values)])
+
+    def _interval(self, owner: int) -> Interval:
+        values = self.members[owner]
+        layout = self.graph[owner].notes["layout"]
+        elems = -(-layout.elems // _ALIGN_ELEMS) * _ALIGN_ELEMS
+        writes = [self.steps[v] for v in values if is_computed(self.graph, v)]
+        if not writes:
+            raise InternalError(f"nothing writes the buffer of node {owner}")
+        return Interval(owner, elems, min(writes), self._last_use(values))
+
+    # -- writing over an operand --------------------------------------------------------------------
+
+    def _reuse(self, node_id: int) -> None:
+        for index in self._replaceable(node_id):
+            operand = self.graph.operands(node_id)[index]
+            if not self._dies_here(operand, node_id):
+                continue
+            node = self.graph[node_id]
+            if self.graph[operand].notes["layout"] != node.notes["layout"]:
+                continue
+            node.notes["in_place"] = index
+            self._merge(node_id, self.owner[operand])
+            why = f"operand {index} is not read again and lies in the same layout"
+            label = node.name or f"{node.op}{node_id}"
+            record(self.graph, Decision(label, "written over an operand", why, by=PlanMemory.name))
+            return
+
+    def _replaceable(self, node_id: int) -> list[int]:
+        """Operands each element of which is read just before the same element is written."""
+        node = self.graph[node_id]
+        if not is_computed(self.graph, node_id) or self.owner.get(node_id) != node_id:
+            return []
+        steps = steps_of(self.graph, node_id)
+        if steps[-1].op in _POOLS or Trait.SOURCE in lookup(steps[0].op).traits:
+            return []
+        pointwise = Trait.POINTWISE in lookup(steps[0].op).traits
+        anchored = [] if pointwise else [a for a in steps[0].args if a >= 0]
+        later = steps if pointwise else steps[1:]
+        args = dict.fromkeys(a for s in later for a in s.args if a >= 0)
+        return [a for a in args if a not in anchored]
+
+    def _dies_here(self, operand: int, node_id: int) -> bool:
+        """Whether nothing in the operand's buffer is read after this node, and nothing is a view."""
+        owner = self.owner.get(operand)
+        if owner is None or len(self.members[node_id]) != 1:
+            return False
+        values = self.members[owner]
+        if any("alias" in self.graph[v].notes for v in values):
+            return False
+        return self._last_use(values) == self.steps[node_id]
+
+    def _merge(self, node_id: int, owner: int) -> None:
+        """The result of `node_id` lies in the buffer of `owner` from now on."""
+        for value in self.members.pop(node_id):
+            self.owner[value] = owner
+            self.members[owner].append(value)
