@@ -1,0 +1,133 @@
+"""The `.cnn` language: text to graph, with every mistake reported at its place.
+
+Takes: the text of a `.cnn` file, `-D` params, a weight file or arrays.
+Gives: a typed `Graph` with spans and weights; diagnostics; formatted text; flat canonical text.
+May import: `cnncc.errors`, `cnncc.ir`, `cnncc.ops`.
+Invariants: elaboration always ends, within limits on nesting, steps, nodes and sizes; users'
+mistakes raise `SpecError` only; nothing is unpickled or executed; shape rules live in `cnncc.ops`.
+
+To add an operation of the language open `builtins.py` (one row); a message `catalogue.py` and the
+place that finds it; a rule of the grammar `expressions.py` or `parser.py`, and
+`tests/spec/grammar.lark`; a statement around the layers `model.py`; a weight format `weights.py`;
+the look of messages `render.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cnncc.errors import Diagnostic, SpecError
+from cnncc.ir.graph import Graph
+from cnncc.spec import ast
+from cnncc.spec.diagnostics import Reporter, error_index, explain
+from cnncc.spec.model import Elaborated, elaborate
+from cnncc.spec.parser import parse
+from cnncc.spec.project import Project
+from cnncc.spec.render import render_text, to_json
+from cnncc.spec.values import Unfit
+
+__all__ = [
+    "Loaded",
+    "check",
+    "error_index",
+    "explain",
+    "load",
+    "parse_text",
+    "render_text",
+    "to_json",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A network and the warnings about its file."""
+
+    graph: Graph
+    diagnostics: tuple[Diagnostic, ...]
+
+
+def parse_text(text: str, file: str = "<text>") -> tuple[ast.File, tuple[Diagnostic, ...]]:
+    """The syntax tree of a text, and its syntax errors."""
+    report = Reporter(file)
+    tree = parse(text, report)
+    return tree, tuple(report.diagnostics)
+
+
+def load(
+    path_or_text: str | Path,
+    *,
+    file: str | None = None,
+    params: Mapping[str, object] | None = None,
+    weights: str | Path | Mapping[str, Any] | None = None,
+    want_arrays: bool = True,
+) -> Loaded:
+    """Read a network from a file, or from a text (anything with a line break in it).
+
+    Args:
+        path_or_text: the path of a `.cnn` file, or its text.
+        file: the name of the text in messages; relative paths in it start from its folder.
+        params: values of the file's params, as with `-D`.
+        weights: a file or arrays by name, instead of the file's own `weights` path.
+        want_arrays: false leaves zeros without memory in place of the weights; names and shapes
+            of a weight file are checked all the same.
+
+    Raises:
+        SpecError: the file has mistakes; its `rendered` text shows all that were found.
+    """
+    run = _Run(path_or_text, file)
+    made = run.elaborate(params, weights, want_arrays)
+    if made is None or run.report.failed:
+        raise run.error()
+    return Loaded(made.graph, tuple(run.report.diagnostics))
+
+
+def check(
+    path: str | Path,
+    params: Mapping[str, object] | None = None,
+    weights: str | Path | Mapping[str, Any] | None = None,
+) -> tuple[Diagnostic, ...]:
+    """All errors and warnings of a file; a missing file is one of them."""
+    run = _Run(path, None)
+    run.elaborate(params, weights, False)
+    return tuple(run.report.diagnostics)
+
+
+class _Run:
+    """One reading of one file: its name, text and reporter."""
+
+    def __init__(self, path_or_text: str | Path, file: str | None) -> None:
+        is_text = isinstance(path_or_text, str) and ("\n" in path_or_text or file is not None)
+        self.file = file or ("<text>" if is_text else str(path_or_text))
+        self.report = Reporter(self.file)
+        self.texts: dict[str, str] = {}
+        self.text: str | None = str(path_or_text) if is_text else None
+        self.project: Project | None = None
+        try:
+            self.project = Project(self.file, self.texts)
+            if self.text is None:
+                if "\0" in self.file:
+                    raise Unfit("E0505", "this is no path")
+                self.text = self.project.read(Path(self.file), "E0505")
+        except Unfit as wrong:
+            self.report.error(wrong.code, wrong.message, None, help=wrong.help)
+        if self.text is not None:
+            self.texts[self.file] = self.text
+
+    def elaborate(
+        self,
+        params: Mapping[str, object] | None,
+        weights: str | Path | Mapping[str, Any] | None,
+        want_arrays: bool,
+    ) -> Elaborated | None:
+        if self.text is None or self.project is None:
+            return None
+        tree = parse(self.text, self.report)
+        given = Path(weights) if isinstance(weights, str) else weights
+        return elaborate(tree, self.report, self.project, params or {}, given, want_arrays)
+
+    def error(self) -> SpecError:
+        found = tuple(self.report.diagnostics)
+        return SpecError(found, render_text(found, self.texts, self.report.dropped))

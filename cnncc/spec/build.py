@@ -1,0 +1,601 @@
+"""Syntax tree to graph: statements run, blocks expanded, loops unrolled.
+
+One `Elaborator` a file. A statement that fails is reported and gives UNKNOWN, which silences all
+that follows from it, so that one run reports every independent mistake.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from cnncc.errors import Frame, Label
+from cnncc.spec import ast
+from cnncc.spec.builtins import BUILTINS, Builtin
+from cnncc.spec.diagnostics import Reporter
+from cnncc.spec.evaluate import FUNCTIONS, Evaluator, Failed
+from cnncc.spec.layers import Bound, LayerBuilder, Result, TooLarge, name_place
+from cnncc.spec.lexer import Place
+from cnncc.spec.modules import ModuleLoader
+from cnncc.spec.scopes import Env, Module, Paths, Scope
+from cnncc.spec.values import (
+    UNKNOWN,
+    Size,
+    Tensor,
+    Unfit,
+    Unknown,
+    Value,
+    describe,
+    shape_text,
+    show,
+    whole,
+)
+
+MAX_CALLS = 32
+MAX_STEPS = 200_000
+
+
+@dataclass(frozen=True, slots=True)
+class Nothing:
+    """There is no result to continue from, and why."""
+
+    reason: str
+    help: str
+
+
+Running: TypeAlias = Tensor | Unknown | Nothing
+
+
+class Elaborator:
+    """Runs the statements of a module's file into a graph."""
+
+    def __init__(
+        self, report: Reporter, evaluator: Evaluator, loader: ModuleLoader, layers: LayerBuilder
+    ) -> None:
+        self.report = report
+        self.evaluator = evaluator
+        self.loader = loader
+        self.layers = layers
+        self.expanded: set[tuple[str, str]] = set()
+        self._steps = 0
+
+    # -- statements --------------------------------------------------------------------------------
+
+    def statement(self, statement: ast.Statement, env: Env, running: Running) -> Running:
+        """Run one statement; the result is what the next line continues from."""
+        self._steps += 1
+        if self._steps > MAX_STEPS:
+            self.report.error(
+                "E0310",
+                f"the loops of this file run more than {MAX_STEPS:,} lines",
+                statement.at,
+                help="is a `repeat` or `for` count too large?",
+            )
+            raise TooLarge
+        try:
+            match statement:
+                case ast.Run():
+                    return self._run(statement.flow, statement.shape, env, running)
+                case ast.Assign():
+                    value = self._run(statement.flow, statement.shape, env, running)
+                    stored = UNKNOWN if isinstance(value, Nothing) else value
+                    self.define(statement.name, stored, statement.at, env)
+                    return value
+                case ast.Let():
+                    return self._let(statement, env, running)
+                case ast.Repeat():
+                    return self._repeat(statement, env, running)
+                case ast.For():
+                    return self._for(statement, env, running)
+                case ast.If():
+                    return self._if(statement, env, running)
+        except Failed:
+            return UNKNOWN
+
+    def body(self, body: ast.Body, env: Env, running: Running) -> Running:
+        """Run the statements between braces."""
+        for statement in body.statements:
+            running = self.statement(statement, env, running)
+        return running
+
+    def define(self, name: str, value: Value, at: Place, env: Env, formal: bool = False) -> None:
+        """Give a name its value; E0202 if it has one."""
+        known = env.scope.find(name)
+        if known is not None:
+            if known[1] != self.report.span(at):
+                self.report.error(
+                    "E0202",
+                    f"`{name[:60]}` is already defined on line {known[1].line}",
+                    at,
+                    help="choose another name; names are assigned once",
+                )
+            return
+        # A block's parameter may be called like the argument that it fills, such as `pad`.
+        mirrors = formal and name in BUILTINS
+        if mirrors or self.loader.is_free(name, at, env.module):
+            env.scope.names[name] = (value, self.report.span(at))
+
+    def _run(self, flow: ast.Flow, shape: ast.Expr | None, env: Env, running: Running) -> Running:
+        value = self.flow(flow, env, running)
+        if shape is not None:
+            self._check_annotation(shape, value, env)
+        return value
+
+    def _let(self, let: ast.Let, env: Env, running: Running) -> Running:
+        value: Value
+        try:
+            value = self.evaluator.value(let.value, env)
+            if isinstance(value, Tensor):
+                self.report.error(
+                    "E0304",
+                    "`let` names plain values, not tensors",
+                    let.value.at,
+                    help=f"write: {let.name[:40]} = ...",
+                )
+                value = UNKNOWN
+        except Failed:
+            value = UNKNOWN
+        self.define(let.name, value, let.at, env)
+        return running
+
+    def _repeat(self, repeat: ast.Repeat, env: Env, running: Running) -> Running:
+        try:
+            count = whole(self.evaluator.value(repeat.count, env), "repeat", 0)
+        except Unfit as wrong:
+            self.report.error(wrong.code, wrong.message, repeat.count.at, help=wrong.help)
+            return UNKNOWN
+        for _ in range(count):
+            running = self.body(repeat.body, env.inner(), running)
+        return running
+
+    def _for(self, loop: ast.For, env: Env, running: Running) -> Running:
+        items = self.evaluator.value(loop.items, env)
+        if not isinstance(items, tuple):
+            self.report.error(
+                "E0304",
+                f"`for` needs a list, got {describe(items)}",
+                loop.items.at,
+                help="for i in range(3) { ... }, or for f in [64, 128] { ... }",
+            )
+            return UNKNOWN
+        for item in items:
+            turn = env.inner()
+            values = (item,) if len(loop.names) == 1 else item
+            if not isinstance(values, tuple) or len(values) != len(loop.names):
+                self.report.error(
+                    "E0304",
+                    f"`for` wants {len(loop.names)} values at each turn, got {show(item)}",
+                    loop.items.at,
+                    help="for n, f in [[2, 64], [3, 128]] { ... }",
+                )
+                return UNKNOWN
+            for name, value in zip(loop.names, values, strict=True):
+                self.define(name, value, loop.at, turn)
+            running = self.body(loop.body, turn, running)
+        return running
+
+    def _if(self, choice: ast.If, env: Env, running: Running) -> Running:
+        for test, body in choice.branches:
+            if self.evaluator.truth(test, env):
+                return self.body(body, env, running)
+        return self.body(choice.otherwise, env, running) if choice.otherwise else running
+
+    def _check_annotation(self, shape: ast.Expr, value: Running, env: Env) -> None:
+        dims = self.shape(shape, env)
+        if not isinstance(value, Tensor):
+            return
+        found = value.type.shape[1:]
+        logical = (*found[1:], found[0]) if value.type.is_feature_map else found
+        if dims != logical:
+            written = "x".join(map(str, dims)) if len(dims) > 1 else f"[{dims[0]}]"
+            self.report.error(
+                "E0407",
+                f"shape is {shape_text(value.type)}, annotation says {written}",
+                shape.at,
+                notes=(f"the shapes on the way: {' -> '.join(self.layers.history(value))}",),
+            )
+
+    def shape(self, expr: ast.Expr, env: Env) -> tuple[int, ...]:
+        """The numbers of a shape: `[h, w, c]`, or `[k]` of a vector.
+
+        Raises:
+            Failed: it is none; reported.
+        """
+        value = self.evaluator.value(expr, env)
+        dims = value.dims if isinstance(value, Size) else value
+        if not isinstance(dims, tuple) or len(dims) not in (1, 3):
+            count = len(dims) if isinstance(dims, tuple) else 0
+            help = "56x56x64 or [h, w, c]: height, width, channels; [k] for a vector"
+            if count == 2 and isinstance(dims, tuple):
+                help = f"add the channels: {dims[0]}x{dims[1]}x1"
+            self.report.error(
+                "E0105", f"a shape has three numbers (or one), not {count}", expr.at, help=help
+            )
+            raise Failed
+        try:
+            return tuple(whole(item, "a shape's number", 1) for item in dims)
+        except Unfit as wrong:
+            self.report.error(wrong.code, wrong.message, expr.at, help=wrong.help)
+            raise Failed from None
+
+    # -- flows -------------------------------------------------------------------------------------
+
+    def flow(self, flow: ast.Flow, env: Env, running: Running) -> Running:
+        """The value of `a -> b -> c`, which starts from `running` unless `a` is a tensor."""
+        value = running
+        for index, stage in enumerate(flow.stages):
+            call = stage.value
+            if not isinstance(call, ast.Call):
+                self.report.error(
+                    "E0304",
+                    "an operation or a tensor is needed here, not a plain value",
+                    call.at,
+                )
+                return UNKNOWN
+            start = self._tensor(call, env) if not call.parens and not call.module else None
+            if start is None:
+                value = self._stage(call, stage, env, value, piped=index > 0)
+            elif index == 0 and stage.label is None:
+                value = start
+            else:
+                self._refuse_tensor(call, stage, index)
+                return UNKNOWN
+        return value
+
+    def _tensor(self, call: ast.Call, env: Env) -> Result | None:
+        """The tensor that a bare name means; None if the name means an operation or nothing."""
+        if call.name == "in":
+            return self._block_input(call, env)
+        found = self.evaluator.lookup(call.name, env)
+        if isinstance(found, Tensor | Unknown):
+            return found
+        if found is None or call.name in BUILTINS or call.name in env.module.blocks:
+            return None
+        self.report.error(
+            "E0304",
+            f"`{call.name[:60]}` is {describe(found)}, not a tensor or an operation",
+            call.at,
+        )
+        return UNKNOWN
+
+    def _block_input(self, call: ast.Call, env: Env) -> Result:
+        try:
+            found = self.evaluator.block_input(call, env)
+        except Failed:
+            return UNKNOWN
+        return found if isinstance(found, Tensor) else UNKNOWN
+
+    def _refuse_tensor(self, call: ast.Call, stage: ast.Stage, index: int) -> None:
+        if index:
+            message = f"`{call.name[:60]}` is a tensor; `->` leads to an operation or a block"
+            help = f"to join two results write add(..., {call.name[:40]})"
+        else:
+            message = f"`{call.name[:60]}` is a tensor and cannot be labelled"
+            help = "`as` labels the weights of an operation or a block call"
+        self.report.error("E0201", message, stage.at, help=help)
+
+    def _stage(
+        self, call: ast.Call, stage: ast.Stage, env: Env, value: Running, piped: bool
+    ) -> Running:
+        row = None if call.module else BUILTINS.get(call.name)
+        if row is not None:
+            return self._builtin(row, call, stage, env, value, piped)
+        module = env.module.uses.get(call.module) if call.module else env.module
+        block = module.blocks.get(call.name) if module else None
+        if block is None or module is None:
+            if call.module not in env.module.uses or module is not None:
+                self._unknown_operation(call, env)
+            return UNKNOWN
+        return self._block(block, module, call, stage, env, value)
+
+    def _unknown_operation(self, call: ast.Call, env: Env) -> None:
+        found = None if call.module else self.evaluator.lookup(call.name, env)
+        if found is not None and not isinstance(found, Unknown):
+            self.report.error(
+                "E0201",
+                f"`{call.name[:60]}` is {describe(found)} and takes no arguments",
+                name_place(call),
+            )
+        elif not call.module and call.name in FUNCTIONS:
+            self.report.error(
+                "E0201",
+                f"`{call.name}` is a function of expressions, not an operation",
+                name_place(call),
+                help=FUNCTIONS[call.name].usage,
+            )
+        elif found is None:
+            self.evaluator.unknown_name(call, env, "operation")
+
+    def _builtin(
+        self,
+        row: Builtin,
+        call: ast.Call,
+        stage: ast.Stage,
+        env: Env,
+        value: Running,
+        piped: bool,
+    ) -> Result:
+        if row.takes == "many":
+            operands = self._operands(row, call, env, value, piped)
+            if operands is None:
+                self.layers.name_stage(row.name, stage, env)
+                return UNKNOWN
+            if not self._joinable(row, call, operands):
+                operands = [UNKNOWN]
+            return self.layers.apply(row, call, stage, env, Bound({}, {}), operands)
+        bound = self.layers.bind(row, call, env)
+        operand = self._continue(value, call)
+        return self.layers.apply(row, call, stage, env, bound, [operand])
+
+    def _continue(self, value: Running, call: ast.Call) -> Result:
+        """`value` as an operand; E0207 if there is none."""
+        if isinstance(value, Nothing):
+            self.report.error("E0207", value.reason, name_place(call), help=value.help)
+            return UNKNOWN
+        return value
+
+    # -- joins -------------------------------------------------------------------------------------
+
+    def _operands(
+        self, row: Builtin, call: ast.Call, env: Env, value: Running, piped: bool
+    ) -> list[Result] | None:
+        operands: list[Result] = []
+        if piped:
+            operands.append(self._continue(value, call))
+        for arg in call.args:
+            if arg.name:
+                self.report.error(
+                    "E0302",
+                    f"`{row.name}` has no argument `{arg.name[:40]}`",
+                    arg.at._replace(end=arg.at.column + len(arg.name)),
+                    help=f"{row.name}(a, b)",
+                )
+                return None
+            operands.append(self.tensor_argument(arg, env, value))
+        most = None if row.name == "concat" else 2
+        if len(operands) < 2 or (most and len(operands) > most):
+            wanted = "at least two results" if most is None else "two results"
+            help = f"{row.name}(main, skip), or main -> {row.name}(skip)"
+            if len(operands) > 2:
+                help = f"{row.name}({row.name}(a, b), c)"
+            self.report.error(
+                "E0301",
+                f"`{row.name}` needs {wanted}, got {len(operands)}",
+                name_place(call),
+                help=help,
+            )
+            return None
+        return operands
+
+    def tensor_argument(self, arg: ast.Arg, env: Env, value: Running) -> Result:
+        """An argument that is a tensor, or a flow to one."""
+        flow = arg.value
+        if not isinstance(flow, ast.Flow):
+            flow = ast.Flow(flow.at, (ast.Stage(flow.at, flow, None),))
+        found = self.flow(flow, env, value)
+        if isinstance(found, Nothing):
+            self.report.error("E0207", found.reason, arg.at, help=found.help)
+            return UNKNOWN
+        return found
+
+    def _joinable(self, row: Builtin, call: ast.Call, operands: list[Result]) -> bool:
+        """Whether the shapes fit; E0404 or E0405 if not."""
+        known = [x for x in operands if isinstance(x, Tensor)]
+        if len(known) != len(operands):
+            return True
+        places = [arg.at for arg in call.args]
+        if len(places) < len(operands):
+            places.insert(0, name_place(call))
+        if row.name == "concat":
+            return self._concatenable(known, places)
+        a, b = (x.type for x in known)
+        if a.shape == b.shape:
+            return True
+        if row.name == "mul" and a.is_feature_map and b.is_feature_map:
+            ones = [t.shape[1] == a.shape[1] and t.shape[2:] == (1, 1) for t in (a, b)]
+            if any(ones):
+                return True
+        self._report_unequal(row, call, known, places)
+        return False
+
+    def _concatenable(self, operands: list[Tensor], places: list[Place]) -> bool:
+        first = operands[0]
+        for x, place in zip(operands[1:], places[1:], strict=True):
+            if len(x.type.shape) != len(first.type.shape):
+                self.report.error(
+                    "E0405",
+                    "`concat` needs all feature maps or all vectors "
+                    f"({shape_text(first.type)}, {shape_text(x.type)})",
+                    place,
+                    help="put `flatten` behind the feature map",
+                )
+                return False
+            if x.type.shape[2:] != first.type.shape[2:]:
+                self._report_heights(first, x, place)
+                return False
+        return True
+
+    def _report_heights(self, first: Tensor, x: Tensor, place: Place) -> None:
+        (h, w), (oh, ow) = first.type.shape[2:], x.type.shape[2:]
+        help = "bring it to the same height and width with `pad` or `crop`"
+        if h % oh == 0 and w % ow == 0 and (h, w) > (oh, ow):
+            factor = f"{h // oh}" if h // oh == w // ow else f"{h // oh}x{w // ow}"
+            help = f"this branch is smaller: ... -> upsample({factor})"
+        self.report.error(
+            "E0405",
+            f"`concat` needs equal height and width ({h}x{w}, {oh}x{ow})",
+            place,
+            caption=f"this is {shape_text(x.type)}, the first is {shape_text(first.type)}",
+            help=help,
+        )
+
+    def _report_unequal(
+        self, row: Builtin, call: ast.Call, known: list[Tensor], places: list[Place]
+    ) -> None:
+        a, b = known[0].type, known[1].type
+        self.report.error(
+            "E0404",
+            f"`{row.name}` needs equal shapes: {shape_text(a)} and {shape_text(b)}",
+            places[0],
+            caption=shape_text(a),
+            labels=(Label(self.report.span(places[1]), shape_text(b)),),
+            help=_bring_together(call, known),
+        )
+
+    # -- blocks ------------------------------------------------------------------------------------
+
+    def _block(
+        self,
+        block: ast.Block,
+        module: Module,
+        call: ast.Call,
+        stage: ast.Stage,
+        env: Env,
+        value: Running,
+    ) -> Result:
+        self.expanded.add((module.file, block.name))
+        path, automatic = self.layers.name_stage(block.name, stage, env)
+        operand = self._continue(value, call)
+        scope = self._bind(block, module, call, env, value)
+        if scope is None or not path or block.name in module.broken:
+            return UNKNOWN
+        if len(env.calls) >= MAX_CALLS:
+            self.report.error(
+                "E0107",
+                f"block calls are nested more than {MAX_CALLS} deep",
+                call.at,
+                help="use fewer levels of blocks",
+            )
+            return UNKNOWN
+        muted = not self.layers.claim(path, call.at, env.paths) or env.paths.muted
+        key = (self.report.file, stage.at.line, stage.at.column)
+        paths = Paths(path + ".", automatic, muted, (*env.paths.chain, key))
+        shown = ", ".join(_shown_args(block, scope, call))
+        label = path[len(env.paths.prefix) :]
+        text = f"{call.title}({shown})" + (f" as {label}" if stage.label else "")
+        frame = Frame(text, self.report.file, call.at.line, call.at.column)
+        inner = Env(module, scope, paths, block.name, operand, (*env.calls, frame))
+        with self.entering(inner):
+            result = self.body(block.body, inner, operand)
+        return UNKNOWN if isinstance(result, Nothing) else result
+
+    @contextmanager
+    def entering(self, env: Env) -> Iterator[None]:
+        """Report from inside of a block."""
+        before = self.report.file, self.report.calls
+        self.report.file, self.report.calls = env.module.file, env.calls
+        try:
+            yield
+        finally:
+            self.report.file, self.report.calls = before
+
+    def _bind(
+        self, block: ast.Block, module: Module, call: ast.Call, env: Env, value: Running
+    ) -> Scope | None:
+        """The scope of a block call: its parameters with their values; None if some are wrong."""
+        matched = self._match(block, call)
+        if matched is None:
+            return None
+        scope = Scope()
+        inner = Env(module, scope, Paths(), block.name)
+        for formal in block.formals:
+            arg = matched.get(formal.name)
+            try:
+                found: Value
+                if arg is None and formal.default is not None:
+                    with self.entering(Env(module, scope, Paths(), calls=env.calls)):
+                        found = self.evaluator.value(formal.default, inner)
+                        found = self.loader.check_formal(formal, found, formal.default.at)
+                elif arg is not None:
+                    found = self._formal_value(formal, arg, env, value)
+                else:
+                    found = UNKNOWN
+            except Failed:
+                found = UNKNOWN
+            with self.entering(Env(module, scope, Paths(), calls=())):
+                self.define(formal.name, found, formal.at, inner, formal=True)
+        return scope
+
+    def _formal_value(self, formal: ast.Formal, arg: ast.Arg, env: Env, value: Running) -> Value:
+        if formal.kind == "tensor":
+            return self.tensor_argument(arg, env, value)
+        if isinstance(arg.value, ast.Flow):
+            self.report.error(
+                "E0304",
+                f"`{formal.name}` must be a plain value, got a tensor",
+                arg.at,
+                help=f"declare it: {formal.name}: tensor",
+            )
+            raise Failed
+        return self.loader.check_formal(formal, self.evaluator.value(arg.value, env), arg.at)
+
+    def _match(self, block: ast.Block, call: ast.Call) -> dict[str, ast.Arg] | None:
+        """Arguments by parameter; None if they do not fit (E0306, reported)."""
+        names = [formal.name for formal in block.formals]
+        matched: dict[str, ast.Arg] = {}
+        wrong = ""
+        place = name_place(call)
+        bare = [arg for arg in call.args if not arg.name]
+        if len(bare) > len(names):
+            wrong = f"block `{block.name}` takes {len(names)}, got {len(bare)}"
+        for index, arg in enumerate(call.args):
+            name = arg.name or (names[index] if index < len(names) else "")
+            if arg.name and arg.name not in names:
+                wrong = f"block `{block.name}` has no parameter `{arg.name[:40]}`"
+                place = arg.at
+            elif name in matched:
+                wrong = f"`{name}` of block `{block.name}` is given twice"
+                place = arg.at
+            matched[name] = arg
+        needed = [f.name for f in block.formals if f.default is None and f.name not in matched]
+        if needed and not wrong:
+            wrong = f"block `{block.name}` needs `{needed[0]}`"
+        if wrong:
+            self.report.error("E0306", wrong, place, help=f"it is {_signature(block)}")
+            return None
+        return matched
+
+
+def _bring_together(call: ast.Call, known: list[Tensor]) -> str:
+    """How to repair unequal shapes: a 1x1 convolution on the larger map."""
+    a, b = known[0].type, known[1].type
+    if not (a.is_feature_map and b.is_feature_map):
+        return "bring both to one shape"
+    ha, wa, hb, wb = *a.shape[2:], *b.shape[2:]
+    names = [arg.value.name if isinstance(arg.value, ast.Call) else "..." for arg in call.args]
+    names = ["...", *names][-2:]
+    large = 0 if ha * wa > hb * wb else 1
+    big, little = (a, b) if large == 0 else (b, a)
+    stride = -(-big.shape[2] // little.shape[2])
+    fits = -(-big.shape[2] // stride) == little.shape[2]
+    if not fits or -(-big.shape[3] // stride) != little.shape[3]:
+        return "bring both to one height and width, with `pad`, `crop` or a stride"
+    step = f", stride={stride}" if stride > 1 else ""
+    name = names[large]
+    return (
+        f"bring `{name}` to {shape_text(little)}: "
+        f"{name} -> conv(1x1, filters={little.shape[1]}{step})"
+    )
+
+
+def _shown_args(block: ast.Block, scope: Scope, call: ast.Call) -> list[str]:
+    """The arguments of a block call with their values, as a note shows them."""
+    shown: list[str] = []
+    for index, arg in enumerate(call.args):
+        name = arg.name or block.formals[index].name
+        value = scope.names[name][0] if name in scope.names else UNKNOWN
+        text = "..." if isinstance(value, Unknown) else show(value)
+        if isinstance(value, Tensor) and isinstance(arg.value, ast.Call):
+            text = arg.value.title
+        shown.append(f"{name}={text}" if arg.name else text)
+    return shown
+
+
+def _signature(block: ast.Block) -> str:
+    parts: list[str] = []
+    for formal in block.formals:
+        kind = f": {formal.kind}" if formal.kind else ""
+        parts.append(formal.name + kind + ("=..." if formal.default is not None else ""))
+    return f"{block.name}({', '.join(parts)})"

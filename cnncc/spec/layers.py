@@ -1,0 +1,469 @@
+"""Operations to graph nodes: arguments bound, weights declared, names given, types inferred."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import cnncc.ops  # noqa: F401 - registers the operators that `lookup` finds
+from cnncc.errors import Label, Span, TypeInferenceError
+from cnncc.ir.graph import Graph
+from cnncc.ir.op import lookup
+from cnncc.ir.types import TensorType, f32
+from cnncc.spec import ast, suggest
+from cnncc.spec.builtins import Builtin, Lowered, Misfit, Weight, arguments_of
+from cnncc.spec.diagnostics import Reporter
+from cnncc.spec.evaluate import Evaluator, Failed
+from cnncc.spec.lexer import Place
+from cnncc.spec.scopes import Env, Paths, StageKey
+from cnncc.spec.values import (
+    REQUIRED,
+    UNKNOWN,
+    Argument,
+    Kind,
+    Size,
+    Tensor,
+    Unfit,
+    Unknown,
+    convert,
+    shape_text,
+)
+from cnncc.spec.weights import WeightSource, WeightUse
+
+MAX_NODES = 20_000
+MAX_ELEMS = 2**31
+
+Result: TypeAlias = Tensor | Unknown
+_ASKS = {
+    "filters": "how many filters? {op}(3x3, filters=16)",
+    "window": "how large is the window? {op}(3x3{more})",
+    "units": "how many numbers come out? dense(10)",
+    "factors": "how many times as large? upsample(2)",
+    "stop": "up to which channel? slice(start=0, stop=32)",
+    "low": "from where to where? clip(low=0, high=6)",
+    "high": "from where to where? clip(low=0, high=6)",
+}
+
+
+@dataclass(slots=True)
+class Bound:
+    """The values of a call's arguments, and where each was written."""
+
+    values: dict[str, Any]
+    places: dict[str, Place]
+
+
+class LayerBuilder:
+    """Adds operations to a graph.
+
+    Attributes:
+        graph: the network so far.
+        uses: the arrays that the layers want, by name.
+        automatic: paths of layers with weights that were not labelled.
+        pins: for each labelled or unlabelled stage, the automatic labels it got.
+        weighted: the stages that have weights below them.
+    """
+
+    def __init__(
+        self, graph: Graph, report: Reporter, evaluator: Evaluator, source: WeightSource
+    ) -> None:
+        self.graph = graph
+        self.report = report
+        self.evaluator = evaluator
+        self.source = source
+        self.uses: dict[str, WeightUse] = {}
+        self.automatic: list[str] = []
+        self.pins: dict[StageKey, set[str]] = {}
+        self.weighted: set[StageKey] = set()
+        self._paths: dict[str, Span] = {}
+        self._constants: dict[str, int] = {}
+        self._count = 0
+
+    # -- arguments ---------------------------------------------------------------------------------
+
+    def bind(self, row: Builtin, call: ast.Call, env: Env) -> Bound | None:
+        """The values of the arguments of a built-in; None when some are wrong (reported)."""
+        table = {arg.name: arg for arg in arguments_of(row)}
+        bound = Bound({}, {})
+        complete = True
+        bare = False
+        for arg in call.args:
+            spec = self._argument(arg, row, table, bare, bound)
+            bare = bare or not arg.name
+            if spec is None:
+                complete = False
+                continue
+            bound.places[spec.name] = arg.at
+            try:
+                bound.values[spec.name] = self.evaluate(arg, spec, env)
+            except Failed:
+                complete = False
+        missing = [a for n, a in table.items() if a.default is REQUIRED and n not in bound.places]
+        if missing and complete:
+            self._ask(row, missing[0], call)
+            complete = False
+        for name, spec in table.items():
+            if spec.default is not REQUIRED:
+                bound.values.setdefault(name, spec.default)
+        return bound if complete else None
+
+    def evaluate(self, arg: ast.Arg | ast.Prop, spec: Argument, env: Env) -> Any:
+        """The value of one argument, as `spec` wants it.
+
+        Raises:
+            Failed: it is wrong; reported.
+        """
+        expr = arg.value
+        if isinstance(expr, ast.Flow):
+            self.report.error(
+                "E0304", f"`{spec.name}` must be a {spec.kind.value}, got a tensor", expr.at
+            )
+            raise Failed
+        bare_word = isinstance(expr, ast.Call) and not expr.parens and not expr.module
+        if bare_word and spec.kind.takes_words and isinstance(expr, ast.Call):
+            if expr.name in spec.words:
+                hidden = env.scope.find(expr.name) or env.module.params.get(expr.name)
+                if hidden is None:
+                    return expr.name
+            elif self._is_strange(expr.name, env):
+                self._wrong_word(spec, expr)
+        try:
+            return convert(self.evaluator.value(expr, env), spec)
+        except Unfit as wrong:
+            help = wrong.help
+            if wrong.code == "E0305" and not help:
+                help = f"write one of {', '.join(spec.words)}"
+            self.report.error(wrong.code, wrong.message, expr.at, help=help)
+            raise Failed from None
+
+    def _is_strange(self, name: str, env: Env) -> bool:
+        from_scope = self.evaluator.lookup(name, env)
+        return from_scope is None and name not in env.module.owners
+
+    def _wrong_word(self, spec: Argument, expr: ast.Call) -> None:
+        more = ", N" if spec.kind is Kind.PADS else ""
+        self.report.error(
+            "E0305",
+            f"`{spec.name}={expr.name[:40]}` is not one of {', '.join(spec.words)}{more}",
+            expr.at,
+            help=suggest.close(expr.name, spec.words),
+        )
+        raise Failed
+
+    def _argument(
+        self, arg: ast.Arg, row: Builtin, table: dict[str, Argument], bare: bool, bound: Bound
+    ) -> Argument | None:
+        """The row of the table that a written argument belongs to."""
+        if not arg.name:
+            if row.bare and not bare and row.args[0].name not in bound.places:
+                return row.args[0]
+            self._refuse_bare(arg, row, bare)
+            return None
+        spec = table.get(arg.name)
+        if spec is None:
+            self.report.error(
+                "E0302",
+                f"`{row.name}` has no argument `{arg.name[:40]}`",
+                arg.at._replace(end=arg.at.column + len(arg.name)),
+                help=suggest.argument(arg.name, row.name, table),
+            )
+        elif arg.name in bound.places:
+            self.report.error("E0302", f"`{arg.name}` is given twice", arg.at, help="remove one")
+            return None
+        return spec
+
+    def _refuse_bare(self, arg: ast.Arg, row: Builtin, second: bool) -> None:
+        shown = "..."
+        if isinstance(arg.value, ast.Number | ast.SizeLiteral):
+            shown = arg.value.text[:20]
+        elif isinstance(arg.value, ast.Call):
+            shown = arg.value.title[:40]
+        names = [spec.name for spec in (row.args[1:] if row.bare else row.args)]
+        if row.bare and second:
+            message = f"second bare argument `{shown}`"
+            help = f"name it: `{names[0]}={shown}`" if names else f"`{row.name}` takes only one"
+        else:
+            message = f"`{row.name}` takes no bare argument"
+            help = (
+                f"name it, as in `{names[0]}={shown}`" if names else f"write {shown} -> {row.name}"
+            )
+        self.report.error("E0303", message, arg.at, help=help)
+
+    def _ask(self, row: Builtin, missing: Argument, call: ast.Call) -> None:
+        more = ", filters=16" if any(a.name == "filters" for a in row.args) else ""
+        ask = _ASKS.get(missing.name, "{op}({arg}=...)")
+        self.report.error(
+            "E0301",
+            f"`{row.name}` needs "
+            + (f"`{missing.name}=`" if not row.bare or missing is not row.args[0] else missing.doc),
+            name_place(call),
+            help=ask.replace("{op}", row.name)
+            .replace("{more}", more)
+            .replace("{arg}", missing.name),
+        )
+
+    # -- nodes -------------------------------------------------------------------------------------
+
+    def apply(
+        self,
+        row: Builtin,
+        call: ast.Call,
+        stage: ast.Stage,
+        env: Env,
+        bound: Bound | None,
+        operands: Sequence[Result],
+    ) -> Result:
+        """Add the operation to the graph; UNKNOWN if it failed (reported) or an operand had."""
+        path, automatic = self.name_stage(row.name, stage, env)
+        known = [x for x in operands if isinstance(x, Tensor)]
+        if bound is None or len(known) != len(operands) or not path:
+            return UNKNOWN
+        try:
+            return self._add(row, call, env, bound, known, path, automatic)
+        except Misfit as wrong:
+            self._report_misfit(wrong, call, bound, known)
+        except TypeInferenceError as wrong:
+            self.report.error("E0309", wrong.message, call.at, help=wrong.hint)
+        return UNKNOWN
+
+    def name_stage(self, kind: str, stage: ast.Stage, env: Env) -> tuple[str, bool]:
+        """The path of a layer or block call, and whether some of it was made up."""
+        paths = env.paths
+        label = paths.number(kind)
+        key: StageKey = (self.report.file, stage.at.line, stage.at.column)
+        if stage.label is None:
+            self.pins.setdefault(key, set()).add(label)
+            return paths.prefix + label, True
+        try:
+            label = self.evaluator.label(stage.label, env)
+        except Failed:
+            return "", False
+        return paths.prefix + label, paths.automatic
+
+    def claim(self, path: str, at: Place, paths: Paths) -> bool:
+        """Give `path` to one layer only; E0203 and False if it is taken."""
+        if paths.muted:
+            return True
+        first = self._paths.setdefault(path, span := self.report.span(at))
+        if first is span:
+            return True
+        self.report.error(
+            "E0203",
+            f"two layers have the weight path `{path[:80]}`",
+            at,
+            caption="again here",
+            labels=(Label(first, "first here"),),
+            help="in a loop put its variable into the label: `as conv{i}`; "
+            "to share weights write from=",
+        )
+        return False
+
+    def _add(
+        self,
+        row: Builtin,
+        call: ast.Call,
+        env: Env,
+        bound: Bound,
+        operands: Sequence[Tensor],
+        path: str,
+        automatic: bool,
+    ) -> Result:
+        types = [x.type for x in operands]
+        self._check_takes(row, types[0])
+        values = {k: v for k, v in bound.values.items() if k != "from"}
+        if row.name == "flatten":
+            values["order"] = self._flatten_order(values["order"], types[0])
+        lowered = row.lower(values, types[0])
+        self._check_size(row, lowered.weights)
+        self._warn(row, lowered, call, bound)
+        op = lookup(lowered.op)
+        attrs = op.Attrs(**lowered.attrs)
+        inferred = op.infer([*types, *(f32(*w.shape) for w in lowered.weights)], attrs)
+        if not self.claim(path, (stage_at := call.at), env.paths):
+            return UNKNOWN
+        span = self.report.span(stage_at)
+        weights = self._weights(row, lowered, path, bound, span)
+        if weights is None:
+            return UNKNOWN
+        if weights:
+            self._note_weights(path, automatic, call, env)
+        node = self.add_node(
+            lowered.op, [x.node for x in operands] + weights, attrs, inferred, path, span
+        )
+        return Tensor(node, inferred)
+
+    def add_node(
+        self,
+        op: str,
+        operands: Sequence[int],
+        attrs: Any,
+        type: TensorType,
+        name: str,
+        span: Span,
+    ) -> int:
+        """Add a node, within the limit of nodes."""
+        self._count += op != "constant"
+        if self._count > MAX_NODES:
+            self.report.error(
+                "E0310",
+                f"the network has more than {MAX_NODES:,} operations",
+                span,
+                help="is a `repeat` or `for` count too large?",
+            )
+            raise TooLarge
+        return self.graph.add(op, operands, attrs, type=type, name=name, spans=(span,))
+
+    def _check_takes(self, row: Builtin, x: TensorType) -> None:
+        if row.takes == "vector" and x.is_feature_map:
+            _, c, h, w = x.shape
+            raise Misfit(
+                "E0402",
+                f"`{row.name}` needs a flat vector but receives a {shape_text(x)} feature map",
+                help=f"add `flatten` on the line before; {h}*{w}*{c} = {h * w * c} numbers will "
+                f"reach `{row.name}`",
+            )
+        if row.takes == "map" and not x.is_feature_map:
+            raise Misfit(
+                "E0406",
+                f"`{row.name}` needs a feature map but receives a vector of {x.shape[1]} numbers",
+                help=f"put `{row.name}` before `flatten`",
+            )
+
+    def _flatten_order(self, order: str | None, x: TensorType) -> str:
+        if order is None and self.source.from_file and x.is_feature_map and max(x.shape[2:]) > 1:
+            raise Misfit(
+                "E0504",
+                f"the order of `flatten` matters: the weights of what follows {shape_text(x)} "
+                "come from a file",
+                help="flatten(order=chw) for weights from PyTorch, "
+                "flatten(order=hwc) from TensorFlow or Keras",
+            )
+        return order or "hwc"
+
+    def _check_size(self, row: Builtin, weights: Sequence[Weight]) -> None:
+        for weight in weights:
+            count = 1
+            for extent in weight.shape:
+                count *= extent
+            if count >= MAX_ELEMS:
+                raise Misfit("E0310", f"the weights of this `{row.name}` have {count:,} numbers")
+
+    def _warn(self, row: Builtin, lowered: Lowered, call: ast.Call, bound: Bound) -> None:
+        if not self.source.from_file:
+            return
+        if lowered.uneven and self.source.layout == "oihw":
+            top, left, bottom, right = lowered.attrs["pads"]
+            before, after = (top, bottom) if top != bottom else (left, right)
+            pad = row_pad(bound.values["window"])
+            self.report.warn(
+                "W0605",
+                f"`{bound.values['pad']}` with stride {Size(bound.values['stride'] or ()).dims[0]} "
+                f"pads unevenly here ({before} before, {after} after); "
+                f"PyTorch weights expect pad={pad}",
+                bound.places["pad"],
+                help=f"write pad={pad}",
+            )
+        if row.name == "bn" and self.source.layout == "hwio" and "eps" not in bound.places:
+            self.report.warn(
+                "W0607",
+                "bn eps is 1e-5 here, with `layout = hwio` weights; Keras uses 1e-3",
+                name_place(call),
+                help="write bn(eps=1e-3), or bn(eps=1e-5) if that is meant",
+            )
+
+    def _note_weights(self, path: str, automatic: bool, call: ast.Call, env: Env) -> None:
+        self.weighted.add((self.report.file, call.at.line, call.at.column))
+        self.weighted.update(env.paths.chain)
+        if automatic:
+            self.automatic.append(path)
+
+    def _weights(
+        self, row: Builtin, lowered: Lowered, path: str, bound: Bound, span: Span
+    ) -> list[int] | None:
+        """The constants of a layer, new or shared; None if a shared one has another shape."""
+        group = bound.values.get("from") or path
+        found: list[int] = []
+        for weight in lowered.weights:
+            name = f"{group}.{weight.leaf}"
+            known = self.uses.get(name)
+            if known is None:
+                self.uses[name] = WeightUse(name, weight, lowered.op, path, span)
+                attrs = lookup("constant").Attrs(data=name)
+                self._constants[name] = self.add_node(
+                    "constant", (), attrs, f32(*weight.shape), name, span
+                )
+            elif known.weight.shape != weight.shape:
+                self.report.error(
+                    "E0502",
+                    f"`{name[:80]}` is {_dims(known.weight.shape)} in layer `{known.layer}`, "
+                    f"this layer needs {_dims(weight.shape)}",
+                    span,
+                    labels=(Label(known.span, "also used here"),),
+                    help="layers that share weights have equal windows, channels and filters",
+                )
+                return None
+            found.append(self._constants[name])
+        return found
+
+    # -- messages ----------------------------------------------------------------------------------
+
+    def _report_misfit(
+        self, wrong: Misfit, call: ast.Call, bound: Bound, operands: Sequence[Tensor]
+    ) -> None:
+        at = bound.places.get(wrong.arg) or name_place(call)
+        labels: tuple[Label, ...] = ()
+        caption = ""
+        notes: tuple[str, ...] = ()
+        if wrong.code in ("E0402", "E0406"):
+            x = operands[0]
+            spans = self.graph[x.node].spans
+            labels = (Label(spans[0], f"this gives {shape_text(x.type)}"),) if spans else ()
+            caption = (
+                "one row of numbers expected here"
+                if wrong.code == "E0402"
+                else "height, width and channels expected here"
+            )
+        if wrong.code == "E0401":
+            notes = (f"the feature map shrank: {' -> '.join(self.history(operands[0]))}",)
+        self.report.error(
+            wrong.code,
+            wrong.message,
+            at,
+            caption=caption,
+            labels=labels,
+            notes=notes,
+            help=wrong.help,
+        )
+
+    def history(self, x: Tensor) -> list[str]:
+        """The different shapes on the way from the input to `x`."""
+        shapes: list[str] = []
+        node: int | None = x.node
+        while node is not None:
+            shown = shape_text(self.graph.type_of(node))
+            if not shapes or shapes[-1] != shown:
+                shapes.append(shown)
+            operands = self.graph.operands(node)
+            node = operands[0] if operands else None
+        shapes.reverse()
+        return shapes if len(shapes) <= 12 else [*shapes[:3], "...", *shapes[-8:]]
+
+
+class TooLarge(Exception):
+    """The network outgrew its limits; reported."""
+
+
+def row_pad(window: tuple[int, int]) -> str:
+    """The `pad=` that PyTorch users write for a window: half of it."""
+    h, w = window[0] // 2, window[1] // 2
+    return str(h) if h == w else f"{h}x{w}"
+
+
+def name_place(call: ast.Call) -> Place:
+    """The place of a call's name."""
+    return call.at._replace(end=min(call.at.end, call.at.column + len(call.title)))
+
+
+def _dims(shape: Sequence[int]) -> str:
+    return "x".join(map(str, shape))

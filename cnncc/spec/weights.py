@@ -1,0 +1,475 @@
+"""Weights: from safetensors and npz files, from arrays in memory, or random.
+
+A file is never trusted. Names and shapes are read from its headers first; an array is read only
+when a layer needs exactly its shape, so that a file cannot make cnncc allocate more than the
+network itself asks for. Nothing is ever unpickled.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import struct
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cnncc.errors import Span
+from cnncc.spec import suggest
+from cnncc.spec.builtins import Weight
+from cnncc.spec.diagnostics import Reporter
+from cnncc.spec.project import nearest
+from cnncc.spec.values import listed
+
+F32 = NDArray[np.float32]
+_MAX_NPY_HEADER = 10_000
+_MAX_TENSORS = 100_000
+_PICKLED = frozenset((".pt", ".pth", ".pkl", ".pickle", ".bin", ".ckpt", ".joblib"))
+_HWIO = (3, 2, 0, 1)
+_FLOATS = frozenset(("F64", "F32", "F16", "BF16"))
+_NUMPY_FLOATS = {"float64": "F64", "float32": "F32", "float16": "F16"}
+
+
+@dataclass(frozen=True, slots=True)
+class WeightUse:
+    """An array that a layer wants.
+
+    Attributes:
+        name: its path, such as `layer1.0.conv1.weight`.
+        weight: its shape and random start.
+        op: the layer's operator.
+        layer: the layer's path.
+        span: the layer's place.
+    """
+
+    name: str
+    weight: Weight
+    op: str
+    layer: str
+    span: Span
+
+
+@dataclass(slots=True)
+class WeightSource:
+    """Where weights come from.
+
+    Attributes:
+        kind: `none` (no clause: random, with a warning), `random`, `file` or `arrays`.
+        path: of the file.
+        arrays: in memory.
+        layout: `oihw` or `hwio`.
+        prefix: beginning of the names in the file that the paths here do not have.
+        rename: pairs (beginning in the file, beginning here), whole dotted parts.
+        seed: of random weights.
+        init: `he` or `xavier`.
+        span: the `weights` clause, or None.
+    """
+
+    kind: str = "none"
+    path: Path | None = None
+    arrays: Mapping[str, Any] = field(default_factory=dict)
+    layout: str = "oihw"
+    prefix: str = ""
+    rename: tuple[tuple[str, str], ...] = ()
+    seed: int = 0
+    init: str = "he"
+    span: Span | None = None
+
+    @property
+    def from_file(self) -> bool:
+        """Whether trained weights are bound, from a file or from memory."""
+        return self.kind in ("file", "arrays")
+
+    @property
+    def title(self) -> str:
+        """The source's name in messages."""
+        return self.path.name if self.path else "the given arrays"
+
+
+class Damaged(Exception):
+    """A weight file cannot be read; the message says why, `help` what to do."""
+
+    def __init__(self, message: str, help: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.help = help
+
+
+class _Store(Protocol):
+    """Arrays by name: headers first, data on request."""
+
+    headers: dict[str, tuple[str, tuple[int, ...]]]
+
+    def read(self, name: str) -> NDArray[Any]: ...
+
+
+def bind(
+    source: WeightSource, uses: Mapping[str, WeightUse], want_arrays: bool, report: Reporter
+) -> dict[str, NDArray[Any]]:
+    """The array of every use, float32 and in the graph's layout.
+
+    With `want_arrays` false the arrays are placeholders without memory of their own; names and
+    shapes of a file are checked all the same.
+    """
+    if source.from_file:
+        try:
+            with _open(source) as store:
+                return _from_store(source, store, uses, want_arrays, report)
+        except Damaged as wrong:
+            report.error("E0505", wrong.message, source.span, help=wrong.help)
+        return {}
+    if not want_arrays:
+        return {name: placeholder(use.weight.shape) for name, use in uses.items()}
+    return {name: random_array(source, use) for name, use in uses.items()}
+
+
+def placeholder(shape: Sequence[int]) -> F32:
+    """Zeros of a shape that take no memory."""
+    return np.broadcast_to(np.float32(0), tuple(shape))
+
+
+def random_array(source: WeightSource, use: WeightUse) -> F32:
+    """A random start that depends on the seed and the array's own name only.
+
+    `he` draws from N(0, 2/fan_in), `xavier` from N(0, 1/fan_in).
+    """
+    weight = use.weight
+    fixed = {"zero": 0.0, "one": 1.0, "quarter": 0.25}
+    if weight.init in fixed:
+        return np.full(weight.shape, fixed[weight.init], np.float32)
+    digest = hashlib.blake2b(use.name.encode(), digest_size=8).digest()
+    generator = np.random.Generator(
+        np.random.SFC64([source.seed, int.from_bytes(digest, "little")])
+    )
+    array = generator.standard_normal(weight.shape, dtype=np.float32)
+    gain = 2.0 if source.init == "he" else 1.0
+    array *= np.float32(math.sqrt(gain / max(1, weight.fan_in)))
+    return array
+
+
+# -- binding ---------------------------------------------------------------------------------------
+
+
+def _from_store(
+    source: WeightSource,
+    store: _Store,
+    uses: Mapping[str, WeightUse],
+    want_arrays: bool,
+    report: Reporter,
+) -> dict[str, NDArray[Any]]:
+    names = _names_here(source, store)
+    arrays: dict[str, NDArray[Any]] = {}
+    missing: set[str] = set()
+    for name, use in uses.items():
+        stored = names.get(name)
+        if stored is None:
+            if use.layer not in missing:
+                _report_missing(source, use, names, report)
+            missing.add(use.layer)
+        elif _fits(source, store, stored, use, report):
+            if want_arrays:
+                arrays[name] = _array(source, store.read(stored), stored, use)
+            else:
+                arrays[name] = placeholder(use.weight.shape)
+    if not report.failed:
+        _report_unused(source, store, names, uses, report)
+    return arrays
+
+
+def _names_here(source: WeightSource, store: _Store) -> dict[str, str]:
+    """Names as the layers say them, to names in the file."""
+    found: dict[str, str] = {}
+    for stored in store.headers:
+        if not stored.startswith(source.prefix):
+            continue
+        name = stored[len(source.prefix) :]
+        for old, new in source.rename:
+            if name == old or name.startswith(old + "."):
+                name = new + name[len(old) :]
+                break
+        if name in found:
+            raise Damaged(
+                f"`{found[name][:80]}` and `{stored[:80]}` in {source.title} both become "
+                f"`{name[:80]}` here",
+                "change `rename`",
+            )
+        found[name] = stored
+    return found
+
+
+def _report_missing(
+    source: WeightSource, use: WeightUse, names: Mapping[str, str], report: Reporter
+) -> None:
+    near = suggest.closest(use.name, names, 3)
+    leaf = use.name.rpartition(".")[2]
+    same = [name for name in names if name.endswith("." + use.name)]
+    if same:
+        help = f'try prefix = "{same[0][: -len(use.name)]}"'
+    elif near:
+        help = f"closest names: {', '.join(near)}; try `prefix` or `rename`"
+    elif names:
+        help = f"the file has {listed([n for n in names if n.endswith(leaf)] or list(names), 4)}"
+        help += "; try `prefix` or `rename`"
+    else:
+        help = f"no tensor of the file starts with the prefix `{source.prefix}`"
+    report.error("E0501", f"no tensor `{use.name}` in {source.title}", use.span, help=help)
+
+
+def _fits(
+    source: WeightSource, store: _Store, stored: str, use: WeightUse, report: Reporter
+) -> bool:
+    dtype, shape = store.headers[stored]
+    if dtype not in _FLOATS:
+        report.error(
+            "E0502",
+            f"`{stored[:80]}` in {source.title} has elements of type {dtype}, "
+            "the layer needs floating-point numbers",
+            use.span,
+            help="convert the tensor to F32",
+        )
+        return False
+    if shape in _legal_shapes(source.layout, use):
+        return True
+    other = "oihw" if source.layout == "hwio" else "hwio"
+    help = "the layer and the file differ; see `cnncc inspect` for the layer's channels"
+    if shape in _legal_shapes(other, use):
+        help = f"it matches with `layout = {other}`"
+    wanted = _legal_shapes(source.layout, use)[0]
+    report.error(
+        "E0502",
+        f"tensor `{stored[:80]}` is {_dims(shape)}, the layer needs {_dims(wanted)}",
+        use.span,
+        help=help,
+    )
+    return False
+
+
+def _legal_shapes(layout: str, use: WeightUse) -> list[tuple[int, ...]]:
+    """Shapes in the file that become the graph's shape."""
+    shape = use.weight.shape
+    if layout == "oihw" or len(shape) == 1:
+        return [shape]
+    if len(shape) == 2:
+        return [shape[::-1]]
+    out, inner, h, w = shape
+    legal: list[tuple[int, ...]] = [(h, w, inner, out)]
+    if (
+        use.op == "conv2d" and inner == 1
+    ):  # depthwise kernels are stored [h, w, channels, multiplier]
+        legal += [(h, w, c, out // c) for c in range(1, out + 1) if out % c == 0]
+    return legal
+
+
+def _array(
+    source: WeightSource, found: NDArray[Any], stored: str, use: WeightUse
+) -> NDArray[np.float32]:
+    with np.errstate(over="ignore"):
+        array = np.asarray(found, dtype=np.float32)
+    if np.isinf(array).any() and not np.isinf(found).any():
+        raise Damaged(f"`{stored[:80]}` in {source.title} has numbers too large for float32")
+    if source.layout == "hwio" and array.ndim == 4:
+        h, w = array.shape[:2]
+        out, inner = use.weight.shape[:2]
+        array = array.reshape(h, w, inner, out).transpose(_HWIO)
+    elif source.layout == "hwio" and array.ndim == 2:
+        array = array.T
+    return np.ascontiguousarray(array)
+
+
+def _report_unused(
+    source: WeightSource,
+    store: _Store,
+    names: Mapping[str, str],
+    uses: Mapping[str, WeightUse],
+    report: Reporter,
+) -> None:
+    used = {names[name] for name in uses if name in names}
+    left = [
+        name
+        for name in store.headers
+        if name not in used and not name.endswith("num_batches_tracked")
+    ]
+    if left:
+        count = "1 tensor" if len(left) == 1 else f"{len(left)} tensors"
+        report.warn(
+            "W0603",
+            f"{count} in {source.title} {'was' if len(left) == 1 else 'were'} not used: "
+            f"{listed([name[:60] for name in left], 5)}",
+            source.span,
+            help="is a layer missing?",
+        )
+
+
+def _dims(shape: Sequence[int]) -> str:
+    return "x".join(map(str, shape)) if shape else "a single number"
+
+
+# -- files -----------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _open(source: WeightSource) -> Iterator[_Store]:
+    if source.kind == "arrays":
+        yield _Arrays(source.arrays)
+        return
+    path = source.path
+    if path is None or "\0" in str(path):
+        raise Damaged("this is no path to a weight file")
+    suffix = path.suffix.lower()
+    if suffix in _PICKLED:
+        raise Damaged(
+            f"`{path.name}` is a pickled file, which can run programs when it is opened",
+            "only .safetensors and .npz are read; in PyTorch: "
+            'safetensors.torch.save_file(model.state_dict(), "net.safetensors")',
+        )
+    if suffix not in (".safetensors", ".npz"):
+        raise Damaged(f"`{path.name}` is no weight file", "weights are .safetensors or .npz files")
+    try:
+        if not path.is_file():
+            raise Damaged(f"weight file `{path.name}` was not found", nearest(path))
+        if suffix == ".npz":
+            with zipfile.ZipFile(path) as archive:
+                yield _Npz(archive, path.name)
+        else:
+            yield _Safetensors(path)
+    except (zipfile.BadZipFile, NotImplementedError, zipfile.LargeZipFile) as wrong:
+        raise Damaged(f"`{path.name}` is damaged: {_plain(wrong)}") from None
+    except OSError as wrong:
+        raise Damaged(f"`{path.name}` cannot be read: {wrong.strerror or _plain(wrong)}") from None
+
+
+class _Arrays:
+    """Arrays that the caller holds."""
+
+    def __init__(self, arrays: Mapping[str, Any]) -> None:
+        self.headers: dict[str, tuple[str, tuple[int, ...]]] = {}
+        self._arrays: dict[str, NDArray[Any]] = {}
+        for name, value in arrays.items():
+            array = np.asarray(value)
+            dtype = _NUMPY_FLOATS.get(array.dtype.name, array.dtype.name)
+            self.headers[str(name)] = (dtype, array.shape)
+            self._arrays[str(name)] = array
+
+    def read(self, name: str) -> NDArray[Any]:
+        return self._arrays[name]
+
+
+class _Safetensors:
+    """A safetensors file, mapped; the library checks its header against its size."""
+
+    def __init__(self, path: Path) -> None:
+        from safetensors import SafetensorError, safe_open
+
+        self._path = path
+        self._error = SafetensorError
+        self.headers: dict[str, tuple[str, tuple[int, ...]]] = {}
+        try:
+            opener: Any = safe_open
+            self._file = opener(str(path), framework="np")
+            keys = list(self._file.keys())
+            if len(keys) > _MAX_TENSORS:
+                raise Damaged(f"`{path.name}` has {len(keys):,} tensors")
+            for name in keys:
+                view = self._file.get_slice(name)
+                self.headers[name] = (str(view.get_dtype()), tuple(view.get_shape()))
+        except (SafetensorError, ValueError, OverflowError) as wrong:
+            raise Damaged(f"`{path.name}` is damaged: {_plain(wrong)}") from None
+
+    def read(self, name: str) -> NDArray[Any]:
+        try:
+            if self.headers[name][0] == "BF16":
+                return self._bfloat16(name)
+            return np.asarray(self._file.get_tensor(name))
+        except (self._error, ValueError, TypeError) as wrong:
+            raise Damaged(f"`{name[:80]}` in `{self._path.name}`: {_plain(wrong)}") from None
+
+    def _bfloat16(self, name: str) -> NDArray[Any]:
+        """bfloat16 is the upper half of a float32; NumPy has no type for it."""
+        import json
+
+        with self._path.open("rb") as file:
+            (length,) = struct.unpack("<Q", file.read(8))
+            begin, end = json.loads(file.read(length))[name]["data_offsets"]
+            file.seek(8 + length + begin)
+            raw = np.frombuffer(file.read(end - begin), "<u2")
+        return (raw.astype(np.uint32) << 16).view(np.float32).reshape(self.headers[name][1])
+
+
+class _Npz:
+    """An npz archive: the header of each member is checked against the member's size."""
+
+    def __init__(self, archive: zipfile.ZipFile, title: str) -> None:
+        self._archive = archive
+        self._title = title
+        self.headers: dict[str, tuple[str, tuple[int, ...]]] = {}
+        self._members: dict[str, zipfile.ZipInfo] = {}
+        members = archive.infolist()
+        if len(members) > _MAX_TENSORS:
+            raise Damaged(f"`{title}` has {len(members):,} members")
+        for member in members:
+            name = member.filename.removesuffix(".npy")
+            if name == member.filename:
+                continue
+            self._members[name] = member
+            self.headers[name] = self._header(member)
+
+    def _header(self, member: zipfile.ZipInfo) -> tuple[str, tuple[int, ...]]:
+        try:
+            with self._archive.open(member) as stream:
+                version = np.lib.format.read_magic(stream)
+                if version not in ((1, 0), (2, 0)):
+                    raise ValueError(f"npy version {version}")
+                start = 8 + (2 if version == (1, 0) else 4)
+                length = int.from_bytes(stream.read(start - 8), "little")
+                if length > _MAX_NPY_HEADER:
+                    raise ValueError(f"a header of {length} bytes")
+            with self._archive.open(member) as stream:
+                stream.read(8)
+                reader = (
+                    np.lib.format.read_array_header_1_0
+                    if version == (1, 0)
+                    else np.lib.format.read_array_header_2_0
+                )
+                shape, _, dtype = reader(stream, max_header_size=_MAX_NPY_HEADER)
+        except (ValueError, EOFError, RuntimeError, SyntaxError, TypeError) as wrong:
+            raise self._damaged(member, wrong) from None
+        except zlib.error as wrong:
+            raise self._damaged(member, wrong) from None
+        if dtype.hasobject:
+            raise Damaged(
+                f"`{member.filename[:80]}` in `{self._title}` holds pickled objects",
+                "save plain float arrays",
+            )
+        if math.prod(shape) * dtype.itemsize != member.file_size - start - length:
+            raise Damaged(
+                f"`{member.filename[:80]}` in `{self._title}` has {member.file_size} bytes, "
+                f"its header promises {_dims(shape)} of {dtype}"
+            )
+        return _NUMPY_FLOATS.get(dtype.name, dtype.name), tuple(shape)
+
+    def read(self, name: str) -> NDArray[Any]:
+        member = self._members[name]
+        try:
+            with self._archive.open(member) as stream:
+                return np.lib.format.read_array(
+                    stream, allow_pickle=False, max_header_size=_MAX_NPY_HEADER
+                )
+        except (ValueError, EOFError, RuntimeError) as wrong:
+            raise self._damaged(member, wrong) from None
+        except zlib.error as wrong:
+            raise self._damaged(member, wrong) from None
+
+    def _damaged(self, member: zipfile.ZipInfo, wrong: Exception) -> Damaged:
+        return Damaged(f"`{member.filename[:80]}` in `{self._title}` is damaged: {_plain(wrong)}")
+
+
+def _plain(wrong: Exception) -> str:
+    """The first line of a library's message."""
+    return (str(wrong).splitlines() or [type(wrong).__name__])[0][:200]
