@@ -13,20 +13,31 @@ from cnncc.errors import EmitError
 _HEADER = struct.Struct("<16sHHIQQQIHHHHHH")
 _SECTION = struct.Struct("<IIQQQQIIQQ")
 _SYMBOL = struct.Struct("<IBBHQQ")
+_RELOCATION = struct.Struct("<QQq")
 _SYMTAB, _NOBITS = 2, 8
+RELA = 4
 _FUNCTION = 2
 _MAGIC = b"\x7fELF\x02\x01"
 
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """A section: where its bytes are in the object; `linked` is the number of its string table."""
+    """A section: where its bytes are in the object.
+
+    Attributes:
+        linked: number of the section that belongs to it, such as a string table.
+        subject: number of the section that a table of relocations changes.
+        flags: bit 0 writable, bit 1 in memory at run time, bit 2 code.
+    """
 
     name: str
     kind: int
     offset: int
     size: int
     linked: int
+    subject: int
+    flags: int
+    align: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +45,7 @@ class Symbol:
     """A symbol: `size` bytes in section `section` (0: defined elsewhere).
 
     Attributes:
+        value: offset in its section.
         local: visible in its object only.
         hidden: visible in the linked file only.
         function: whether it is code.
@@ -41,10 +53,21 @@ class Symbol:
 
     name: str
     section: int
+    value: int
     size: int
     local: bool
     hidden: bool
     function: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Relocation:
+    """A place `at` in a section that gets the address of symbol `symbol` plus `addend`."""
+
+    at: int
+    kind: int
+    symbol: int
+    addend: int
 
 
 def sections(image: bytes) -> list[Section]:
@@ -59,11 +82,23 @@ def sections(image: bytes) -> list[Section]:
     table, width, count, names = header[6], header[11], header[12], header[13]
     rows = [_SECTION.unpack_from(image, table + width * number) for number in range(count)]
     strings = rows[names][4]
-    return [Section(_text(image, strings + r[0]), r[1], r[4], r[5], r[6]) for r in rows]
+    return [
+        Section(_text(image, strings + r[0]), r[1], r[4], r[5], r[6], r[7], r[2], max(r[8], 1))
+        for r in rows
+    ]
 
 
 def symbols(image: bytes) -> list[Symbol]:
     """The named symbols of an object.
+
+    Raises:
+        EmitError: the bytes are no such object.
+    """
+    return [symbol for symbol in numbered_symbols(image) if symbol.name]
+
+
+def numbered_symbols(image: bytes) -> list[Symbol]:
+    """All symbols of an object by the numbers that relocations use; some have no name.
 
     Raises:
         EmitError: the bytes are no such object.
@@ -75,15 +110,18 @@ def symbols(image: bytes) -> list[Symbol]:
             continue
         strings = all_sections[table.linked].offset
         for offset in range(table.offset, table.offset + table.size, _SYMBOL.size):
-            name, info, other, section, _, size = _SYMBOL.unpack_from(image, offset)
-            if name:
-                text = _text(image, strings + name)
-                found.append(
-                    Symbol(
-                        text, section, size, info >> 4 == 0, other & 3 == 2, info & 15 == _FUNCTION
-                    )
-                )
+            name, info, other, section, value, size = _SYMBOL.unpack_from(image, offset)
+            text = _text(image, strings + name)
+            local, hidden, function = info >> 4 == 0, other & 3 == 2, info & 15 == _FUNCTION
+            found.append(Symbol(text, section, value, size, local, hidden, function))
     return found
+
+
+def relocations(image: bytes, table: Section) -> list[Relocation]:
+    """The entries of a table of relocations (a section of kind `RELA`)."""
+    rows = range(table.offset, table.offset + table.size, _RELOCATION.size)
+    entries = (_RELOCATION.unpack_from(image, row) for row in rows)
+    return [Relocation(at, info & 0xFFFFFFFF, info >> 32, addend) for at, info, addend in entries]
 
 
 def undefined_symbols(image: bytes) -> set[str]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
 import itertools
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
 
 import llvmlite.binding as llvm  # noqa: TID251 - this room is its place
@@ -31,6 +32,12 @@ class Library:
 
     def __getitem__(self, name: str) -> int:
         return self.addresses[name]
+
+    def function(self, name: str, *arguments: type) -> Callable[..., None]:
+        """A function without a result, taking the given ctypes; it keeps its library alive."""
+        made = ctypes.CFUNCTYPE(None, *arguments)(self.addresses[name])
+        made.library = self  # type: ignore[attr-defined]
+        return made
 
 
 @cache

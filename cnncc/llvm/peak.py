@@ -33,7 +33,7 @@ def peak_gflops(target: Target) -> float:
         emit_program(Program([_chains(accumulators, target.lanes())]), target), target
     )
     library = load([code], [_NAME], target)
-    call = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64)(library[_NAME])
+    call = library.function(_NAME, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64)
     factors = (ctypes.c_float * 2)(0.5, 1.0)
     sink = (ctypes.c_float * target.lanes())()
 
