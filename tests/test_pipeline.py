@@ -76,7 +76,7 @@ def test_a_run_keeps_numbers_and_reports_each_step() -> None:
     verify(graph, "fused", spans=True)
     assert [r.name for r in records] == [s.apply.name for s in standard()]
     by_name = {r.name: r for r in records}
-    assert by_name["fold-batchnorm"].fired == {"folded batch_norm1": 1}
+    assert by_name["fold-batchnorm"].fired == {"batch_norm folded into the filters": 1}
     assert by_name["fold-batchnorm"].changed
     assert not by_name["absorb-pad"].changed
     assert by_name["fuse"].fired["conv2d + relu + max_pool2d"] == 1

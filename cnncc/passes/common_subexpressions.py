@@ -38,10 +38,11 @@ class CommonSubexpressions:
             if twin is None:
                 bucket.append(node_id)
                 continue
-            gone, kept = label(graph, node_id), label(graph, twin)
+            gone, kept, op = label(graph, node_id), label(graph, twin), graph[twin].op
             replace(graph, node_id, twin)
-            reason = "same operator, attributes and operands, so the same value"
-            record(graph, Decision(gone, f"merged into {kept}", reason, by=self.name))
+            if op != "constant":
+                reason = f"{kept} has the same operator, attributes and operands"
+                record(graph, Decision(gone, "merged", reason, by=self.name))
 
 
 def _key(graph: Graph, node_id: int) -> Any:

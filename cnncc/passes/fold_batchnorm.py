@@ -133,9 +133,10 @@ class FoldBatchNorm:
             data = f"{label(graph, affine.x)}.{part}.folded"
             graph.set_operand(affine.x, index, add_constant(graph, data, array, spans=spans))
         subject, folded = label(graph, affine.x), label(graph, node_id)
+        choice = f"{graph[node_id].op} folded into the filters"
         replace(graph, node_id, affine.x)
         erase_dead(graph, operands[1:])
         figures = {"elements_saved": graph.type_of(affine.x).elems}
-        reason = "a multiply-add on each element becomes part of the filters at compile time"
-        record(graph, Decision(subject, f"folded {folded}", reason, (), figures, self.name))
+        reason = f"the multiply-add of {folded} on each element is done once, at compile time"
+        record(graph, Decision(subject, choice, reason, (), figures, self.name))
         return ""

@@ -14,8 +14,7 @@ from cnncc.ir.types import TensorType
 BAND_ROWS = 2
 MAX_RECOMPUTED = 1.4
 MAX_WINDOW = 3
-MAX_BAND_PIXELS = 2048  # of 16 channels in f32: 128 KiB, which every L2 cache holds beside filters
-MAX_HELD_PIXELS = 2048
+MAX_HELD_PIXELS = 2048  # of 16 channels in f32: 128 KiB, which an L2 cache holds beside filters
 
 
 def recomputed(conv: TensorType, pooled: TensorType, attrs: Any) -> float:
@@ -32,6 +31,17 @@ def recomputed(conv: TensorType, pooled: TensorType, attrs: Any) -> float:
     return computed / len(needed)
 
 
+def _held_pixels(conv: TensorType, attrs: Any) -> int:
+    """Pixels of each channel that wait until all windows that read them are done.
+
+    None where windows neither overlap nor hang over the edge: each is done at once.
+    """
+    if attrs.window == attrs.strides and not any(attrs.pads) and not attrs.ceil:
+        return 0
+    overhang = attrs.window[1] if attrs.ceil else 0
+    return int(attrs.window[0] * (attrs.pads[1] + conv.shape[3] + attrs.pads[3] + overhang))
+
+
 def refuses_pool(conv: TensorType, pooled: TensorType, attrs: Any, groups: int) -> str:
     """Why a pool of these attributes should stay outside; empty when it should be fused."""
     if groups != 1:
@@ -39,14 +49,10 @@ def refuses_pool(conv: TensorType, pooled: TensorType, attrs: Any, groups: int) 
     if max(attrs.window) > MAX_WINDOW:
         kh, kw = attrs.window
         return f"its window {kh}x{kw} is larger than {MAX_WINDOW}x{MAX_WINDOW}"
-    held = (conv.shape[3] + attrs.pads[1] + attrs.pads[3]) * attrs.window[0]
-    if tuple(attrs.window) != tuple(attrs.strides) and held > MAX_HELD_PIXELS:
-        return f"{held} pixels would have to be held back while windows overlap"
+    held = _held_pixels(conv, attrs)
+    if held > MAX_HELD_PIXELS:
+        return f"{held} pixels of each channel would have to be held back for the next windows"
     share = recomputed(conv, pooled, attrs)
     if share > MAX_RECOMPUTED:
         return f"each value of the convolution would be computed {share:.2f} times on average"
-    tiled = attrs.window == attrs.strides and not any(attrs.pads) and not attrs.ceil
-    width = conv.shape[3] + attrs.pads[1] + attrs.pads[3] + attrs.window[1]
-    if not tiled and width * attrs.window[0] > MAX_BAND_PIXELS:
-        return f"a band of {attrs.window[0]} rows of {conv.shape[3]} pixels would leave the cache"
     return ""

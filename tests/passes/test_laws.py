@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
+from cnncc.ir import interp
 from cnncc.ir.decisions import decisions
 from cnncc.ir.graph import Graph
 from cnncc.ir.text import parse_graph, print_graph
 from cnncc.ir.verify import LEVELS, verify
 from cnncc.passes import PASSES, Simplify
 from tests.passes.nets import assert_same_numbers, random_net, values
+from tests.random_graphs import random_feed, random_graph
 
 SEEDS = range(60)
 KEEPS_PLACES = {"infer-types", "absorb-pad", "fold-batchnorm", "fuse"}
@@ -87,3 +90,18 @@ def test_simplify_may_stand_anywhere() -> None:
             Simplify().run(graph)
         verify(graph, "fused")
         assert_same_numbers(want, values(graph), 1e-5)
+
+
+@pytest.mark.parametrize("first_seed", range(0, 240, 20))
+def test_all_passes_keep_the_numbers_of_networks_of_every_operator(first_seed: int) -> None:
+    for seed in range(first_seed, first_seed + 20):
+        rng = np.random.default_rng(seed)
+        graph = random_graph(rng, 1 + seed % 12)
+        inputs = random_feed(rng, graph, batch=2)
+        want = interp.run(graph, inputs)
+        for kind in PASSES:
+            kind().run(graph)
+        verify(graph, "fused")
+        for expected, got in zip(want, interp.run(graph, inputs), strict=True):
+            bound = 1e-5 * max(1.0, float(np.abs(expected).max()))
+            np.testing.assert_allclose(got, expected, rtol=0, atol=bound, err_msg=f"seed {seed}")
