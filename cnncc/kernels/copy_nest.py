@@ -116,7 +116,7 @@ class _Writer:
         self.nest = nest
         self.move = nest.move
         self.b = Builder(name)
-        self.tables: list[NDArray[np.float32] | NDArray[np.int32]] = []
+        self.tables: list[NDArray[np.float32]] = []
         source, dest = nest.source, nest.dest
         self.x = self.b.buffer("x", source.kind, source.layout.elems)
         self.out = self.b.buffer("out", Kind.F32, dest.layout.elems, writable=True)
@@ -129,7 +129,7 @@ class _Writer:
         made = AxisMap(offsets, fill=fill)
         made.declare(self.b, hint)
         if made.table is not None:
-            self.tables.append(made.table)
+            self.tables.append(made.table.array)
         return made
 
     def _numbers(self, hint: str, values: NDArray[np.float32]) -> Value:

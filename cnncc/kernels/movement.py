@@ -9,7 +9,7 @@ it into loops.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from cnncc.errors import InternalError
 from cnncc.ir.types import DType
 from cnncc.kernels.layout import DenseLayout, Layout
-from cnncc.loopir.build import INDEX, Builder
+from cnncc.loopir.build import Builder
 from cnncc.loopir.nodes import Index, Kind, Value
 
 Offsets = NDArray[np.int64]
@@ -34,12 +34,14 @@ class Cells:
         row: int64[H].
         column: int64[W].
         layout: the buffer's layout.
+        channelled: whether `channel` still counts channels, not rows or columns (a transposition).
     """
 
     channel: Offsets
     row: Offsets
     column: Offsets
     layout: Layout | DenseLayout
+    channelled: bool = True
 
     @classmethod
     def of(cls, layout: Layout | DenseLayout) -> Cells:
@@ -61,7 +63,9 @@ class Cells:
         column: Offsets | slice = slice(None),
     ) -> Cells:
         """Some of the channels, rows and columns, in any order and with repetitions."""
-        return Cells(self.channel[channel], self.row[row], self.column[column], self.layout)
+        return replace(
+            self, channel=self.channel[channel], row=self.row[row], column=self.column[column]
+        )
 
     @property
     def kind(self) -> Kind:
@@ -180,7 +184,7 @@ def _zero_lanes(source: Cells, come: Offsets, to: Offsets) -> NDArray[np.bool_]:
     """Lanes behind the first of a group that are padding lanes of the source, or go nowhere."""
     zero = np.zeros(come.shape, bool)
     layout = source.layout
-    if not isinstance(layout, Layout) or layout.block != come.shape[1]:
+    if not isinstance(layout, Layout) or layout.block != come.shape[1] or not source.channelled:
         return zero
     padding = {int(o): bool(c < 0) for o, c in zip(_slot_offsets(layout), layout.slot_channels,
                                                    strict=True)}  # fmt: skip
@@ -192,6 +196,29 @@ def _zero_lanes(source: Cells, come: Offsets, to: Offsets) -> NDArray[np.bool_]:
     return zero
 
 
+class OffsetTable:
+    """Whole numbers as a packed constant, for offsets that no formula gives.
+
+    Packed constants are f32, so the table holds the numbers' bits.
+    """
+
+    def __init__(self, offsets: Offsets) -> None:
+        if offsets.max(initial=0) >= 2**31:
+            raise InternalError("an offset needs more than 31 bits")
+        self.array = offsets.reshape(-1).astype(np.int32).view(np.float32)
+        self._param: Value | None = None
+
+    def declare(self, b: Builder, hint: str) -> None:
+        """Add the parameter; its argument is `array`."""
+        self._param = b.buffer(hint, Kind.F32, self.array.size)
+
+    def at(self, b: Builder, index: Index) -> Value:
+        """Entry `index`."""
+        if self._param is None:
+            raise InternalError("a table was read before it was declared")
+        return b.convert(b.bitcast(b.load(self._param, index), Kind.I32), Kind.INDEX)
+
+
 class AxisMap:
     """Offsets along an axis as code: `start + step * min(i // repeat, last)`, else a table.
 
@@ -199,8 +226,7 @@ class AxisMap:
     """
 
     def __init__(self, offsets: Offsets, *, fill: bool = False) -> None:
-        self.table: NDArray[np.int32] | None = None
-        self._param: Value | None = None
+        self.table: OffsetTable | None = None
         flat = offsets.reshape(-1)
         there = flat >= 0
         count = int(np.count_nonzero(there))
@@ -215,19 +241,17 @@ class AxisMap:
         index = np.arange(len(known)) // self.repeat
         affine = dense and bool(np.all(known == self.start + self.step * index))
         if not affine or (self.clamped and not fill):
-            self.table = flat.astype(np.int32)
-            if fill:
-                self.table = np.where(there, flat, _forward_filled(flat)).astype(np.int32)
+            self.table = OffsetTable(_forward_filled(flat) if fill else flat)
 
     def declare(self, b: Builder, hint: str) -> None:
-        """Add the table's parameter, if there is one; its argument is `table`."""
+        """Add the table's parameter, if there is one; its argument is `table.array`."""
         if self.table is not None:
-            self._param = b.buffer(hint, Kind.I32, self.table.size)
+            self.table.declare(b, hint)
 
     def at(self, b: Builder, index: Index) -> Index:
         """The offset of entry `index`."""
-        if self._param is not None:
-            return b.convert(b.load(self._param, index), INDEX.kind)
+        if self.table is not None:
+            return self.table.at(b, index)
         turn = b.idiv(index, self.repeat)
         if self.clamped:
             turn = b.imin(turn, self.last)
