@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from safetensors.numpy import load_file
 
+from cnncc.ir import interp
 from cnncc.ir.op import lookup
 from cnncc.spec import Loaded, check, load
 
@@ -297,6 +298,17 @@ def test_accuracy_of_the_trained_weights(
     """1,989 of 2,000 are right, as the README says."""
     images, labels = held_out
     assert int((guesses(images) == labels).sum()) == 1989
+
+
+def test_spec_computes_what_the_plain_formulas_do(
+    held_out: tuple[NDArray[np.uint8], NDArray[np.uint8]],
+) -> None:
+    """Preprocessing, order of `flatten` and names are those of training."""
+    images = held_out[0][:300]
+    net = load(DIGITS / "digits.cnn")
+    (answers,) = interp.run(net.graph, {"digit": images[:, None]})
+    np.testing.assert_allclose(answers.sum(axis=1), 1)
+    np.testing.assert_array_equal(answers.argmax(axis=1), guesses(images))
 
 
 @pytest.mark.parametrize(("name", "label"), [("two", 2), ("seven", 7), ("eight", 8)])
