@@ -1,0 +1,168 @@
+"""The compiler from end to end; the one place that sees all rooms.
+
+A model file becomes a typed graph, the graph a plan, the plan machine code, and that a `Network`.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from cnncc import ops, pipeline
+from cnncc.errors import Diagnostic, InputError, UnsupportedError
+from cnncc.ir.counts import macs, parameters
+from cnncc.ir.graph import Graph
+from cnncc.llvm import host
+from cnncc.llvm.cache import ObjectCache, default_folder
+from cnncc.llvm.program import compile_program
+from cnncc.pipeline import Observer, Record, Step
+from cnncc.plan.choose_kernel import ChooseKernel
+from cnncc.plan.choose_layout import ChooseLayout
+from cnncc.plan.lower import Plan, lower
+from cnncc.plan.plan_memory import PlanMemory
+from cnncc.plan.tables import decision_rows, group_rows, layer_rows
+from cnncc.spec import load as load_spec
+from cnncc.targets import Target, find
+
+log = logging.getLogger(__name__)
+
+Shapes = Mapping[str, Sequence[int]]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Model:
+    """A model as it is written.
+
+    Attributes:
+        graph: typed; nothing is folded yet.
+        diagnostics: warnings about the file.
+    """
+
+    graph: Graph
+    diagnostics: tuple[Diagnostic, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Compilation:
+    """A model, the plan for a target, and how long the steps took.
+
+    Attributes:
+        model: what was read.
+        plan: program, weights, interface.
+        records: one a pass.
+        plan_seconds: time of passes and lowering.
+    """
+
+    model: Model
+    plan: Plan
+    records: tuple[Record, ...]
+    plan_seconds: float
+
+
+def load_model(
+    path: str | Path,
+    *,
+    params: Mapping[str, object] | None = None,
+    weights: str | Path | Mapping[str, Any] | None = None,
+    shapes: Shapes | None = None,
+    want_arrays: bool = True,
+) -> Model:
+    """Read a model file.
+
+    Args:
+        path: a `.cnn` file.
+        params: values for its `param`s.
+        weights: a weight file or arrays by name, instead of what the file names.
+        shapes: shapes for dynamic dimensions by input name; a `.cnn` file has none.
+        want_arrays: whether weights are needed, or only their shapes.
+
+    Raises:
+        SpecError: the file has mistakes.
+        WeightsError: the weights do not fit.
+        UnsupportedError: files of this kind cannot be read.
+    """
+    path = Path(path)
+    if path.suffix.lower() == ".onnx":
+        raise UnsupportedError(
+            f"`{path.name}` is an ONNX file, and this version reads `.cnn` files",
+            hint="write the network as a spec; docs/language.md shows how",
+        )
+    if shapes:
+        raise InputError(
+            "a `.cnn` file declares the shape of every input",
+            hint="use `param` and -D for sizes that should vary",
+        )
+    loaded = load_spec(path, params=params, weights=weights, want_arrays=want_arrays)
+    return Model(loaded.graph, loaded.diagnostics)
+
+
+def target_named(name: str | Target) -> Target:
+    """A target by name; `host` is this machine.
+
+    Raises:
+        TargetError: there is none of that name.
+    """
+    if isinstance(name, Target):
+        return name
+    return host.host_target() if name in ("host", "native") else find(name)
+
+
+def steps(target: Target) -> tuple[Step, ...]:
+    """The whole pipeline for a target."""
+    return (
+        *pipeline.standard(),
+        Step(ChooseLayout(target), "kernels are chosen for the layouts of their operands"),
+        Step(ChooseKernel(target), "before memory: only nodes that run have a place in time"),
+        Step(PlanMemory(), "last: every buffer and its size is known"),
+    )
+
+
+def plan_model(
+    model: Model,
+    target: Target,
+    *,
+    dump: Path | None = None,
+    observe: Observer | None = None,
+) -> Compilation:
+    """Decide everything and lower to LoopIR; the model's own graph stays as it is."""
+    start = time.perf_counter()
+    graph = model.graph.copy()
+    graph.meta = {
+        **model.graph.meta,
+        "parameters": parameters(model.graph),
+        "macs": macs(model.graph),
+    }
+    records = pipeline.run(graph, steps(target), dump=dump, observe=observe)
+    plan = lower(graph, target)
+    seconds = time.perf_counter() - start
+    log.info("planned in %.1f ms", seconds * 1e3)
+    return Compilation(model, plan, tuple(records), seconds)
+
+
+def compile_model(
+    path: str | Path,
+    *,
+    target: str | Target = "host",
+    params: Mapping[str, object] | None = None,
+    weights: str | Path | Mapping[str, Any] | None = None,
+    shapes: Shapes | None = None,
+    dump: Path | None = None,
+    observe: Observer | None = None,
+) -> Compilation:
+    """Read a model file and plan it for a target."""
+    model = load_model(path, params=params, weights=weights, shapes=shapes)
+    return plan_model(model, target_named(target), dump=dump, observe=observe)
+
+
+def objects(plan: Plan, cache: ObjectCache | None = None) -> list[bytes]:
+    """Machine code of a plan, function by function, from the cache where it has it."""
+    return compile_program(plan.program, plan.target, cache or default_cache())
+
+
+def default_cache() -> ObjectCache:
+    """The user's cache of compiled kernels."""
+    return ObjectCache(default_folder())

@@ -1,0 +1,225 @@
+"""Checking compiled code layer by layer against the float64 oracle.
+
+The program runs segment by segment; after each one the value it made is taken out of memory. Every layer is then
+judged on the operands that it really got, so one wrong layer does not blame those behind it (reliability, rule E:
+layer-isolated check).
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cnncc.abi import ALIGNMENT, Port
+from cnncc.errors import InputError
+from cnncc.ir.graph import Graph
+from cnncc.ir.op import lookup
+from cnncc.ir.tolerance import Mismatch, compare, tolerance
+from cnncc.kernels.layout import DenseLayout, Layout
+from cnncc.llvm.jit import Library
+from cnncc.loopir.interp import run as interpret
+from cnncc.loopir.nodes import Barrier, Func, Program
+from cnncc.plan.lower import Plan, Stage
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class LayerCheck:
+    """The judgement of one group of the plan.
+
+    Attributes:
+        path: the group's name.
+        op: its operators.
+        max_error: the largest absolute error.
+        allowed: the bound where that error is.
+        mismatch: what is wrong, or `None`.
+        spans: where the layer stands in the source.
+    """
+
+    path: str
+    op: str
+    max_error: float
+    allowed: float
+    mismatch: Mismatch | None
+    spans: tuple[Any, ...]
+
+
+class Engine(Protocol):
+    """Runs a plan's segments one after the other."""
+
+    def __call__(self, buffers: Sequence[Array], after: Callable[[int], None]) -> None: ...
+
+
+def native_engine(library: Library, threads: int = 1) -> Engine:
+    """Runs the machine code, one segment at a time, as so many tasks."""
+    task_type = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int32)
+    loop_type = ctypes.CFUNCTYPE(
+        None, ctypes.c_void_p, ctypes.c_int32, ctypes.c_void_p, ctypes.c_void_p
+    )
+    entry = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int32, loop_type, ctypes.c_void_p)(
+        library["main_forkjoin"]
+    )
+
+    def run(buffers: Sequence[Array], after: Callable[[int], None]) -> None:
+        segment = 0
+        failures: list[BaseException] = []
+
+        def parallel_for(_host: int, count: int, task: int, arg: int) -> None:
+            nonlocal segment
+            call = task_type(task)
+            for i in range(count):
+                call(arg, i)
+            try:
+                after(segment)
+            except BaseException as error:  # noqa: BLE001 - carried over the foreign frame
+                failures.append(error)
+            segment += 1
+
+        pointers = (ctypes.c_void_p * len(buffers))(*[b.ctypes.data for b in buffers])
+        callback = loop_type(parallel_for)
+        entry(pointers, threads, callback, None)
+        if failures:
+            raise failures[0]
+
+    return run
+
+
+def interpreter_engine(program: Program, threads: int = 1) -> Engine:
+    """Runs the loop nests in the NumPy interpreter: no LLVM is involved."""
+    main = program.funcs[-1]
+    segments: list[list[Any]] = [[]]
+    for stmt in main.body:
+        if isinstance(stmt, Barrier):
+            segments.append([])
+        else:
+            segments[-1].append(stmt)
+
+    def run(buffers: Sequence[Array], after: Callable[[int], None]) -> None:
+        for number, body in enumerate(segments):
+            part = Program([*program.funcs[:-1], Func("main", main.params, body)])
+            interpret(part, list(buffers), name="main", threads=threads)
+            after(number)
+
+    return run
+
+
+def aligned(elems: int, dtype: np.dtype[Any]) -> Array:
+    """Uninitialised memory at a multiple of `ALIGNMENT`."""
+    room = np.empty(elems * dtype.itemsize + ALIGNMENT, np.uint8)
+    start = -room.ctypes.data % ALIGNMENT
+    return room[start : start + elems * dtype.itemsize].view(dtype)
+
+
+def random_inputs(ports: Sequence[Port], seed: int = 0) -> dict[str, Array]:
+    """One random sample for each input: bytes over their whole range, floats around zero."""
+    rng = np.random.default_rng(seed)
+    made: dict[str, Array] = {}
+    for port in ports:
+        dtype = port.dtype.numpy
+        if dtype.kind in "iu":
+            info = np.iinfo(dtype)
+            made[port.name] = rng.integers(info.min, info.max + 1, port.shape).astype(dtype)
+        else:
+            made[port.name] = rng.standard_normal(port.shape).astype(dtype)
+    return made
+
+
+def observe(plan: Plan, engine: Engine, inputs: Mapping[str, Array]) -> dict[int, Array]:
+    """The value of every computed node for one sample, `[1,C,H,W]` or `[1,K]`, by node id."""
+    ports = plan.interface
+    taken = [_sample(port, inputs) for port in ports.inputs]
+    results = [aligned(p.elems, p.dtype.numpy) for p in ports.outputs]
+    arena = aligned(ports.workspace_bytes // 4, np.dtype(np.float32))
+    arena[:] = np.nan  # whatever is read before it is written shows
+    values: dict[int, Array] = {}
+    for node_id, array, port in zip(plan.graph.inputs, taken, ports.inputs, strict=True):
+        values[node_id] = _logical(array, port, plan.graph.type_of(node_id).shape)
+    outputs = {node_id: k for k, (_, node_id) in enumerate(plan.graph.outputs)}
+
+    def after(segment: int) -> None:
+        node_id = plan.stages[segment].node
+        layout = plan.graph[node_id].notes["layout"]
+        shape = plan.graph.type_of(node_id).shape
+        if isinstance(layout, DenseLayout):
+            number = outputs[node_id]
+            values[node_id] = _logical(results[number].copy(), ports.outputs[number], shape)
+        elif isinstance(layout, Layout):
+            place = plan.graph[node_id].notes["place"]
+            values[node_id] = layout.unpack(arena[place : place + layout.elems]).reshape(shape)
+
+    engine([*taken, *results, plan.weights, arena], after)
+    return values
+
+
+def check_layers(plan: Plan, engine: Engine, inputs: Mapping[str, Array]) -> Iterator[LayerCheck]:
+    """Judge every group of the plan, in order of execution, on one sample.
+
+    Raises:
+        InputError: an input is missing or does not fit.
+    """
+    values = observe(plan, engine, inputs)
+    for stage in plan.stages:
+        yield _check(plan, stage, values)
+
+
+def value_of(graph: Graph, node_id: int, values: Mapping[int, Array]) -> Array:
+    """What a node's value is, given those that were computed: constants and views follow."""
+    if node_id in values:
+        return values[node_id]
+    constant = graph.constant(node_id)
+    if constant is not None:
+        return constant
+    node = graph[node_id]
+    operands = [value_of(graph, o, values) for o in graph.operands(node_id)]
+    return lookup(node.op).reference(operands, node.attrs)
+
+
+def _check(plan: Plan, stage: Stage, values: Mapping[int, Array]) -> LayerCheck:
+    graph, node = plan.graph, plan.graph[stage.node]
+    exact = [_exact(value_of(graph, o, values)) for o in graph.operands(stage.node)]
+    with np.errstate(all="ignore"):
+        expected = lookup(node.op).reference(exact, node.attrs)
+    bound = np.broadcast_to(tolerance(node.op, node.attrs, exact, expected), expected.shape)
+    actual = values[stage.node]
+    with np.errstate(all="ignore"):
+        errors = np.nan_to_num(np.abs(actual.astype(np.float64) - expected))
+    worst = np.unravel_index(int(np.argmax(errors)), errors.shape) if errors.size else ()
+    return LayerCheck(
+        stage.name,
+        node.op,
+        float(errors[worst]) if errors.size else 0.0,
+        float(bound[worst]) if errors.size else 0.0,
+        compare(actual, expected, bound),
+        node.spans,
+    )
+
+
+def _exact(array: Array) -> Array:
+    return array.astype(np.float64) if array.dtype.kind == "f" else array
+
+
+def _sample(port: Port, inputs: Mapping[str, Array]) -> Array:
+    if port.name not in inputs:
+        raise InputError(f"input `{port.name}` is missing", hint=f"its shape is {port.shape}")
+    given = np.asarray(inputs[port.name])
+    if given.shape != port.shape or given.dtype != port.dtype.numpy:
+        raise InputError(
+            f"input `{port.name}`: expected {port.dtype}{list(port.shape)},"
+            f" got {given.dtype}{list(given.shape)}"
+        )
+    memory = aligned(port.elems, port.dtype.numpy)
+    memory[:] = given.reshape(-1)
+    return memory
+
+
+def _logical(array: Array, port: Port, shape: tuple[int, ...]) -> Array:
+    """The caller's flat array in logical order."""
+    if port.memory == "hwc":
+        return array.reshape(1, *port.shape).transpose(0, 3, 1, 2)
+    return array.reshape(shape)
