@@ -260,7 +260,10 @@ def load(path: Path, *, records: Mapping[str, type] | None = None) -> Graph:
     """
     try:
         text = path.read_text(encoding="utf-8")
-        with np.load(path.with_suffix(".npz"), allow_pickle=False) as archive:
+        with (
+            path.with_suffix(".npz").open("rb") as file,
+            np.load(file, allow_pickle=False) as archive,
+        ):
             names = json.loads(str(archive["names"]))
             constants = {name: archive[f"a{index}"] for index, name in enumerate(names)}
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
