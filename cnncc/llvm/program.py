@@ -7,7 +7,7 @@ from cnncc.llvm.emit import emit_unit
 from cnncc.llvm.jit import Library, load
 from cnncc.llvm.optimize import emit_object
 from cnncc.llvm.parallel import emit_main_unit
-from cnncc.llvm.pool import pool_object
+from cnncc.llvm.pool import POOL_EXPORTS, pool_object
 from cnncc.loopir.nodes import Program
 from cnncc.targets import Target
 
@@ -39,11 +39,11 @@ def compile_text(text: str, target: Target, cache: ObjectCache | None) -> bytes:
 
 
 def load_program(objects: list[bytes], target: Target, main: str = "main") -> Library:
-    """A program in memory: its `main_run`, `main_serial` and `main_forkjoin` (see `parallel`).
+    """A program in memory: `main_run`, `main_serial`, `main_forkjoin`, and the pool's functions.
 
     Raises:
         TargetError: this machine lacks a feature that the code executes.
         EmitError: the objects do not belong together.
     """
     exports = [f"{main}_{way}" for way in ("run", "serial", "forkjoin")]
-    return load([*objects, pool_object()], exports, target)
+    return load([*objects, pool_object(target)], [*exports, *POOL_EXPORTS], target)

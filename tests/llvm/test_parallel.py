@@ -16,11 +16,11 @@ from cnncc.llvm.host import host_target
 from cnncc.llvm.jit import Library
 from cnncc.llvm.optimize import emit_object
 from cnncc.llvm.parallel import emit_main_unit, emit_pool_unit, main_functions, split_at_barriers
-from cnncc.llvm.pool import ThreadPool
 from cnncc.llvm.program import compile_program, load_program
 from cnncc.loopir import interp
 from cnncc.loopir.build import Builder
 from cnncc.loopir.nodes import Program
+from cnncc.runtime.threads import make_pool
 from cnncc.targets import TARGETS, Target, find
 from tests.llvm.native import run_python
 
@@ -71,14 +71,14 @@ def assert_equal(arrays: list[np.ndarray]) -> None:
 @pytest.mark.parametrize("threads", [1, 2, 3, 4, 7])
 def test_any_number_of_threads_gives_the_same_bits(library: Library, threads: int) -> None:
     run = library.function("main_run", ctypes.c_void_p, ctypes.c_void_p)
-    pool = ThreadPool(threads)
+    pool = make_pool(library, threads)
     for _ in range(20):
         arrays, buffers = start()
-        run(buffers, pool.address)
+        run(buffers, pool.address())
         assert_equal(arrays)
     pool.close()
     arrays, buffers = start()
-    run(buffers, pool.address)
+    run(buffers, pool.address())
     assert_equal(arrays)
 
 
@@ -107,14 +107,14 @@ def test_serial_and_a_hosts_own_loop(library: Library) -> None:
 
 @pytest.mark.native
 def test_callers_that_share_a_pool_do_not_wait_for_each_other(library: Library) -> None:
-    pool = ThreadPool(2)
+    pool = make_pool(library, 2)
     run = library.function("main_run", ctypes.c_void_p, ctypes.c_void_p)
     results: list[list[np.ndarray]] = []
 
     def work() -> None:
         for _ in range(100):
             arrays, buffers = start()
-            run(buffers, pool.address)
+            run(buffers, pool.address())
         results.append(arrays)
 
     callers = [threading.Thread(target=work) for _ in range(4)]
@@ -135,18 +135,18 @@ def test_a_forked_child_makes_a_pool_of_its_own() -> None:
         "from tests.llvm.test_parallel import *\n"
         "import os\n"
         "library = load_program(compile_program(program(), HOST, None), HOST)\n"
-        "pool = ThreadPool(2)\n"
+        "pool = make_pool(library, 2)\n"
         "def go():\n"
         "    arrays, buffers = start()\n"
         "    run = library.function('main_run', ctypes.c_void_p, ctypes.c_void_p)\n"
-        "    run(buffers, pool.address)\n"
+        "    run(buffers, pool.address())\n"
         "    assert_equal(arrays)\n"
         "go()\n"
-        "before = pool.address\n"
+        "before = pool.address()\n"
         "child = os.fork()\n"
         "go()\n"
         "if child == 0:\n"
-        "    assert pool.address != before\n"
+        "    assert pool.address() != before\n"
         "    print('child', flush=True)\n"
         "else:\n"
         "    assert os.waitpid(child, 0)[1] == 0\n"
@@ -163,8 +163,9 @@ def test_workers_leave_signals_alone_and_end_with_their_pool() -> None:
         "import os, gc, time\n"
         "tasks = lambda: sorted(os.listdir('/proc/self/task'))\n"
         "before = tasks()\n"
-        "pool = ThreadPool(3)\n"
-        "assert pool.address\n"
+        "library = load_program(compile_program(program(), HOST, None), HOST)\n"
+        "pool = make_pool(library, 3)\n"
+        "assert pool.address()\n"
         "workers = set(tasks()) - set(before)\n"
         "blocked = set()\n"
         "for w in workers:\n"
@@ -179,7 +180,7 @@ def test_workers_leave_signals_alone_and_end_with_their_pool() -> None:
         "del pool; gc.collect()\n"
         "time.sleep(0.05)\n"
         "assert tasks() == before, tasks()\n"
-        "pool = ThreadPool(2); pool.address\n"
+        "pool = make_pool(library, 2); pool.address()\n"
     )
     assert (done.returncode, done.stderr) == (0, "")
 
