@@ -1,0 +1,69 @@
+"""What kernels share that walk over the rows of one channel block at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from cnncc.kernels.copy_nest import BYTES_PER_SECOND, CYCLES_PER_SECOND
+from cnncc.kernels.layout import Layout
+from cnncc.kernels.template import Estimate, Site
+from cnncc.loopir.build import Builder
+from cnncc.loopir.nodes import Index
+
+_SMALL_ITEM_OPS = 4096  # vector operations that one thread does sooner than two
+
+
+def refuses_blocks(site: Site, operands: tuple[int, ...]) -> str:
+    """Why operands and result do not lie in equal blocks of whole vectors; empty if they do."""
+    out = site.out
+    if not isinstance(out, Layout) or out.block != site.lanes:
+        return f"the result's blocks must have {site.lanes} channels"
+    for operand in operands:
+        layout = site.layouts[operand]
+        if not isinstance(layout, Layout) or layout.block != out.block:
+            return f"operand {operand} must lie in blocks of {site.lanes} channels"
+        if layout.segments != out.segments:
+            return f"operand {operand} has other segments than the result"
+    return ""
+
+
+def refuses_epilogue(site: Site, first: int = 1) -> str:
+    """Why the steps from `first` on cannot be applied to registers; empty if they can."""
+    if site.steps[-1].op in ("max_pool2d", "avg_pool2d") and len(site.steps) > first:
+        return "does not pool behind another step"
+    for operand in dict.fromkeys(a for s in site.steps[first:] for a in s.args if a >= 0):
+        constant = site.constants[operand]
+        if constant is None:
+            reason = refuses_blocks(site, (operand,))
+            if reason:
+                return reason
+        elif isinstance(site.out, Layout) and constant.size != site.out.channels:
+            return f"the constant operand {operand} has more than one value a channel"
+    return ""
+
+
+def row_estimate(site: Site, operands: tuple[int, ...], operations: float, choice: str) -> Estimate:
+    """Time from memory traffic and vector operations, two of which start in a cycle."""
+    layouts = [site.blocked_out, *(site.blocked(o) for o in operands)]
+    moved = 4.0 * sum(p.blocks * p.block * p.height * p.width for p in layouts)
+    seconds = moved / BYTES_PER_SECOND + operations / 2 / CYCLES_PER_SECOND
+    return Estimate(seconds, choice, {"bytes": moved, "vector_operations": operations})
+
+
+def grain_of(work: int, operations: float) -> int:
+    """Items that make up enough vector operations for a second thread."""
+    return max(1, min(work, int(_SMALL_ITEM_OPS * work / max(1.0, operations))))
+
+
+def for_columns(
+    b: Builder, width: int, run: int, body: Callable[[Index, int], None], *, first: int = 0
+) -> None:
+    """`body(x, count)` over columns `first ..< first + width`: a loop of runs, then the rest."""
+    full, rest = divmod(width, run)
+    if full == 1:
+        body(first, run)
+    elif full:
+        with b.loop(0, full, hint="run") as runs:
+            body(b.iadd(b.imul(runs.iv, run), first), run)
+    if rest:
+        body(first + full * run, rest)

@@ -1,0 +1,94 @@
+"""Every pointwise operator as a loop nest of its own, chains of them, gates, and work in place."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cnncc.ir.op import NoAttrs
+from cnncc.kernels.pointwise import Pointwise
+from cnncc.ops.activation import ClipAttrs
+from cnncc.ops.fused import Step
+from cnncc.ops.norm import BatchNormAttrs
+from cnncc.targets import find
+from tests.kernels.cases import single, site_of
+from tests.kernels.harness import TARGETS, blocked, check, make_site
+from tests.strategies import op_case
+
+
+@pytest.mark.parametrize("values", ["float", "special"])
+@pytest.mark.parametrize("name", sorted(Pointwise.anchors))
+@settings(max_examples=8, deadline=None)
+@given(data=st.data())
+def test_random(name, values, data):
+    case = data.draw(op_case(name, values).filter(single))
+    target = data.draw(st.sampled_from(TARGETS))
+    rng = np.random.default_rng(data.draw(st.integers(0, 2**32 - 1)))
+    in_place = 0 if data.draw(st.booleans()) else None
+    if case.arrays[0].shape != np.broadcast_shapes(*(a.shape for a in case.arrays if a.ndim > 1)):
+        in_place = None
+    site = site_of(case, target, rng, in_place=in_place)
+    check(Pointwise(), site, case.arrays, splits=((1, 1), (3, -1)))
+
+
+def numbers(*shape):
+    return np.random.default_rng(3).standard_normal(shape).astype(np.float32)
+
+
+@pytest.mark.parametrize("target", TARGETS, ids=str)
+@pytest.mark.parametrize("gate_first", [False, True])
+def test_gate_on_either_side(target, gate_first):
+    x, gate = numbers(1, 21, 3, 7), numbers(1, 21, 1, 1)
+    arrays = [gate, x] if gate_first else [x, gate]
+    layouts = [blocked(a.shape, target.lanes(), halo=(1, 1, 1, 1)) for a in arrays]
+    out = blocked(x.shape, target.lanes())
+    site = make_site("mul", NoAttrs(), arrays, layouts, out, target)
+    check(Pointwise(), site, arrays, vacuous=False)
+
+
+@pytest.mark.parametrize("target", TARGETS, ids=str)
+def test_chain(target):
+    x, other, scale, bias = numbers(1, 21, 3, 7), numbers(1, 21, 3, 7), numbers(21), numbers(21)
+    mean, var = numbers(21), np.abs(numbers(21))
+    steps = (
+        Step("sigmoid", NoAttrs(), (~0,)),
+        Step("add", NoAttrs(), (~1, 5)),
+        Step("clip", ClipAttrs(0.25, 4.0), (~2,)),
+    )
+    arrays = [x, scale, bias, mean, var, other]
+    lanes = target.lanes()
+    layouts = [blocked(x.shape, lanes), *[None] * 4, blocked(x.shape, lanes, halo=(0, 1, 0, 0))]
+    site = make_site(
+        "batch_norm",
+        BatchNormAttrs(),
+        arrays,
+        layouts,
+        blocked(x.shape, lanes),
+        target,
+        steps=steps,
+    )
+    check(Pointwise(), site, arrays, vacuous=False)
+
+
+def test_variance_zero_leaves_padding_lanes_zero():
+    x, ones = numbers(1, 5, 2, 3), np.ones(5, np.float32)
+    for target in TARGETS:
+        layout = blocked(x.shape, target.lanes())
+        arrays = [x, ones, ones, ones, ones]
+        site = make_site(
+            "batch_norm", BatchNormAttrs(0.0), arrays, [layout, *[None] * 4], layout, target
+        )
+        check(Pointwise(), site, arrays)
+
+
+def test_refusals():
+    x, kernel, target = numbers(1, 8, 4, 4), Pointwise(), find("avx2")
+    layout = blocked(x.shape, 8)
+    whole = make_site("add", NoAttrs(), [x, x], [layout, None], layout, target)
+    assert "more than one value" in kernel.refuses(whole)
+    cut = blocked(x.shape, 8, segments=(4, 4))
+    assert "segments" in kernel.refuses(
+        make_site("add", NoAttrs(), [x, x], [layout, cut], layout, target)
+    )
