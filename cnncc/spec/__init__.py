@@ -23,6 +23,9 @@ from cnncc.errors import Diagnostic, SpecError
 from cnncc.ir.graph import Graph
 from cnncc.spec import ast
 from cnncc.spec.diagnostics import Reporter, error_index, explain
+from cnncc.spec.flat import print_flat
+from cnncc.spec.format import format_tokens, with_labels
+from cnncc.spec.lexer import lex
 from cnncc.spec.model import Elaborated, elaborate
 from cnncc.spec.parser import parse
 from cnncc.spec.project import Project
@@ -34,8 +37,10 @@ __all__ = [
     "check",
     "error_index",
     "explain",
+    "format_text",
     "load",
     "parse_text",
+    "print_flat",
     "render_text",
     "to_json",
 ]
@@ -95,6 +100,31 @@ def check(
     return tuple(run.report.diagnostics)
 
 
+def format_text(text: str, *, file: str = "<text>", pin_names: bool = False) -> str:
+    """The canonical text of a file.
+
+    Args:
+        text: the file's text.
+        file: its name, from whose folder `use` and `file(...)` start.
+        pin_names: write the automatic labels of layers with weights into the text. A layer that
+            has several (in a loop) keeps none.
+
+    Raises:
+        SpecError: the text has syntax errors, or, with `pin_names`, any errors.
+    """
+    run = _Run(text, file)
+    if pin_names:
+        made = run.elaborate(None, None, False, bind_weights=False)
+        if made is not None and not run.report.failed:
+            labels = {key[1:]: label for key, label in made.pins.items() if key[0] == file}
+            text = with_labels(text, lex(text, run.report), labels)
+    else:
+        parse(text, run.report)
+    if run.report.failed:
+        raise run.error()
+    return format_tokens(lex(text, run.report), text)
+
+
 class _Run:
     """One reading of one file: its name, text and reporter."""
 
@@ -121,12 +151,15 @@ class _Run:
         params: Mapping[str, object] | None,
         weights: str | Path | Mapping[str, Any] | None,
         want_arrays: bool,
+        bind_weights: bool = True,
     ) -> Elaborated | None:
         if self.text is None or self.project is None:
             return None
         tree = parse(self.text, self.report)
         given = Path(weights) if isinstance(weights, str) else weights
-        return elaborate(tree, self.report, self.project, params or {}, given, want_arrays)
+        return elaborate(
+            tree, self.report, self.project, params or {}, given, want_arrays, bind_weights
+        )
 
     def error(self) -> SpecError:
         found = tuple(self.report.diagnostics)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,11 +14,13 @@ from cnncc.ir.op import lookup
 from cnncc.ir.types import DType, TensorType
 from cnncc.spec import ast, suggest
 from cnncc.spec.build import Elaborator, Nothing, Running
+from cnncc.spec.builtins import BUILTINS
 from cnncc.spec.diagnostics import Reporter
 from cnncc.spec.evaluate import Evaluator, Failed
 from cnncc.spec.idle import check_block
 from cnncc.spec.layers import LayerBuilder, TooLarge
 from cnncc.spec.modules import ModuleLoader
+from cnncc.spec.parser import is_name
 from cnncc.spec.project import Project
 from cnncc.spec.scopes import Env, Module, Paths, Scope, StageKey
 from cnncc.spec.values import UNKNOWN, Argument, Kind, Tensor, Value, listed, shape_text
@@ -63,9 +66,14 @@ def elaborate(
     params: Mapping[str, object],
     weights: Path | Mapping[str, Any] | None,
     want_arrays: bool,
+    bind_weights: bool = True,
 ) -> Elaborated:
-    """Turn a file into a graph; mistakes go to `report`."""
-    return _FileElaborator(tree, report, project, params).run(weights, want_arrays)
+    """Turn a file into a graph; mistakes go to `report`.
+
+    With `bind_weights` false no weight file is opened and the graph has no arrays.
+    """
+    made = _FileElaborator(tree, report, project, params)
+    return made.run(weights, want_arrays, bind_weights)
 
 
 class _FileElaborator:
@@ -74,7 +82,7 @@ class _FileElaborator:
     ) -> None:
         self.tree = tree
         self.report = report
-        self.graph = Graph(Path(report.file).stem or "model")
+        self.graph = Graph(_name_of(report.file))
         evaluator = Evaluator(report, project)
         self.loader = ModuleLoader(report, project, evaluator, params)
         self.module: Module = self.loader.load(report.file, tree)
@@ -87,7 +95,9 @@ class _FileElaborator:
         )
         self._clauses: dict[str, Span] = {}
 
-    def run(self, weights: Path | Mapping[str, Any] | None, want_arrays: bool) -> Elaborated:
+    def run(
+        self, weights: Path | Mapping[str, Any] | None, want_arrays: bool, bind_weights: bool
+    ) -> Elaborated:
         self._weights(weights)
         self.graph.meta.update(labels={}, top={}, model={}, params=self._params())
         try:
@@ -98,7 +108,7 @@ class _FileElaborator:
             pass
         else:
             self._check_whole()
-        if not self.report.failed or self.source.from_file:
+        if bind_weights and (not self.report.failed or self.source.from_file):
             self._bind(want_arrays)
         if not self.report.failed:
             self._warn()
@@ -389,6 +399,12 @@ class _FileElaborator:
             for key, labels in self.layers.pins.items()
             if len(labels) == 1 and key in self.layers.weighted
         }
+
+
+def _name_of(file: str) -> str:
+    """The name of a model without a `model` line: the file's, made legal."""
+    name = re.sub(r"[^A-Za-z0-9_]", "_", Path(file).stem)
+    return name if is_name(name) and name not in BUILTINS else f"model_{name}".rstrip("_")
 
 
 def _product(shape: tuple[int, ...]) -> int:

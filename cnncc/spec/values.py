@@ -124,6 +124,13 @@ def show(value: Value | Any) -> str:
     return str(value)
 
 
+def literal(value: Value | Any) -> str:
+    """A value as the language writes it, however long."""
+    if isinstance(value, tuple):
+        return "[" + ", ".join(map(literal, value)) + "]"
+    return show(value)
+
+
 def quote(text: str) -> str:
     """A text between quotes, with escapes where they are needed."""
     escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
