@@ -105,6 +105,42 @@ def bitcast(kind: Kind, lanes: int) -> Operation:
     return lambda a: np.array([a]).view(dtype)[0]
 
 
+def select(cond: Type) -> Operation:
+    """`a` where the condition holds, else `b`."""
+    if cond.lanes > 1:
+        return lambda chosen, a, b: np.where(chosen, a, b)
+    return lambda chosen, a, b: a if chosen else b
+
+
+def splat(type_: Type) -> Operation:
+    """A scalar in every lane."""
+    dtype, lanes = DTYPES[type_.kind], type_.lanes
+    if lanes == 1:
+        return lambda a: a
+
+    def splat(a: Any) -> Array:
+        value = np.empty(lanes, dtype)
+        value.fill(a)
+        return value
+
+    return splat
+
+
+def shuffle(kind: Kind, lanes: tuple[int, ...]) -> Operation:
+    """Lanes picked from two values, one after the other."""
+    if len(lanes) == 1:
+        scalar, lane = FROM_ELEMENT[kind], lanes[0]
+        return lambda a, b: scalar(np.hstack((a, b))[lane])
+    picks, dtype = np.array(lanes), DTYPES[kind]
+    return lambda a, b: np.hstack((a, b)).astype(dtype)[picks]
+
+
+def extract(kind: Kind, lane: int) -> Operation:
+    """One lane as a scalar."""
+    scalar = FROM_ELEMENT[kind]
+    return lambda a: scalar(a[lane] if isinstance(a, np.ndarray) else a)
+
+
 def _fma_scalar(a: Any, b: Any, c: Any) -> Any:
     return np.float32(float(a) * float(b) + float(c))
 

@@ -8,15 +8,24 @@ another order of them must give the same numbers, or the program has a race.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal, NoReturn, assert_never
+from collections.abc import Sequence
+from typing import Any, Literal, assert_never
 
 import numpy as np
 
 from cnncc.errors import InternalError
 from cnncc.loopir import arith
-from cnncc.loopir.arith import DTYPES, FROM_ELEMENT, Array, InterpError, Operation
+from cnncc.loopir.arith import DTYPES, Array, InterpError, Operation
+from cnncc.loopir.memory import (
+    Memory,
+    Registers,
+    Step,
+    alloc_step,
+    load_step,
+    register_type,
+    store_step,
+    view_step,
+)
 from cnncc.loopir.nodes import (
     MAIN,
     Alloc,
@@ -49,8 +58,6 @@ from cnncc.loopir.nodes import (
     View,
 )
 
-Registers = list[Any]
-Step = Callable[[Registers], None]
 Order = Literal["forward", "reversed"]
 
 
@@ -119,20 +126,6 @@ class Interpreter:
                     step(registers)
 
 
-@dataclass(slots=True)
-class _Memory:
-    """A buffer at run time; `written` marks the elements of scratch that hold something."""
-
-    data: Array
-    size: int
-    written: Array | None = None
-
-    def part(self, start: int, extent: int | None) -> _Memory:
-        stop = self.size if extent is None else start + extent
-        written = None if self.written is None else self.written[start:stop]
-        return _Memory(self.data[start:stop], stop - start, written)
-
-
 class _Compiled:
     """One function: its registers' first state and its steps, split at the barriers."""
 
@@ -165,7 +158,7 @@ class _Compiled:
             raise InterpError(f"{place}: {param.type} is wanted, got elements of {arg.dtype}")
         if param.type.writable and not arg.flags.writeable:
             raise InterpError(f"{place}: the array is read-only")
-        return _Memory(arg, arg.size)
+        return Memory(arg, arg.size)
 
     def frame(self, args: list[Any]) -> Registers:
         """Fresh registers with the arguments in place."""
@@ -222,38 +215,38 @@ class _Compiled:
     def _step(self, stmt: Stmt) -> Step:
         match stmt:
             case Const(out, value):
-                return self._apply(out, _always(arith.constant(value, _register(out))))
+                return self._const(out, value)
             case Unary(out, op, a):
-                return self._apply(out, arith.unary(op, _register(out)), a)
+                return self._apply(out, arith.unary(op, register_type(out)), a)
             case Binary(out, op, a, b):
                 place = f"{self.name}: {op} giving {out.hint!r}"
-                return self._apply(out, arith.binary(op, _register(out), place), a, b)
+                return self._apply(out, arith.binary(op, register_type(out), place), a, b)
             case Fma(out, a, b, c):
-                return self._apply(out, arith.fma(_register(out).lanes), a, b, c)
+                return self._apply(out, arith.fma(register_type(out).lanes), a, b, c)
             case Compare(out, op, a, b):
                 return self._apply(out, arith.compare(op), a, b)
             case Select(out, cond, a, b):
-                return self._apply(out, _select(_register(cond)), cond, a, b)
+                return self._apply(out, arith.select(register_type(cond)), cond, a, b)
             case Convert(out, a):
-                source = _register(a) if isinstance(a, Value) else Type(Kind.INDEX)
-                return self._apply(out, arith.convert(source, _register(out).kind), a)
+                source = register_type(a) if isinstance(a, Value) else Type(Kind.INDEX)
+                return self._apply(out, arith.convert(source, register_type(out).kind), a)
             case Bitcast(out, a):
-                type_ = _register(out)
+                type_ = register_type(out)
                 return self._apply(out, arith.bitcast(type_.kind, type_.lanes), a)
             case Splat(out, a):
-                return self._apply(out, _splat(_register(out)), a)
+                return self._apply(out, arith.splat(register_type(out)), a)
             case Shuffle(out, a, b, lanes):
-                return self._apply(out, _shuffle(_register(out).kind, lanes), a, b)
+                return self._apply(out, arith.shuffle(register_type(out).kind, lanes), a, b)
             case Extract(out, a, lane):
-                return self._apply(out, _extract(_register(out).kind, lane), a)
+                return self._apply(out, arith.extract(register_type(out).kind, lane), a)
             case Load():
-                return self._load(stmt) if stmt.mask is None else self._masked_load(stmt)
+                return load_step(self.name, stmt, self._slot)
             case Store():
-                return self._store(stmt) if stmt.mask is None else self._masked_store(stmt)
+                return store_step(self.name, stmt, self._slot)
             case Alloc(out):
-                return self._alloc(out)
+                return alloc_step(self.name, out, self._slot)
             case View():
-                return self._view(stmt)
+                return view_step(self.name, stmt, self._slot)
             case For():
                 return self._for(stmt)
             case If():
@@ -267,15 +260,18 @@ class _Compiled:
             case _:
                 assert_never(stmt)
 
+    def _const(self, out: Value, value: Any) -> Step:
+        target, known = self._slot(out), arith.constant(value, register_type(out))
+
+        def step(r: Registers) -> None:
+            r[target] = known
+
+        return step
+
     def _apply(self, out: Value, operation: Operation, *operands: Index) -> Step:
         target = self._slot(out)
         slots = [self._slot(operand) for operand in operands]
         match slots:
-            case []:
-
-                def step(r: Registers) -> None:
-                    r[target] = operation()
-
             case [x]:
 
                 def step(r: Registers) -> None:
@@ -292,141 +288,8 @@ class _Compiled:
                     r[target] = operation(r[x], r[y], r[z])
 
             case _:
-                raise InternalError("an operation takes up to three operands")
+                raise InternalError("an operation takes one to three operands")
         return step
-
-    def _fault(self, stmt: Load | Store, memory: _Memory, start: int, lanes: int) -> NoReturn:
-        name, what = stmt.buffer.hint, "load from" if isinstance(stmt, Load) else "store to"
-        span = f"[{start}]" if lanes == 1 else f"[{start}..{start + lanes - 1}]"
-        place = f"{self.name}: {what} {name!r} {span}"
-        if start < 0 or start + lanes > memory.size:
-            raise InterpError(f"{place} is out of bounds: it has {memory.size} elements")
-        if isinstance(stmt, Store):
-            raise InterpError(f"{place}: the array is read-only")
-        raise InterpError(f"{place} reads scratch that was never written")
-
-    def _load(self, stmt: Load) -> Step:
-        target, buffer, index = (
-            self._slot(stmt.out),
-            self._slot(stmt.buffer),
-            self._slot(stmt.index),
-        )
-        type_, offset = _register(stmt.out), stmt.offset
-        lanes, scalar, fault = type_.lanes, FROM_ELEMENT[type_.kind], self._fault
-
-        def load_element(r: Registers) -> None:
-            memory, start = r[buffer], r[index] + offset
-            if not 0 <= start < memory.size or not (
-                memory.written is None or memory.written[start]
-            ):
-                fault(stmt, memory, start, 1)
-            r[target] = scalar(memory.data[start])
-
-        def load_vector(r: Registers) -> None:
-            memory, start = r[buffer], r[index] + offset
-            stop = start + lanes
-            if (
-                start < 0
-                or stop > memory.size
-                or not (memory.written is None or memory.written[start:stop].all())
-            ):
-                fault(stmt, memory, start, lanes)
-            r[target] = memory.data[start:stop].copy()
-
-        return load_element if lanes == 1 else load_vector
-
-    def _store(self, stmt: Store) -> Step:
-        buffer, index, value = (self._slot(v) for v in (stmt.buffer, stmt.index, stmt.value))
-        lanes, offset, fault = _register(stmt.value).lanes, stmt.offset, self._fault
-
-        def store(r: Registers) -> None:
-            memory, start = r[buffer], r[index] + offset
-            stop = start + lanes
-            if start < 0 or stop > memory.size or not memory.data.flags.writeable:
-                fault(stmt, memory, start, lanes)
-            memory.data[start:stop] = r[value]
-            if memory.written is not None:
-                memory.written[start:stop] = True
-
-        return store
-
-    def _active(self, stmt: Load | Store, mask: Value) -> Callable[[Registers], tuple[Any, Any]]:
-        """The numbers of the lanes that the mask leaves, and their checked elements."""
-        index, lanes_of, offset = self._slot(stmt.index), self._slot(mask), stmt.offset
-        buffer, fault = self._slot(stmt.buffer), self._fault
-        loads = isinstance(stmt, Load)
-
-        def active(r: Registers) -> tuple[Any, Any]:
-            memory = r[buffer]
-            lanes = np.flatnonzero(r[lanes_of])
-            elements = lanes + (r[index] + offset)
-            for element in elements:
-                if not 0 <= element < memory.size or not (
-                    memory.written is None or not loads or memory.written[element]
-                ):
-                    fault(stmt, memory, int(element), 1)
-            if not loads and lanes.size and not memory.data.flags.writeable:
-                fault(stmt, memory, int(elements[0]), 1)
-            return lanes, elements
-
-        return active
-
-    def _masked_load(self, stmt: Load) -> Step:
-        target, buffer = self._slot(stmt.out), self._slot(stmt.buffer)
-        type_ = _register(stmt.out)
-        dtype, scalar, mask = DTYPES[type_.kind], FROM_ELEMENT[type_.kind], stmt.mask
-        active = self._active(stmt, _present(mask))
-
-        def load(r: Registers) -> None:
-            lanes, elements = active(r)
-            value = np.zeros(type_.lanes, dtype)
-            value[lanes] = r[buffer].data[elements]
-            r[target] = value if type_.lanes > 1 else scalar(value[0])
-
-        return load
-
-    def _masked_store(self, stmt: Store) -> Step:
-        buffer, value = self._slot(stmt.buffer), self._slot(stmt.value)
-        active = self._active(stmt, _present(stmt.mask))
-
-        def store(r: Registers) -> None:
-            lanes, elements = active(r)
-            memory = r[buffer]
-            memory.data[elements] = np.atleast_1d(r[value])[lanes]
-            if memory.written is not None:
-                memory.written[elements] = True
-
-        return store
-
-    def _alloc(self, out: Value) -> Step:
-        type_ = _buffer(out)
-        if type_.extent is None:
-            raise InterpError(f"{self.name}: scratch {out.hint!r} without an extent")
-        target, extent, dtype = self._slot(out), type_.extent, DTYPES[type_.kind]
-
-        def alloc(r: Registers) -> None:
-            r[target] = _Memory(np.zeros(extent, dtype), extent, np.zeros(extent, np.bool_))
-
-        return alloc
-
-    def _view(self, stmt: View) -> Step:
-        target, buffer, index = (
-            self._slot(stmt.out),
-            self._slot(stmt.buffer),
-            self._slot(stmt.index),
-        )
-        name, hint, extent = self.name, stmt.buffer.hint, _buffer(stmt.out).extent
-
-        def view(r: Registers) -> None:
-            memory, start = r[buffer], r[index]
-            if start < 0 or start + (extent or 0) > memory.size:
-                raise InterpError(
-                    f"{name}: view of {hint!r} from {start} on ({extent} elements) is out of "
-                    f"bounds: it has {memory.size} elements"
-                )
-            r[target] = memory.part(start, extent)
-
-        return view
 
     def _for(self, stmt: For) -> Step:
         iv, low, high, stride = (
@@ -494,57 +357,3 @@ def _split_at_barriers(body: Sequence[Stmt]) -> list[list[Stmt]]:
         else:
             phases[-1].append(stmt)
     return phases
-
-
-def _always(value: Any) -> Operation:
-    return lambda: value
-
-
-def _select(cond: Type) -> Operation:
-    if cond.lanes > 1:
-        return lambda chosen, a, b: np.where(chosen, a, b)
-    return lambda chosen, a, b: a if chosen else b
-
-
-def _splat(type_: Type) -> Operation:
-    dtype, lanes = DTYPES[type_.kind], type_.lanes
-    if lanes == 1:
-        return lambda a: a
-
-    def splat(a: Any) -> Array:
-        value = np.empty(lanes, dtype)
-        value.fill(a)
-        return value
-
-    return splat
-
-
-def _shuffle(kind: Kind, lanes: tuple[int, ...]) -> Operation:
-    if len(lanes) == 1:
-        scalar, lane = FROM_ELEMENT[kind], lanes[0]
-        return lambda a, b: scalar(np.hstack((a, b))[lane])
-    picks, dtype = np.array(lanes), DTYPES[kind]
-    return lambda a, b: np.hstack((a, b)).astype(dtype)[picks]
-
-
-def _extract(kind: Kind, lane: int) -> Operation:
-    scalar = FROM_ELEMENT[kind]
-    return lambda a: scalar(a[lane] if isinstance(a, np.ndarray) else a)
-
-
-def _register(value: Value) -> Type:
-    if not isinstance(value.type, Type):
-        raise InterpError(f"the buffer {value.hint!r} is used as a number")
-    return value.type
-
-
-def _buffer(value: Value) -> BufferType:
-    if not isinstance(value.type, BufferType):
-        raise InterpError(f"the number {value.hint!r} is used as a buffer")
-    return value.type
-
-
-def _present(mask: Value | None) -> Value:
-    if mask is None:
-        raise InternalError("a masked access without a mask")
-    return mask
