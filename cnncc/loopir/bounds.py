@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from cnncc.loopir.linear import INFINITY, Bound, Linear, Range, quotient, times
+from cnncc.loopir.linear import EVERYTHING, INFINITY, Bound, Linear, Range, Symbols
 from cnncc.loopir.nodes import (
     Alloc,
     Binary,
@@ -36,7 +36,6 @@ from cnncc.loopir.nodes import (
     View,
 )
 
-EVERYTHING: Range = (-INFINITY, INFINITY)
 _NEGATED = {"lt": "ge", "ge": "lt", "gt": "le", "le": "gt", "eq": "ne", "ne": "eq"}
 _KIND_RANGES: dict[Kind, Range] = {
     Kind.BOOL: (0, 1),
@@ -77,8 +76,7 @@ class BoundsAnalysis:
     ) -> None:
         self.findings: list[Finding] = []
         self.calls: dict[str, list[Range]] = {}
-        self._ranges: list[Range] = []
-        self._exact: list[bool] = []
+        self._symbols = Symbols()
         self._forms: dict[Value, Linear] = {}
         self._conditions: dict[Value, tuple[str, Linear]] = {}
         self._masks: dict[Value, tuple[bool, ...]] = {}
@@ -90,25 +88,17 @@ class BoundsAnalysis:
             if isinstance(param.type, BufferType):
                 self._new_root(param, param.type.extent)
             else:
-                self._forms[param] = self._fresh(ranges.get(param.hint, EVERYTHING))
+                self._forms[param] = self._symbols.fresh(ranges.get(param.hint, EVERYTHING))
         self._body(func.body)
 
     # -- symbols -----------------------------------------------------------------------------------
-
-    def _fresh(self, range_: Range, *, exact: bool = False) -> Linear:
-        self._ranges.append(range_)
-        self._exact.append(exact)
-        return Linear(0, {len(self._ranges) - 1: 1})
-
-    def _range(self, form: Linear) -> Range:
-        return form.range(self._ranges)
 
     def _form(self, operand: Index) -> Linear:
         if isinstance(operand, int):
             return Linear(operand, {})
         form = self._forms.get(operand)
         if form is None:
-            form = self._forms[operand] = self._fresh(EVERYTHING)
+            form = self._forms[operand] = self._symbols.fresh(EVERYTHING)
         return form
 
     def _new_root(self, buffer: Value, extent: int | None) -> None:
@@ -140,7 +130,7 @@ class BoundsAnalysis:
                         self._conditions[out] = (op, self._form(a).minus(self._form(b)))
                 case Binary(out, op, a, b):
                     if _is_index(out):
-                        self._forms[out] = self._binary(op, self._form(a), self._form(b))
+                        self._forms[out] = self._symbols.binary(op, self._form(a), self._form(b))
                 case Unary(out, "neg", a):
                     if _is_index(out):
                         self._forms[out] = self._form(a).scaled(-1)
@@ -164,90 +154,20 @@ class BoundsAnalysis:
         if _is_index(a):
             return self._form(a)
         kind = a.type.kind if isinstance(a, Value) else Kind.INDEX
-        return self._fresh(_KIND_RANGES.get(kind, EVERYTHING))
-
-    # -- index arithmetic --------------------------------------------------------------------------
-
-    def _binary(self, op: str, a: Linear, b: Linear) -> Linear:
-        if op == "shl" and b.constant is not None and 0 <= b.constant < 64:
-            op, b = "mul", Linear(1 << b.constant, {})
-        elif op == "shr" and b.constant is not None and 0 <= b.constant < 64:
-            op, b = "div", Linear(1 << b.constant, {})
-        match op:
-            case "add":
-                return a.plus(b)
-            case "sub":
-                return a.minus(b)
-            case "mul":
-                return self._product(a, b)
-            case "div":
-                return self._quotient(a, b)
-            case "rem":
-                return self._rest(a, b)
-            case "min":
-                return self._extremum(a, b, 1)
-            case "max":
-                return self._extremum(a.scaled(-1), b.scaled(-1), -1)
-            case "and" if b.constant is not None and b.constant >= 0:
-                return self._fresh((0, b.constant))
-            case _:
-                return self._fresh(EVERYTHING)
-
-    def _product(self, a: Linear, b: Linear) -> Linear:
-        if a.constant is not None:
-            return b.scaled(a.constant)
-        if b.constant is not None:
-            return a.scaled(b.constant)
-        corners = [times(x, y) for x in self._range(a) for y in self._range(b)]
-        return self._fresh((min(corners), max(corners)))
-
-    def _quotient(self, a: Linear, b: Linear) -> Linear:
-        """Of non-negative numbers, as LoopIR demands; what `b` divides stays linear."""
-        divisor = b.constant
-        if divisor is not None and divisor > 0:
-            whole, rest = a.split(divisor)
-            low, high = (quotient(bound, divisor) for bound in self._range(rest))
-            if low == high:
-                return whole.plus(Linear(int(low), {}))
-            if not whole.terms:
-                low = max(low, -whole.const)
-            return whole.plus(self._fresh((low, high)))
-        low, high = self._range(a)
-        least, most = (max(1, bound) for bound in self._range(b))
-        return self._fresh((quotient(max(0, low), most), quotient(max(0, high), least)))
-
-    def _rest(self, a: Linear, b: Linear) -> Linear:
-        divisor = b.constant
-        if divisor is None or divisor <= 0:
-            return self._fresh((0, max(0, self._range(b)[1] - 1)))
-        rest = a.split(divisor)[1]
-        low, high = self._range(rest)
-        if low >= 0 and high < divisor:
-            return rest
-        return self._fresh((0, divisor - 1))
-
-    def _extremum(self, a: Linear, b: Linear, sign: int) -> Linear:
-        """The smaller of two forms, times `sign`."""
-        low, high = self._range(a.minus(b))
-        if high <= 0:
-            return a.scaled(sign)
-        if low >= 0:
-            return b.scaled(sign)
-        (a_low, a_high), (b_low, b_high) = self._range(a), self._range(b)
-        return self._fresh((min(a_low, b_low), min(a_high, b_high))).scaled(sign)
+        return self._symbols.fresh(_KIND_RANGES.get(kind, EVERYTHING))
 
     def _select(self, cond: Value, a: Index, b: Index) -> Linear:
         decided = self._decide(cond)
         if decided is not None:
             return self._form(a if decided else b)
-        ranges = self._range(self._form(a)), self._range(self._form(b))
-        return self._fresh((min(r[0] for r in ranges), max(r[1] for r in ranges)))
+        ranges = self._symbols.range(self._form(a)), self._symbols.range(self._form(b))
+        return self._symbols.fresh((min(r[0] for r in ranges), max(r[1] for r in ranges)))
 
     # -- loops and branches ------------------------------------------------------------------------
 
     def _for(self, loop: For) -> None:
         lo, hi = self._form(loop.lo), self._form(loop.hi)
-        span = self._range(hi.minus(lo))[1]
+        span = self._symbols.range(hi.minus(lo))[1]
         turns: Bound = math.ceil(span / loop.step) if abs(span) < INFINITY else span
         known = hi.minus(lo).constant is not None
         if turns <= 0:
@@ -255,12 +175,14 @@ class BoundsAnalysis:
                 if _is_index(result):
                     self._forms[result] = self._form(init)
             return
-        mark = len(self._ranges)
-        turn = self._fresh((0, turns - 1), exact=known and self._certain)
+        mark = len(self._symbols.ranges)
+        turn = self._symbols.fresh((0, turns - 1), exact=known and self._certain)
         if known or lo.constant is not None:
             self._forms[loop.iv] = lo.plus(turn.scaled(loop.step))
         else:
-            self._forms[loop.iv] = self._fresh((self._range(lo)[0], self._range(hi)[1] - 1))
+            self._forms[loop.iv] = self._symbols.fresh(
+                (self._symbols.range(lo)[0], self._symbols.range(hi)[1] - 1)
+            )
         with self._context(certain=self._certain and known):
             self._carry(loop, turn, int(turns) if known else None, mark)
 
@@ -277,15 +199,15 @@ class BoundsAnalysis:
         for init, carried, _, _ in cursors:
             step = growth.get(carried)
             self._forms[carried] = (
-                self._fresh(EVERYTHING)
+                self._symbols.fresh(EVERYTHING)
                 if step is None
-                else self._form(init).plus(self._product(step, turn))
+                else self._form(init).plus(self._symbols.product(step, turn))
             )
         self._body(loop.body)
         for init, carried, _, result in cursors:
             step = growth.get(carried)
             self._forms[result] = (
-                self._fresh(EVERYTHING)
+                self._symbols.fresh(EVERYTHING)
                 if step is None or turns is None
                 else self._form(init).plus(step.scaled(turns))
             )
@@ -294,7 +216,7 @@ class BoundsAnalysis:
         """By how much each carried index grows a turn, where that is the same in every turn."""
         cursors = [(c, y) for c, y in zip(loop.carried, loop.yields, strict=True) if _is_index(c)]
         for carried, _ in cursors:
-            self._forms[carried] = self._fresh(EVERYTHING)
+            self._forms[carried] = self._symbols.fresh(EVERYTHING)
         with self._context(silent=True):
             self._body(loop.body)
         steps = [(c, self._form(y).minus(self._form(c))) for c, y in cursors]
@@ -318,7 +240,7 @@ class BoundsAnalysis:
         if cond not in self._conditions:
             return None
         op, difference = self._conditions[cond]
-        low, high = self._range(difference)
+        low, high = self._symbols.range(difference)
         always = {
             "lt": (high < 0, low >= 0),
             "le": (high <= 0, low > 0),
@@ -344,10 +266,10 @@ class BoundsAnalysis:
             yield True
             return
         ((symbol, factor),) = difference.terms.items()
-        before = self._ranges[symbol]
-        self._ranges[symbol] = after = _narrowed(before, op, factor, difference.const)
+        before = self._symbols.ranges[symbol]
+        self._symbols.ranges[symbol] = after = _narrowed(before, op, factor, difference.const)
         yield after[0] <= after[1]
-        self._ranges[symbol] = before
+        self._symbols.ranges[symbol] = before
 
     # -- memory ------------------------------------------------------------------------------------
 
@@ -373,12 +295,12 @@ class BoundsAnalysis:
     ) -> None:
         """Elements `first` to `first + count - 1` must lie in the region."""
         form = first.plus(region.start)
-        low, high = self._range(form)
-        least = self._range(first)[0] if region.start.terms or region.start.const else low
+        low, high = self._symbols.range(form)
+        least = self._symbols.range(first)[0] if region.start.terms or region.start.const else low
         limit = INFINITY if region.extent is None else region.extent
         if low > high or (min(low, least) >= 0 and high + count <= limit):
             return
-        attained = self._certain and all(self._exact[symbol] for symbol in form.terms)
+        attained = self._certain and all(self._symbols.exact[symbol] for symbol in form.terms)
         beyond = low + count > limit or high < 0
         if region.extent is None and not beyond and not (attained and low < 0):
             return
@@ -402,7 +324,7 @@ class BoundsAnalysis:
                 self._within(stmt, self._regions[arg], Linear(0, {}), _extent(param) or 0)
                 ranges.append(EVERYTHING)
             else:
-                ranges.append(self._range(self._form(arg)))
+                ranges.append(self._symbols.range(self._form(arg)))
         if not self._silent:
             before = self.calls.get(stmt.callee, ranges)
             self.calls[stmt.callee] = [

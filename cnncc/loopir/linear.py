@@ -1,4 +1,7 @@
-"""Linear forms with integer coefficients over numbered symbols, and ranges of them."""
+"""Index values as linear forms over numbered symbols that have ranges.
+
+What is not linear (a quotient, a minimum) becomes a new symbol with the range it can have.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from dataclasses import dataclass
 INFINITY = math.inf
 Bound = int | float
 Range = tuple[Bound, Bound]
+EVERYTHING: Range = (-INFINITY, INFINITY)
 
 
 def times(a: Bound, b: Bound) -> Bound:
@@ -70,3 +74,96 @@ class Linear:
             a, b = (times(factor, bound) for bound in ranges[symbol])
             low, high = low + min(a, b), high + max(a, b)
         return low, high
+
+
+class Symbols:
+    """The symbols of one function.
+
+    Attributes:
+        ranges: least and greatest value of each.
+        exact: whether a symbol is certain to take every value of its range.
+    """
+
+    def __init__(self) -> None:
+        self.ranges: list[Range] = []
+        self.exact: list[bool] = []
+
+    def fresh(self, range_: Range, *, exact: bool = False) -> Linear:
+        """A new symbol."""
+        self.ranges.append(range_)
+        self.exact.append(exact)
+        return Linear(0, {len(self.ranges) - 1: 1})
+
+    def range(self, form: Linear) -> Range:
+        """The range of a form as the symbols' ranges now are."""
+        return form.range(self.ranges)
+
+    def binary(self, op: str, a: Linear, b: Linear) -> Linear:
+        """`op` of `BINARY_OPS` on two index values."""
+        if op == "shl" and b.constant is not None and 0 <= b.constant < 64:
+            op, b = "mul", Linear(1 << b.constant, {})
+        elif op == "shr" and b.constant is not None and 0 <= b.constant < 64:
+            op, b = "div", Linear(1 << b.constant, {})
+        match op:
+            case "add":
+                return a.plus(b)
+            case "sub":
+                return a.minus(b)
+            case "mul":
+                return self.product(a, b)
+            case "div":
+                return self._quotient(a, b)
+            case "rem":
+                return self._rest(a, b)
+            case "min":
+                return self._extremum(a, b, 1)
+            case "max":
+                return self._extremum(a.scaled(-1), b.scaled(-1), -1)
+            case "and" if b.constant is not None and b.constant >= 0:
+                return self.fresh((0, b.constant))
+            case _:
+                return self.fresh(EVERYTHING)
+
+    def product(self, a: Linear, b: Linear) -> Linear:
+        """The product, linear where one factor is a number."""
+        if a.constant is not None:
+            return b.scaled(a.constant)
+        if b.constant is not None:
+            return a.scaled(b.constant)
+        corners = [times(x, y) for x in self.range(a) for y in self.range(b)]
+        return self.fresh((min(corners), max(corners)))
+
+    def _quotient(self, a: Linear, b: Linear) -> Linear:
+        """Of non-negative numbers, as LoopIR demands; what `b` divides stays linear."""
+        divisor = b.constant
+        if divisor is not None and divisor > 0:
+            whole, rest = a.split(divisor)
+            low, high = (quotient(bound, divisor) for bound in self.range(rest))
+            if low == high:
+                return whole.plus(Linear(int(low), {}))
+            if not whole.terms:
+                low = max(low, -whole.const)
+            return whole.plus(self.fresh((low, high)))
+        low, high = self.range(a)
+        least, most = (max(1, bound) for bound in self.range(b))
+        return self.fresh((quotient(max(0, low), most), quotient(max(0, high), least)))
+
+    def _rest(self, a: Linear, b: Linear) -> Linear:
+        divisor = b.constant
+        if divisor is None or divisor <= 0:
+            return self.fresh((0, max(0, self.range(b)[1] - 1)))
+        rest = a.split(divisor)[1]
+        low, high = self.range(rest)
+        if low >= 0 and high < divisor:
+            return rest
+        return self.fresh((0, divisor - 1))
+
+    def _extremum(self, a: Linear, b: Linear, sign: int) -> Linear:
+        """The smaller of two forms, times `sign`."""
+        low, high = self.range(a.minus(b))
+        if high <= 0:
+            return a.scaled(sign)
+        if low >= 0:
+            return b.scaled(sign)
+        (a_low, a_high), (b_low, b_high) = self.range(a), self.range(b)
+        return self.fresh((min(a_low, b_low), min(a_high, b_high))).scaled(sign)

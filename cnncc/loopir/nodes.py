@@ -10,10 +10,14 @@ that ends up in the instruction's displacement. Vectors read and write `lanes` c
 Semantics that are not obvious:
     * `Binary` max and min on f32 hand on NaN and, of two zeros, may give either.
     * `Compare` on f32 is ordered (false on NaN), but `ne` is true on NaN.
-    * `Fma` is `a*b + c`, contracted where the target has the instruction, else rounded twice.
+    * Integers wrap around, but a scalar index that leaves 64 bits is undefined.
+    * `Fma` is `a*b + c` of f32: contracted where the target has the instruction, else rounded
+      twice.
     * `div`, `rem` and `shr` on index and i32 operands: operands are non-negative for index; i32
       division truncates towards zero and `shr` is arithmetic.
     * `Convert` f32 -> integer truncates towards zero and saturates; NaN gives 0.
+      To bool it asks whether a number is not zero; from integer to integer it wraps around.
+    * Shifts by the width or more, division by zero and i32 quotients that do not fit are undefined.
     * masked-off lanes of a `Load` are not read and give 0; those of a `Store` are not written.
     * `Barrier`: all threads of the program arrive before any goes on; only in a program's `main`.
 """

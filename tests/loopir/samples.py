@@ -140,3 +140,19 @@ SAMPLES: dict[type, list[Sample]] = {
     nodes.Barrier: [_barrier()],
     nodes.Prefetch: [_sample(_prefetch, X)],
 }
+
+SCALE = """\
+func scale(src: f32[64], dst: f32[?]!, n: index):
+  zero: f32x8 = const 0.0
+  for i in 0..n step 8 carry sum = zero -> total:
+    x: f32x8 = load src[i + 8]
+    twice: f32x8 = add x, x
+    big: bool = lt 3, i
+    if big:
+      store dst[i], twice
+    else:
+      store dst[i - 1], x
+    sum_1: f32x8 = add sum, x
+    yield sum_1
+  store dst[n], total
+"""
