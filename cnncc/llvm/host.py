@@ -15,6 +15,7 @@ from pathlib import Path
 import llvmlite.binding as llvm  # noqa: TID251 - this room is its place
 
 from cnncc.errors import TargetError
+from cnncc.llvm.cpu_check import X86_BITS
 from cnncc.targets import TARGETS, Target
 
 _CPUINFO = Path("/proc/cpuinfo")
@@ -93,6 +94,7 @@ def host_target() -> Target:
         name="host",
         cpu=llvm.get_host_cpu_name(),
         features=_feature_text(),
+        requires=tuple(name for name in X86_BITS if name in usable_features()) or best.requires,
         l1_bytes=_cache_bytes(1) or best.l1_bytes,
         l2_bytes=_cache_bytes(2) or best.l2_bytes,
     )

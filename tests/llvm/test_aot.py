@@ -1,0 +1,202 @@
+from __future__ import annotations
+
+import dataclasses
+import platform
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cnncc.abi import Interface, Port
+from cnncc.errors import EmitError
+from cnncc.ir.types import DType
+from cnncc.llvm.aot import WEIGHTS_SECTION, emit_library, library_text
+from cnncc.llvm.elf import sections, symbols, undefined_symbols
+from cnncc.llvm.host import host_target, missing
+from cnncc.llvm.optimize import emit_assembly
+from cnncc.loopir.build import Builder
+from cnncc.loopir.nodes import Program
+from cnncc.targets import TARGETS, Target, find
+from tests.llvm.native import RUNNABLE
+
+SIZE = 37
+PORT = Port("x", DType.F32, (SIZE,))
+INTERFACE = Interface("net", (PORT,), (PORT,), 4 * SIZE, 4 * SIZE, SIZE, SIZE, "any")
+WEIGHTS = np.linspace(-2, 2, SIZE).astype("f")
+
+MAIN_C = """
+#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
+typedef void (*loop_t)(void *, int, void (*)(void *, int), void *);
+int t_run(const float *, float *, size_t, void *, size_t);
+int t_run_parallel(const float *, float *, size_t, void *, size_t, int, loop_t, void *);
+unsigned t_abi_version(void);
+static int calls;
+static void loop(void *host, int n, void (*task)(void *, int), void *arg) {
+  int i;
+  calls += *(int *)host;
+  for (i = n - 1; i >= 0; i--) task(arg, i);
+}
+static _Alignas(64) char ws[4096];
+int main(void) {
+  float x[2 * 37], y[2 * 37], z[2 * 37];
+  int i, ten = 10;
+  for (i = 0; i < 2 * 37; i++) x[i] = (float)i;
+  printf("%u %d", t_abi_version(), t_run(x, y, 2, ws, sizeof ws));
+  printf(" %d", t_run_parallel(x, z, 2, ws, 4 * 37, 3, loop, &ten));
+  printf(" %d %d", calls, memcmp(y, z, sizeof y));
+  printf(" %d", t_run(NULL, y, 1, ws, sizeof ws));
+  printf(" %d", t_run(x, y, 1, NULL, sizeof ws));
+  printf(" %d", t_run(x, y, (size_t)-1, ws, sizeof ws));
+  printf(" %d", t_run(x, y, 1, ws + 4, sizeof ws - 4));
+  printf(" %d", t_run((float *)((char *)x + 1), y, 1, ws, sizeof ws));
+  printf(" %d", t_run(x, y, 1, ws, 4 * 37 - 1));
+  printf(" %d", t_run_parallel(x, y, 1, ws, sizeof ws, 0, loop, &ten));
+  printf(" %d\\n", t_run(x, y, 0, ws, sizeof ws));
+  t_run(x, y, 2, ws, sizeof ws);
+  fwrite(y, sizeof y, 1, stdout);
+  return 0;
+}
+"""
+
+
+def program() -> Program:
+    """The arena gets x*w; the output is the arena backwards plus x."""
+    first = Builder("scale")
+    x, w = first.buffer("x"), first.buffer("w")
+    arena = first.buffer("arena", writable=True)
+    lo, hi = first.index_param("lo"), first.index_param("hi")
+    with first.loop(lo, hi) as loop:
+        first.store(
+            arena, loop.iv, first.binary("mul", first.load(x, loop.iv), first.load(w, loop.iv))
+        )
+    second = Builder("turn")
+    x, arena = second.buffer("x"), second.buffer("arena")
+    y = second.buffer("y", writable=True)
+    lo, hi = second.index_param("lo"), second.index_param("hi")
+    with second.loop(lo, hi) as loop:
+        back = second.load(arena, second.isub(SIZE - 1, loop.iv))
+        second.store(y, loop.iv, second.binary("add", back, second.load(x, loop.iv)))
+    m = Builder("main")
+    x, y = m.buffer("x"), m.buffer("y", writable=True)
+    w, arena = m.buffer("w"), m.buffer("arena", writable=True)
+    thread, threads = m.index_param("thread"), m.index_param("threads")
+    lo, hi = (m.idiv(m.imul(m.iadd(thread, n), SIZE), threads) for n in (0, 1))
+    m.call("scale", [x, w, arena, lo, hi])
+    m.barrier()
+    m.call("turn", [x, arena, y, lo, hi])
+    return Program([first.func, second.func, m.func])
+
+
+def library(target: Target) -> bytes:
+    return emit_library(program(), target, INTERFACE, WEIGHTS.tobytes(), prefix="t")
+
+
+@pytest.fixture
+def cc() -> str:
+    found = shutil.which("cc")
+    if found is None:
+        pytest.skip("there is no C compiler here")
+    return found
+
+
+@pytest.mark.native
+@pytest.mark.parametrize("target", RUNNABLE, ids=lambda t: t.name)
+def test_a_c_program_runs_it(target: Target, tmp_path: Path, cc: str) -> None:
+    (tmp_path / "net.o").write_bytes(library(target))
+    (tmp_path / "main.c").write_text(MAIN_C)
+    subprocess.run(
+        [cc, "-std=c11", "-Wall", "-Werror", "main.c", "net.o", "-o", "main"],
+        cwd=tmp_path,
+        check=True,
+    )
+    done = subprocess.run([tmp_path / "main"], capture_output=True, check=True)
+    line, _, data = done.stdout.partition(b"\n")
+    assert line == b"1 0 0 40 0 -1 -1 -1 -2 -2 -3 -1 0"
+    x = np.arange(2 * SIZE, dtype="f").reshape(2, SIZE)
+    want = (x * WEIGHTS)[:, ::-1] + x
+    np.testing.assert_array_equal(np.frombuffer(data, "f").reshape(2, SIZE), want)
+
+
+def test_a_shared_library_is_clean(tmp_path: Path, cc: str) -> None:
+    (tmp_path / "net.o").write_bytes(library(host_target()))
+    subprocess.run([cc, "-shared", "-Wl,-z,text", "net.o", "-o", "n.so"], cwd=tmp_path, check=True)
+    if shutil.which("readelf") is None:
+        pytest.skip("there is no readelf here")
+    text = subprocess.run(
+        ["readelf", "-lWd", "--dyn-syms", "n.so"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    assert "TEXTREL" not in text
+    assert "RWE" not in text
+    shown = {w[-1] for line in text.splitlines() if (w := line.split())[3:5] == ["FUNC", "GLOBAL"]}
+    assert shown == {"t_run", "t_run_parallel", "t_abi_version"}
+
+
+@pytest.mark.parametrize("target", [host_target(), *TARGETS.values()], ids=lambda t: t.name)
+def test_the_object_needs_nothing_writes_nothing_and_shows_three_names(target: Target) -> None:
+    if target.requires and platform.machine() not in ("x86_64", "AMD64"):
+        pytest.skip("the check of an x86-64 CPU is assembled on x86-64 only")
+    image = library(target)
+    assert undefined_symbols(image) == set()
+    shown = {s.name for s in symbols(image) if not s.local}
+    assert shown == {"t_run", "t_run_parallel", "t_abi_version"}
+    by_name = {s.name: s for s in sections(image)}
+    assert not [s for s in by_name.values() if s.flags & 1 and s.size]
+    weights = by_name[WEIGHTS_SECTION]
+    assert image[weights.offset :][: weights.size] == WEIGHTS.tobytes()
+    assert weights.align == 64
+    assert image == library(target)
+
+
+@pytest.mark.native
+def test_a_cpu_that_lacks_a_feature_is_refused(tmp_path: Path, cc: str) -> None:
+    """A feature that no machine of today has together with the rest stands for a lesser CPU."""
+    lacking = next(
+        (
+            dataclasses.replace(find("x86-64"), name="dream", requires=(feature,))
+            for feature in ("avx512vp2intersect", "avx512fp16", "avx512f", "avx2")
+            if missing(dataclasses.replace(find("x86-64"), requires=(feature,))) == [feature]
+        ),
+        None,
+    )
+    if lacking is None:
+        pytest.skip("this machine has every feature, or is no x86-64")
+    (tmp_path / "net.o").write_bytes(library(lacking))
+    (tmp_path / "main.c").write_text(MAIN_C)
+    subprocess.run([cc, "main.c", "net.o", "-o", "main"], cwd=tmp_path, check=True)
+    done = subprocess.run([tmp_path / "main"], capture_output=True, check=True)
+    assert done.stdout.startswith(b"1 -4 -4 0 ")
+
+
+def test_no_vector_instruction_before_the_check() -> None:
+    target = find("x86-64-v4")
+    text = emit_assembly(library_text(program(), target, INTERFACE, prefix="t"), target)
+    for name in ("cpu_fits", "batch"):
+        body = text[text.index(f"\n{name}:") :]
+        body = body[: body.index(".Lfunc_end")]
+        assert "cpuid" in body or name == "batch"
+        assert "ymm" not in body
+        assert "zmm" not in body
+        assert not [line for line in body.splitlines() if line.startswith("\tv")]
+
+
+def test_what_does_not_fit_is_refused() -> None:
+    target = find("x86-64-v2")
+    with pytest.raises(EmitError, match="identifier"):
+        library_text(program(), target, INTERFACE, prefix="a b")
+    with pytest.raises(EmitError, match="148 bytes"):
+        emit_library(program(), target, INTERFACE, b"short", prefix="t")
+    with pytest.raises(EmitError, match="ports"):
+        library_text(
+            program(), target, dataclasses.replace(INTERFACE, inputs=(PORT, PORT)), prefix="t"
+        )
+    strange = dataclasses.replace(target, requires=("avx1024",))
+    with pytest.raises(EmitError, match="avx1024"):
+        library_text(program(), strange, INTERFACE, prefix="t")
