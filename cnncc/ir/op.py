@@ -210,9 +210,13 @@ class Op:
     def propagate(cls, arrays: Sequence[Array], errors: Sequence[F64], attrs: Any) -> F64:
         """The bound on the result's error that errors of the operands cause (rule E).
 
-        By default the first operand's error times `lipschitz`, which is right for unary pointwise
-        operators; operators with several operands or windows say their own.
+        By default the reference on the errors for operators that move elements, and the error times
+        `lipschitz` for unary pointwise ones; the others say their own.
         """
+        if Trait.SHAPE_ONLY in cls.traits:
+            return np.asarray(cls.reference(errors, attrs), np.float64)
+        if Trait.POINTWISE not in cls.traits or cls.arity != (1, 1):
+            raise InternalError(f"`{cls.name}` does not say how errors pass through it")
         return cls.lipschitz * errors[0]
 
 

@@ -29,7 +29,7 @@ from cnncc.ir.decisions import Decision
 from cnncc.ir.graph import Graph, Node
 from cnncc.ir.op import Array, NoAttrs, lookup, registered
 from cnncc.ir.types import DType, TensorType
-from cnncc.ir.values import Reader, format_key, format_value
+from cnncc.ir.values import Reader, Ref, format_key, format_value
 
 HASH_DIGITS = 16
 
@@ -121,9 +121,9 @@ class _Parser:
         self.records: dict[str, type] = {"Decision": Decision, **records}
         for op in registered().values():
             self.records.update({c.__name__: c for c in (op.Attrs, *op.records)})
-        self.ids: dict[str, int] = {}
-        self.inputs: list[str] = []
-        self.outputs: list[tuple[str, str]] = []
+        self.ids: dict[Ref, int] = {}
+        self.inputs: list[Ref] = []
+        self.outputs: list[tuple[str, Ref]] = []
 
     def parse(self, text: str) -> Graph:
         headers = {
@@ -148,9 +148,9 @@ class _Parser:
         self.graph.outputs = [(name, self._id(reader, ref)) for name, ref in self.outputs]
         return self.graph
 
-    def _id(self, reader: Reader, ref: str) -> int:
+    def _id(self, reader: Reader, ref: Ref) -> int:
         if ref not in self.ids:
-            raise reader.error(f"no node is called %{ref}")
+            raise reader.error(f"no node is called {ref}")
         return self.ids[ref]
 
     def _graph(self, reader: Reader) -> None:
@@ -192,7 +192,7 @@ class _Parser:
     def _line(self, reader: Reader) -> None:
         ref = reader.reference()
         if ref in self.ids:
-            raise reader.error(f"two nodes are called %{ref}")
+            raise reader.error(f"two nodes are called {ref}")
         reader.next(text="=")
         op = reader.next("word").text
         if op not in registered():
@@ -201,7 +201,7 @@ class _Parser:
         node_id = self.graph.add(op, operands, self._attrs(reader, op))
         self.ids[ref] = node_id
         node = self.graph[node_id]
-        node.name = "" if ref.startswith("#") else ref
+        node.name = ref.text if ref.named else ""
         node.type = reader.tensor_type() if reader.take(":") else None
         while reader.take("@"):
             key = reader.key()

@@ -103,6 +103,16 @@ class Token(NamedTuple):
     text: str
 
 
+class Ref(NamedTuple):
+    """A node reference: a name, or `#n` for a node without one."""
+
+    named: bool
+    text: str
+
+    def __str__(self) -> str:
+        return f"%{self.text}"
+
+
 class Reader:
     """Reads values and the pieces of node lines from one line of text.
 
@@ -153,10 +163,12 @@ class Reader:
         """A quoted string."""
         return str(self._unquote(self.next("string").text))
 
-    def reference(self) -> str:
-        """A node reference: its name, or `#n`."""
+    def reference(self) -> Ref:
+        """A node reference."""
         text = self.next("ref").text[1:]
-        return str(self._unquote(text)) if text.startswith('"') else text
+        if text.startswith("#"):
+            return Ref(False, text)
+        return Ref(True, str(self._unquote(text)) if text.startswith('"') else text)
 
     def tensor_type(self) -> TensorType:
         """An element type and a shape, such as `f32[1,3]`."""

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from cnncc.errors import TypeInferenceError
-from cnncc.ir.op import Accuracy, Array, Cost, Op, Trait
+from cnncc.ir.op import F64, Accuracy, Array, Cost, Op, Trait
 from cnncc.ir.types import DType, TensorType
 from cnncc.ops import check
+from cnncc.ops.linear import linear_errors
 from cnncc.ops.window import conv_extent, padded, span, windows
 
 
@@ -116,6 +117,11 @@ class Conv2d(Op):
         """C/G·kh·kw products and the bias."""
         return types[1].elems // types[1].shape[0] + 1
 
+    @classmethod
+    def propagate(cls, arrays: Sequence[Array], errors: Sequence[F64], attrs: Conv2dAttrs) -> F64:
+        """The errors of x through |w|, and those of w and b."""
+        return linear_errors(cls, arrays, errors, attrs)
+
 
 @dataclass(frozen=True, slots=True)
 class Conv2dTransposeAttrs(Conv2dAttrs):
@@ -213,6 +219,11 @@ class Conv2dTranspose(Op):
         """At most C/G·kh·kw products, and the bias."""
         channels, _, kh, kw = types[1].shape
         return channels // attrs.groups * kh * kw + 1
+
+    @classmethod
+    def propagate(cls, arrays: Sequence[Array], errors: Sequence[F64], attrs: Conv2dAttrs) -> F64:
+        """The errors of x through |w|, and those of w and b."""
+        return linear_errors(cls, arrays, errors, attrs)
 
 
 def _transposed_extents(

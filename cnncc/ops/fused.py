@@ -130,3 +130,13 @@ class Fused(Op):
                 bound = bound + op.propagate(operands, incoming, step.attrs)
             errors.append(np.broadcast_to(bound, made.shape))
         return errors[-1]
+
+    @classmethod
+    def propagate(cls, arrays: Sequence[Array], errors: Sequence[F64], attrs: FusedAttrs) -> F64:
+        """The errors of the operands through each step in turn."""
+        made: list[F64] = []
+        for step, operands, result in _run(attrs.steps, arrays, _reference_step):
+            incoming = _gather(step, errors, made)
+            bound = lookup(step.op).propagate(operands, incoming, step.attrs)
+            made.append(np.broadcast_to(bound, result.shape))
+        return made[-1]

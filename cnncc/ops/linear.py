@@ -8,9 +8,21 @@ from typing import Any
 import numpy as np
 
 from cnncc.errors import TypeInferenceError
-from cnncc.ir.op import Accuracy, Array, Cost, Op, Trait
+from cnncc.ir.op import F64, Accuracy, Array, Cost, Op, Trait
 from cnncc.ir.types import DType, TensorType
 from cnncc.ops import check
+
+
+@np.errstate(all="ignore")
+def linear_errors(op: type[Op], arrays: Sequence[Array], errors: Sequence[F64], attrs: Any) -> F64:
+    """How errors of x, w and b pass through a sum of products: ex·(|w| + ew) + |x|·ew + eb."""
+    x, w = np.abs(arrays[0]), np.abs(arrays[1])
+    bound = op.reference([errors[0], w + errors[1]], attrs)
+    if np.any(errors[1]):
+        bound = bound + op.reference([x, errors[1]], attrs)
+    if len(errors) == 3:
+        bound = bound + errors[2].reshape((1, -1) + (1,) * (bound.ndim - 2))
+    return np.asarray(bound, np.float64)
 
 
 class Dense(Op):
@@ -56,3 +68,8 @@ class Dense(Op):
     def terms(types: Sequence[TensorType], attrs: Any) -> int:
         """K products and the bias."""
         return types[0].shape[1] + 1
+
+    @classmethod
+    def propagate(cls, arrays: Sequence[Array], errors: Sequence[F64], attrs: Any) -> F64:
+        """The errors of x through |w|, and those of w and b."""
+        return linear_errors(cls, arrays, errors, attrs)

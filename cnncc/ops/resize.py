@@ -91,3 +91,10 @@ class Upsample2d(Op):
         if attrs.mode == "nearest":
             return np.zeros(result.shape)
         return super().rounding(arrays, result, attrs)
+
+    @classmethod
+    def propagate(
+        cls, arrays: Sequence[Array], errors: Sequence[F64], attrs: Upsample2dAttrs
+    ) -> F64:
+        """Errors are interpolated like values."""
+        return np.asarray(cls.reference(errors, attrs), np.float64)

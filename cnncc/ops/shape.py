@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from cnncc.errors import TypeInferenceError
-from cnncc.ir.op import Accuracy, Array, Cost, Op, Trait
+from cnncc.ir.op import F64, Accuracy, Array, Cost, Op, Trait
 from cnncc.ir.types import DType, TensorType
 from cnncc.ops import check
 
@@ -241,6 +241,11 @@ class Pad2d(Move):
         border = ((0, 0), (0, 0), (top, bottom), (left, right))
         x = arrays[0].astype(np.float64)
         return np.pad(x, border, constant_values=float(np.float32(attrs.value)))
+
+    @classmethod
+    def propagate(cls, arrays: Sequence[Array], errors: Sequence[F64], attrs: Pad2dAttrs) -> F64:
+        """The border is exact."""
+        return np.asarray(cls.reference(errors, Pad2dAttrs(attrs.pads)), np.float64)
 
 
 @dataclass(frozen=True, slots=True)

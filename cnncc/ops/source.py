@@ -158,6 +158,14 @@ class Normalize(Op):
         """A product and the mean."""
         return 2
 
+    @classmethod
+    def propagate(
+        cls, arrays: Sequence[Array], errors: Sequence[F64], attrs: NormalizeAttrs
+    ) -> F64:
+        """|scale / std|·error of x."""
+        _, std = Normalize._columns(arrays[0], attrs)
+        return np.asarray(np.abs(attrs.scale / std) * errors[0])
+
     @staticmethod
     def _columns(x: Array, attrs: NormalizeAttrs) -> tuple[F64, F64]:
         shape = (1, -1) + (1,) * (x.ndim - 2)

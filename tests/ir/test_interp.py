@@ -8,7 +8,9 @@ import pytest
 from cnncc.errors import InputError
 from cnncc.ir.build import add_typed
 from cnncc.ir.graph import Graph
-from cnncc.ir.interp import run, run_all
+from cnncc.ir.interp import run, run_all, run_with_bounds
+from cnncc.ir.op import lookup
+from cnncc.ir.tolerance import compare
 from cnncc.ir.types import DType
 from cnncc.ops.conv import Conv2d, Conv2dAttrs
 from cnncc.ops.fused import FusedAttrs, Step
@@ -85,6 +87,36 @@ def test_batches_must_agree() -> None:
     add_typed(graph, "input", (), InputAttrs(DType.F32, (1, 2)), name="z")
     with pytest.raises(InputError, match=r"different batches: \[1, 3\]"):
         run(graph, {"x": X, "z": np.zeros((1, 2))})
+
+
+def run_in_f32(graph: Graph, feed: dict[str, np.ndarray]) -> list[np.ndarray]:
+    """Every node's value rounded to f32 before the next one reads it."""
+    values: dict[int, np.ndarray] = {}
+    for node_id, node in graph.nodes():
+        operands = [values[o].astype(np.float64) for o in graph.operands(node_id)]
+        if node.op == "input":
+            made = feed[node.name]
+        else:
+            constant = graph.constant(node_id)
+            made = (
+                constant
+                if constant is not None
+                else lookup(node.op).reference(operands, node.attrs)
+            )
+        values[node_id] = made.astype(np.float32)
+    return [values[out] for _, out in graph.outputs]
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_bounds_hold_on_random_graphs_and_are_zero_where_nothing_rounds(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    exact = seed % 3 == 0
+    graph = random_graph(rng, seed % 12 + 1, exact=exact)
+    feed = random_feed(rng, graph, exact=exact)
+    judged = run_with_bounds(graph, feed)
+    for made, (expected, bound) in zip(run_in_f32(graph, feed), judged, strict=True):
+        assert compare(made, expected, 0.0 if exact else bound) is None
+        assert np.all(bound <= 1e-2 * (1 + np.abs(expected).max())), bound.max()
 
 
 @pytest.mark.parametrize("seed", range(24))

@@ -101,6 +101,13 @@ def test_laws_with_any_notes_meta_and_names(notes: dict[str, Any], name: str) ->
     assert_laws(graph)
 
 
+def test_a_name_may_look_like_a_number_of_a_line() -> None:
+    graph = residual()
+    graph[named(graph, "conv")].name = ""
+    graph[named(graph, "sum")].name = "#2"
+    assert_laws(graph)
+
+
 def test_places_survive() -> None:
     graph = residual()
     calls = (Frame("basic(64) as layer1", "net.cnn", 9, 3),)

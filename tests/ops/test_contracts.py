@@ -153,6 +153,32 @@ def test_scalar_rule_in_f32_stays_within_its_bound(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", COMPUTING)
+def test_errors_of_operands_stay_within_what_propagates(name: str) -> None:
+    """Disturbed feature maps change the result by no more than the bound (parameters are exact)."""
+    op = lookup(name)
+
+    @QUICK
+    @given(op_case(name), st.integers(0, 99), st.sampled_from([1e-6, 1e-4]))
+    def check(case: Case, seed: int, size: float) -> None:
+        rng = np.random.default_rng(seed)
+        data = [k == 0 or batched for k, (_, batched) in enumerate(_batched(case, 0))]
+        data += [False] * (len(case.arrays) - len(data))
+        errors = [
+            np.abs(rng.normal(size=a.shape)) * size * moves
+            for a, moves in zip(case.arrays, data, strict=True)
+        ]
+        wrong = [
+            a + e * rng.choice([-1, 1], a.shape) for a, e in zip(case.operands, errors, strict=True)
+        ]
+        bound = op.propagate(case.operands, errors, case.attrs)
+        change = np.abs(op.reference(wrong, case.attrs) - op.reference(case.operands, case.attrs))
+        assert np.all(change <= bound * (1 + 1e-3) + 1e-12)
+        assert np.all(bound <= 1e4 * size * (1.0 + float(np.abs(case.operands[0]).max())))
+
+    check()
+
+
+@pytest.mark.parametrize("name", COMPUTING)
 def test_integer_cases_marked_exact_fit_f32(name: str) -> None:
     op = lookup(name)
 
