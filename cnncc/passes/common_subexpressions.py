@@ -10,7 +10,8 @@ import numpy as np
 from cnncc.ir.decisions import Decision, record
 from cnncc.ir.graph import Graph
 from cnncc.ir.op import Array, Trait, lookup
-from cnncc.ir.rewrite import replace
+from cnncc.ir.rewrite import merge_spans
+from cnncc.passes.eliminate_dead import drop_unread
 from cnncc.passes.match import label
 
 _SAMPLES = 64
@@ -38,11 +39,21 @@ class CommonSubexpressions:
             if twin is None:
                 bucket.append(node_id)
                 continue
-            gone, kept, op = label(graph, node_id), label(graph, twin), graph[twin].op
-            replace(graph, node_id, twin)
-            if op != "constant":
-                reason = f"{kept} has the same operator, attributes and operands"
-                record(graph, Decision(gone, "merged", reason, by=self.name))
+            if graph[twin].op != "constant":
+                reason = f"{label(graph, twin)} has the same operator, attributes and operands"
+                record(graph, Decision(label(graph, node_id), "merged", reason, by=self.name))
+            _merge(graph, node_id, twin)
+        drop_unread(graph)
+
+
+def _merge(graph: Graph, gone: int, kept: int) -> None:
+    """Let `kept` stand for `gone`, whose operands it shares, so that nothing else dies with it."""
+    old, new = graph[gone], graph[kept]
+    graph.replace_uses(gone, kept)
+    if new.op != "constant":
+        new.spans = merge_spans(new.spans, old.spans)
+    new.name = new.name or old.name
+    graph.erase(gone)
 
 
 def _key(graph: Graph, node_id: int) -> Any:

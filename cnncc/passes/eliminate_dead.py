@@ -14,6 +14,11 @@ from cnncc.passes.match import label
 def sweep(graph: Graph) -> None:
     """Erase every node that reaches no output (inputs stay), and every array that no node reads."""
     erase_dead(graph)
+    drop_unread(graph)
+
+
+def drop_unread(graph: Graph) -> None:
+    """Drop the arrays that no constant names."""
     read = {node.attrs.data for _, node in graph.nodes() if node.op == "constant"}
     unread = [key for key in graph.constants if key not in read]
     for key in unread:

@@ -13,10 +13,10 @@ from typing import ClassVar
 import numpy as np
 
 from cnncc.ir.build import add_constant
-from cnncc.ir.decisions import Decision, record
+from cnncc.ir.decisions import Decision, decisions, record
 from cnncc.ir.graph import Graph
 from cnncc.ir.op import F64, Array
-from cnncc.ir.rewrite import erase_dead, merge_spans, replace
+from cnncc.ir.rewrite import erase_dead, merge_spans
 from cnncc.passes.match import channel_vector, label, sole_user
 
 ANCHORS = ("conv2d", "conv2d_transpose", "dense")
@@ -62,17 +62,34 @@ def _read_batch_norm(x: int, parameters: list[F64], eps: float) -> Affine:
         return Affine(x, factor, bias - mean * factor)
 
 
-def scaled_filters(op: str, groups: int, weights: Array, factor: F64) -> F64:
-    """Filters with each output channel multiplied by its factor, in float64.
+def scaled_filters(op: str, groups: int, weights: Array, factor: F64) -> Array:
+    """Filters in f32 with each output channel multiplied by its factor in float64.
 
     Weights are [O,C/G,kh,kw] for `conv2d`, [C,O/G,kh,kw] for `conv2d_transpose`, [O,K] for `dense`.
     """
-    wide = weights.astype(np.float64)
-    if op != "conv2d_transpose":
-        return np.asarray(wide * factor.reshape(-1, *(1,) * (wide.ndim - 1)))
-    channels, depth, kh, kw = wide.shape
-    grouped = wide.reshape(groups, channels // groups, depth, kh, kw)
-    return np.asarray(grouped * factor.reshape(groups, 1, depth, 1, 1)).reshape(wide.shape)
+    filters = np.empty(weights.shape, np.float32)
+    source, result, column = weights, filters, factor.reshape(-1, *(1,) * (weights.ndim - 1))
+    if op == "conv2d_transpose":
+        channels, depth, kh, kw = weights.shape
+        grouped = (groups, channels // groups, depth, kh, kw)
+        source, result = weights.reshape(grouped), filters.reshape(grouped)
+        column = factor.reshape(groups, 1, depth, 1, 1)
+    with np.errstate(all="ignore"):
+        np.multiply(source, column, out=result, dtype=np.float64, casting="unsafe")
+    return filters
+
+
+def fold_into(graph: Graph, affine: Affine) -> tuple[Array, Array] | None:
+    """Filters and bias in f32 that do the map as well; None when they would overflow."""
+    anchor, operands = graph[affine.x], graph.operands(affine.x)
+    weights, *bias = (graph.constants[graph[o].attrs.data] for o in operands[1:])
+    groups = anchor.attrs.groups if anchor.op == "conv2d_transpose" else 1
+    filters = scaled_filters(anchor.op, groups, weights, affine.factor)
+    with np.errstate(all="ignore"):
+        moved = bias[0] * affine.factor + affine.shift if bias else affine.shift
+        shift = moved.astype(np.float32)
+    extremes = (filters.min(), filters.max(), shift.min(), shift.max())  # NaN wins
+    return (filters, shift) if np.isfinite(extremes).all() else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,25 +101,20 @@ class FoldBatchNorm:
     gives: ClassVar[str] = "typed"
 
     def run(self, graph: Graph) -> None:
-        """Fold what can be folded; what cannot stays, with the reason recorded."""
+        """Fold what can be folded; a batch norm that cannot stays, with the reason recorded."""
+        unread: list[int] = []
         for node_id in graph.order():
-            if node_id not in graph:
-                continue
             affine = read_affine(graph, node_id)
-            dead = not graph.users(node_id) and not graph.is_output(node_id)
-            if affine is None or dead:
+            read = graph.users(node_id) or graph.is_output(node_id)
+            if affine is None or not read:
                 continue
-            reason = self._refuses(graph, affine) or self._fold(graph, node_id, affine)
-            if reason and graph[node_id].op == "batch_norm":
-                subject = label(graph, node_id)
-                decision = Decision(
-                    subject,
-                    "kept",
-                    "it stays a multiply-add on each element",
-                    (("fold into the operator before it", reason),),
-                    by=self.name,
-                )
-                record(graph, decision)
+            reason = self._refuses(graph, affine)
+            folded = None if reason else fold_into(graph, affine)
+            if folded is not None:
+                unread += self._replace(graph, node_id, affine.x, folded)
+            elif graph[node_id].op == "batch_norm":
+                self._keep(graph, node_id, reason or "the folded filters would overflow")
+        erase_dead(graph, unread)
 
     @staticmethod
     def _refuses(graph: Graph, affine: Affine) -> str:
@@ -116,27 +128,29 @@ class FoldBatchNorm:
             return f"the filters of {label(graph, affine.x)} are computed, not constant"
         return ""
 
-    def _fold(self, graph: Graph, node_id: int, affine: Affine) -> str:
-        """Fold; the answer is empty, or the reason why the numbers forbid it."""
-        anchor, operands = graph[affine.x], graph.operands(affine.x)
-        weights = graph.constants[graph[operands[1]].attrs.data]
-        bias = graph.constants[graph[operands[2]].attrs.data] if len(operands) == 3 else None
-        groups = anchor.attrs.groups if anchor.op == "conv2d_transpose" else 1
-        with np.errstate(all="ignore"):
-            wide = scaled_filters(anchor.op, groups, weights, affine.factor)
-            moved = affine.shift if bias is None else bias * affine.factor + affine.shift
-            filters, shift = wide.astype(np.float32), moved.astype(np.float32)
-        if not (np.isfinite(filters).all() and np.isfinite(shift).all()):
-            return "the folded filters would overflow"
-        spans = merge_spans(anchor.spans, graph[node_id].spans)
-        for index, (part, array) in enumerate((("weight", filters), ("bias", shift)), start=1):
-            data = f"{label(graph, affine.x)}.{part}.folded"
-            graph.set_operand(affine.x, index, add_constant(graph, data, array, spans=spans))
-        subject, folded = label(graph, affine.x), label(graph, node_id)
-        choice = f"{graph[node_id].op} folded into the filters"
-        replace(graph, node_id, affine.x)
-        erase_dead(graph, operands[1:])
-        figures = {"elements_saved": graph.type_of(affine.x).elems}
-        reason = f"the multiply-add of {folded} on each element is done once, at compile time"
+    def _keep(self, graph: Graph, node_id: int, reason: str) -> None:
+        rejected = (("fold into the operator before it", reason),)
+        stays = "it stays a multiply-add on each element"
+        kept = Decision(label(graph, node_id), "kept", stays, rejected, by=self.name)
+        if kept not in decisions(graph):
+            record(graph, kept)
+
+    def _replace(
+        self, graph: Graph, node_id: int, anchor_id: int, folded: tuple[Array, Array]
+    ) -> list[int]:
+        """Give the anchor its new constants and let it stand for the map; what is unread now."""
+        anchor, node = graph[anchor_id], graph[node_id]
+        subject, gone = label(graph, anchor_id), label(graph, node_id)
+        unread = [*graph.operands(anchor_id)[1:], *graph.operands(node_id)]
+        anchor.spans = merge_spans(anchor.spans, node.spans)
+        for index, (part, array) in enumerate(zip(("weight", "bias"), folded, strict=True), 1):
+            data = f"{subject}.{part}.folded"
+            made = add_constant(graph, data, array, spans=anchor.spans)
+            graph.set_operand(anchor_id, index, made)
+        graph.replace_uses(node_id, anchor_id)
+        graph.erase(node_id)
+        figures = {"elements_saved": graph.type_of(anchor_id).elems}
+        choice = f"{node.op} folded into the filters"
+        reason = f"the multiply-add of {gone} on each element is done once, at compile time"
         record(graph, Decision(subject, choice, reason, (), figures, self.name))
-        return ""
+        return [o for o in unread if o != anchor_id]
