@@ -1,17 +1,19 @@
 """What a compiled network looks like from outside: ports, sizes, and the order of its buffers.
 
-Shared by the plan that makes it, the code generator that exports it and the run time that calls it, so none of
-them has to know another.
+Shared by the plan that makes it, the code generator that exports it and the run time that calls it,
+so none of them has to know another.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from cnncc.ir.types import DType
 
 ALIGNMENT = 64  # bytes; of weights, workspace and every buffer inside them
+PAGE = 65536  # bytes; the largest page of the supported systems
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +23,8 @@ class Port:
     Attributes:
         name: the declared name.
         dtype: element type of the caller's array.
-        shape: the caller's array without the batch axis, in the order of its memory: `(H, W, C)` for
+        shape: the caller's array without the batch axis, in the order of its memory: `(H, W, C)`
+        for
             `memory == "hwc"`, `(C, H, W)` for `"chw"`, `(K,)` for a vector.
         memory: `hwc`, `chw`, or empty for vectors and general arrays.
         format: `rgb`, `bgr`, `gray`, or empty: the meaning of the channels.
@@ -75,3 +78,28 @@ class Interface:
     macs: int
     target: str
     requires: tuple[str, ...] = field(default_factory=tuple)
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """Linked machine code, which runs wherever it is placed.
+
+    It starts with code and ends with constants; the two meet at a multiple of `PAGE`, so that one
+    part becomes executable and the other does not. What depends on the place are the pointers
+    listed in `rebases`, and the slots of the C functions that it calls.
+
+    Attributes:
+        code: the bytes.
+        constants: where executable code ends and constants begin; a multiple of `PAGE`.
+        exports: offset of each function that may be called.
+        imports: offset of the pointer slot of each C function that the code calls.
+        rebases: offsets of pointers into the image, stored as offsets.
+        machine: architecture as LLVM names it, such as `x86_64`.
+    """
+
+    code: bytes
+    constants: int
+    exports: Mapping[str, int]
+    imports: Mapping[str, int]
+    rebases: tuple[int, ...]
+    machine: str

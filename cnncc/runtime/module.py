@@ -1,0 +1,127 @@
+"""One compiled program, ready to be called: code, weights, and a workspace for each call in flight.
+
+Generated code takes an array of pointers: inputs, outputs, weights, arena. The last two are written
+into that array once; a call fills in the rest, and moves them on by a sample for each of a batch.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from cnncc.abi import ALIGNMENT, Image, Interface
+from cnncc.errors import ArtifactError, InternalError
+from cnncc.runtime.image import Loaded
+from cnncc.runtime.threads import make_pool
+
+RUN = "main_run"
+Array = npt.NDArray[Any]
+_RunType = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p)
+_byte_of: Callable[[Any], ctypes.c_char] = ctypes.c_char.from_buffer
+_address_of = ctypes.addressof
+
+
+class Workspace:
+    """What one call in flight needs: an arena, and the array of pointers.
+
+    Attributes:
+        pointers: the array; the caller fills in its first entries.
+        address: where it is.
+    """
+
+    __slots__ = ("_arena", "address", "pointers")
+
+    def __init__(self, ports: int, weights: int, arena_bytes: int) -> None:
+        self._arena = aligned_bytes(arena_bytes)
+        self.pointers = (ctypes.c_void_p * (ports + 2))()
+        self.pointers[ports] = weights
+        self.pointers[ports + 1] = self._arena.ctypes.data
+        self.address = ctypes.addressof(self.pointers)
+
+
+def aligned_bytes(size: int) -> npt.NDArray[np.uint8]:
+    """Memory that starts at a multiple of `ALIGNMENT`; not cleared."""
+    raw = np.empty(size + ALIGNMENT, np.uint8)
+    start = -raw.ctypes.data % ALIGNMENT
+    return raw[start : start + size]
+
+
+class Executable:
+    """A program that any number of threads may run at one time.
+
+    Args:
+        image: the linked code, with `main_run` and the functions of its pool.
+        interface: ports and sizes.
+        weights: the packed weights, `interface.weights_bytes` bytes at a multiple of `ALIGNMENT`.
+        threads: how many threads share one inference.
+
+    Raises:
+        ArtifactError: the weights do not have the declared size, or the code cannot be loaded.
+    """
+
+    def __init__(self, image: Image, interface: Interface, weights: Array, threads: int) -> None:
+        if weights.nbytes != interface.weights_bytes:
+            raise ArtifactError(
+                f"the network needs {interface.weights_bytes} bytes of weights, "
+                f"got {weights.nbytes}"
+            )
+        if not weights.flags.c_contiguous or (weights.size and weights.ctypes.data % ALIGNMENT):
+            raise InternalError("packed weights must be contiguous and aligned")
+        self._interface = interface
+        self._weights = weights
+        self._code = Loaded(image)
+        self._run = _RunType(self._code[RUN])
+        self._pool = make_pool(self._code, threads)
+        self._steps = tuple(p.size_bytes for p in (*interface.inputs, *interface.outputs))
+        self._free: list[Workspace] = []
+
+    @property
+    def threads(self) -> int:
+        """How many threads share one inference."""
+        return self._pool.threads
+
+    def run(self, inputs: Sequence[Array], outputs: Sequence[Array]) -> None:
+        """Fill `outputs` from `inputs`, all contiguous `[N, *shape]` and of the ports' types.
+
+        Ctrl-C takes effect after the sample that is being computed.
+        """
+        batch = len(outputs[0])
+        if batch == 0:
+            return
+        try:
+            workspace = self._free.pop()
+        except IndexError:
+            workspace = self._new_workspace()
+        try:
+            pointers, address, pool = workspace.pointers, workspace.address, self._pool.address()
+            places = [_address(array) for array in (*inputs, *outputs)]
+            for slot, place in enumerate(places):
+                pointers[slot] = place
+            self._run(address, pool)
+            for sample in range(1, batch):
+                for slot, place in enumerate(places):
+                    pointers[slot] = place + sample * self._steps[slot]
+                self._run(address, pool)
+        finally:
+            self._free.append(workspace)
+
+    def close(self) -> None:
+        """Stop the worker threads and free the workspaces; a later call makes a new workspace."""
+        self._pool.close()
+        self._free.clear()
+
+    def _new_workspace(self) -> Workspace:
+        ports = len(self._steps)
+        weights = self._weights.ctypes.data
+        return Workspace(ports, weights, self._interface.workspace_bytes)
+
+
+def _address(array: Array) -> int:
+    """Where an array starts; five times as quick as `ctypes.data` where the buffer is writable."""
+    if array.flags.writeable and array.size:
+        return _address_of(_byte_of(array))
+    return int(array.ctypes.data)

@@ -1,0 +1,376 @@
+"""A compiled network as its users see it."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from cnncc.abi import ALIGNMENT, Image, Interface, Port
+from cnncc.errors import InputError
+from cnncc.runtime.artifact import Contents, Row, map_file, pack, unpack
+from cnncc.runtime.atomic import write_file
+from cnncc.runtime.buffers import Array, InputSlot, OutputSlot, common_batch
+from cnncc.runtime.cpu import require
+from cnncc.runtime.module import Executable, aligned_bytes
+from cnncc.runtime.report import decision_text, size_text, table
+from cnncc.runtime.threads import checked_threads, default_threads
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """What a network occupies, in bytes.
+
+    Attributes:
+        weights_bytes: the packed weights, shared by all calls.
+        workspace_bytes: for each call in flight.
+        code_bytes: machine code and its constants.
+        input_bytes: the caller's inputs, a sample.
+        output_bytes: the outputs, a sample.
+    """
+
+    weights_bytes: int
+    workspace_bytes: int
+    code_bytes: int
+    input_bytes: int
+    output_bytes: int
+
+
+class Network:
+    """A compiled network: call it with arrays, from any number of threads.
+
+    Arrays carry a leading batch axis `N`; an array without it is one sample, answered without it.
+    The same input gives the same bits with any number of threads and in any place of a batch.
+
+    Args:
+        image: the linked code.
+        interface: ports and sizes.
+        weights: the packed weights, at a multiple of 64 bytes.
+        threads: how many threads share an inference; None: `CNNCC_NUM_THREADS`, else the cores that
+            this process may use.
+        layers: a row for each layer, with its path under `layer`: what `summary` shows.
+        decisions: a row for each decision, with `subject`, `choice`, `reason`, `rejected`,
+            `figures` and `by`: what `explain` shows.
+
+    Raises:
+        TargetError: this machine cannot run the code.
+        InputError: `threads` is no number of threads.
+        ArtifactError: the code or the weights cannot be loaded.
+    """
+
+    def __init__(
+        self,
+        image: Image,
+        interface: Interface,
+        weights: npt.NDArray[Any],
+        *,
+        threads: int | None = None,
+        layers: Sequence[Row] = (),
+        decisions: Sequence[Row] = (),
+    ) -> None:
+        require(image.machine, interface.requires)
+        count = default_threads() if threads is None else checked_threads(threads)
+        blob = weights.reshape(-1).view(np.uint8)
+        blob.flags.writeable = False
+        self._contents = Contents(image, interface, blob, tuple(layers), tuple(decisions))
+        self._executable: Executable | None = Executable(image, interface, blob, count)
+        self._threads = count
+        self._inputs = tuple(InputSlot(port) for port in interface.inputs)
+        self._outputs = tuple(OutputSlot(port) for port in interface.outputs)
+
+    # -- calling -----------------------------------------------------------------------------------
+
+    def __call__(self, *arrays: object) -> Array | tuple[Array, ...]:
+        """The outputs for inputs in declared order: one array, or a tuple where there are several.
+
+        Raises:
+            InputError: an array is missing or does not fit; the message shows expected and got.
+        """
+        slots = self._inputs
+        if len(arrays) != len(slots):
+            raise _wrong_count(self.inputs, len(arrays))
+        executable = self._open()
+        taken = [slot.take(array) for slot, array in zip(slots, arrays, strict=True)]
+        batch, batched = common_batch(slots, taken)
+        outputs = [slot.new(batch) for slot in self._outputs]
+        executable.run([array for array, _ in taken], outputs)
+        answer = outputs if batched else [array[0, ...] for array in outputs]
+        return answer[0] if len(answer) == 1 else tuple(answer)
+
+    def run(
+        self, feeds: Mapping[str, object], out: Mapping[str, Array] | None = None
+    ) -> dict[str, Array]:
+        """The outputs by name, for inputs by name.
+
+        Args:
+            feeds: an array for each input.
+            out: arrays that get the results of some or all outputs; they are returned.
+
+        Raises:
+            InputError: a name is missing or unknown, or an array does not fit.
+        """
+        given = dict(out or {})
+        _check_names("input", self.inputs, feeds, complete=True)
+        _check_names("output", self.outputs, given, complete=False)
+        executable = self._open()
+        taken = [slot.take(feeds[slot.port.name]) for slot in self._inputs]
+        batch, batched = common_batch(self._inputs, taken)
+        inputs = [array for array, _ in taken]
+        outputs: list[Array] = []
+        copies: list[tuple[Array, Array]] = []
+        answer: dict[str, Array] = {}
+        for slot in self._outputs:
+            name = slot.port.name
+            if name not in given:
+                outputs.append(slot.new(batch))
+                answer[name] = outputs[-1] if batched else outputs[-1][0, ...]
+                continue
+            used = [*inputs, *outputs]
+            place, copy = slot.take(given[name], batch, batched=batched, used=used)
+            outputs.append(place)
+            answer[name] = given[name]
+            if copy is not None:
+                copies.append((copy, place if batched else place[0, ...]))
+        executable.run(inputs, outputs)
+        for target, result in copies:
+            target[...] = result
+        return answer
+
+    # -- facts -------------------------------------------------------------------------------------
+
+    @property
+    def interface(self) -> Interface:
+        """Everything a caller has to know, as one record."""
+        return self._contents.interface
+
+    @property
+    def name(self) -> str:
+        """The model's name."""
+        return self.interface.name
+
+    @property
+    def inputs(self) -> tuple[Port, ...]:
+        """The inputs in declared order."""
+        return self._contents.interface.inputs
+
+    @property
+    def outputs(self) -> tuple[Port, ...]:
+        """The outputs in declared order."""
+        return self._contents.interface.outputs
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Names of the classes of the first output that has some."""
+        return next((port.labels for port in self.outputs if port.labels), ())
+
+    @property
+    def parameters(self) -> int:
+        """Trained numbers of the model."""
+        return self.interface.parameters
+
+    @property
+    def macs(self) -> int:
+        """Multiply-adds of one sample."""
+        return self.interface.macs
+
+    @property
+    def target(self) -> str:
+        """The target that the code was made for."""
+        return self.interface.target
+
+    @property
+    def threads(self) -> int:
+        """How many threads share an inference."""
+        return self._threads
+
+    @property
+    def memory(self) -> Memory:
+        """What the network occupies."""
+        interface = self.interface
+        return Memory(
+            weights_bytes=interface.weights_bytes,
+            workspace_bytes=interface.workspace_bytes,
+            code_bytes=len(self._contents.image.code),
+            input_bytes=sum(port.size_bytes for port in interface.inputs),
+            output_bytes=sum(port.size_bytes for port in interface.outputs),
+        )
+
+    @property
+    def layers(self) -> tuple[Row, ...]:
+        """The table behind `summary`."""
+        return self._contents.layers
+
+    @property
+    def decisions(self) -> tuple[Row, ...]:
+        """The table behind `explain`."""
+        return self._contents.decisions
+
+    def summary(self) -> str:
+        """The layers and the totals as plain text."""
+        memory = self.memory
+        totals = [
+            repr(self),
+            f"{self.parameters:,} parameters, {self.macs:,} multiply-adds a sample",
+            f"weights {size_text(memory.weights_bytes)}, code {size_text(memory.code_bytes)}, "
+            f"workspace {size_text(memory.workspace_bytes)} a call",
+        ]
+        return "\n".join([*([table(self.layers), ""] if self.layers else []), *totals])
+
+    def explain(self, layer: str | None = None) -> str:
+        """Why a layer, or everything, was compiled the way it was.
+
+        Raises:
+            InputError: there is no such layer.
+        """
+        rows = [row for row in self.decisions if layer is None or row["subject"] == layer]
+        known = {row["subject"] for row in self.decisions}
+        known |= {row["layer"] for row in self.layers if "layer" in row}
+        if layer is not None and layer not in known:
+            near = difflib.get_close_matches(layer, sorted(known), n=3)
+            hint = f"did you mean {' or '.join(f'`{n}`' for n in near)}?" if near else ""
+            raise InputError(f"there is no layer `{layer}`", hint=hint)
+        if not rows:
+            return "no decision was recorded"
+        parts: list[str] = []
+        subject = None
+        for row in rows:
+            if row["subject"] != subject:
+                subject = row["subject"]
+                parts.append(f"\n{subject}" if parts else str(subject))
+            parts.append(_indented(decision_text(row)))
+        return "\n".join(parts)
+
+    # -- saving ------------------------------------------------------------------------------------
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the network to one file, which `load` reads without the compiler.
+
+        The file is machine code: it runs on CPUs with the features of its target, and deserves the
+        trust of a program.
+
+        Raises:
+            ArtifactError: the file cannot be written.
+        """
+        write_file(Path(path), pack(self._contents))
+
+    @classmethod
+    def load(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        threads: int | None = None,
+        check_weights: bool = True,
+    ) -> Self:
+        """A saved network; the weights are mapped, and read when they are used.
+
+        Replace a saved file (as `save` does), never write into it while a network uses it.
+
+        Args:
+            path: the file.
+            threads: as in the constructor.
+            check_weights: compare the weights with their digest, which reads them all once.
+
+        Raises:
+            ArtifactError: the file is missing, damaged, or of another version.
+            TargetError: this machine cannot run its code.
+        """
+        data = map_file(Path(path))
+        return cls._made(unpack(data, str(path), check_weights=check_weights), threads)
+
+    @classmethod
+    def from_bytes(cls, data: bytes, threads: int | None = None) -> Self:
+        """A network from the bytes of `to_bytes`.
+
+        Raises:
+            ArtifactError: the bytes are damaged, or of another version.
+            TargetError: this machine cannot run the code.
+        """
+        return cls._made(unpack(memoryview(data), "the pickled network"), threads)
+
+    def to_bytes(self) -> bytes:
+        """What `save` writes."""
+        return b"".join(pack(self._contents))
+
+    @classmethod
+    def _made(cls, contents: Contents, threads: int | None) -> Self:
+        weights = contents.weights
+        if weights.size and weights.ctypes.data % ALIGNMENT:
+            weights = aligned_bytes(contents.weights.size)
+            weights[:] = contents.weights
+        return cls(
+            contents.image,
+            contents.interface,
+            weights,
+            threads=threads,
+            layers=contents.layers,
+            decisions=contents.decisions,
+        )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self).from_bytes, (self.to_bytes(), self._threads)
+
+    # -- life --------------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """Stop the threads and free the workspaces; the network cannot be called any more.
+
+        Calls in other threads finish first.
+        """
+        if self._executable is not None:
+            self._executable.close()
+            self._executable = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        def listed(ports: Sequence[Port]) -> str:
+            return ", ".join(
+                f"{p.name} {p.dtype}[{','.join(['N', *map(str, p.shape)])}]" for p in ports
+            )
+
+        threads = f"{self.threads} thread{'s' * (self.threads != 1)}"
+        ports = f"{listed(self.inputs)} -> {listed(self.outputs)}"
+        return f"Network({self.name}: {ports}; {self.target}, {threads})"
+
+    def _open(self) -> Executable:
+        if self._executable is None:
+            raise InputError("the network is closed", hint="compile or load it again")
+        return self._executable
+
+
+def _wrong_count(ports: Sequence[Port], got: int) -> InputError:
+    names = ", ".join(f"`{port.name}`" for port in ports)
+    plural = "s" * (len(ports) != 1)
+    return InputError(f"the network takes {len(ports)} array{plural} ({names}), got {got}")
+
+
+def _check_names(
+    kind: str, ports: Sequence[Port], given: Mapping[str, object], *, complete: bool
+) -> None:
+    names = [port.name for port in ports]
+    said = [f"no {kind} is called `{name}`" for name in given if name not in names]
+    if complete:
+        said += [f"{kind} `{name}` is missing" for name in names if name not in given]
+    if said:
+        listed = ", ".join(f"`{name}`" for name in names)
+        raise InputError("; ".join(said), hint=f"the {kind}s are {listed}")
+
+
+def _indented(text: str) -> str:
+    return "\n".join(f"  {line}" for line in text.splitlines())

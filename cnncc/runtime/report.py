@@ -1,0 +1,55 @@
+"""Plain text from tables of rows: a network's summary and the reasons behind it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+Row = Mapping[str, Any]
+
+
+def table(rows: Sequence[Row]) -> str:
+    """Rows as columns of text, in the order in which keys first occur; numbers to the right."""
+    keys = list(dict.fromkeys(key for row in rows for key in row))
+    cells = [[_cell(row.get(key, "")) for key in keys] for row in rows]
+    widths = [max(map(len, column)) for column in zip(keys, *cells, strict=True)]
+    right = [all(isinstance(row.get(key, 0), int | float) for row in rows) for key in keys]
+    lines = []
+    for line in (keys, ["-" * width for width in widths], *cells):
+        padded = [
+            text.rjust(width) if number else text.ljust(width)
+            for text, width, number in zip(line, widths, right, strict=True)
+        ]
+        lines.append("  ".join(padded).rstrip())
+    return "\n".join(lines)
+
+
+def decision_text(row: Row) -> str:
+    """One decision: what was chosen, why, the figures, and what was turned down."""
+    by = f"  ({row['by']})" if row.get("by") else ""
+    lines = [f"{row['choice']}{by}", f"  because {row['reason']}"]
+    figures = ", ".join(
+        f"{name} = {_cell(value)}" for name, value in row.get("figures", {}).items()
+    )
+    if figures:
+        lines.append(f"  figures: {figures}")
+    lines += [f"  not {other}: {why}" for other, why in row.get("rejected", ())]
+    return "\n".join(lines)
+
+
+def size_text(count: int) -> str:
+    """A number of bytes as people read it, such as `44.6 MiB`."""
+    value = float(count)
+    for unit in ("bytes", "KiB", "MiB"):
+        if value < 1024:
+            return f"{value:.0f} {unit}" if unit == "bytes" else f"{value:.1f} {unit}"
+        value /= 1024
+    return f"{value:.1f} GiB"
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        if isinstance(value, list | tuple):
+            return f"[{','.join(map(str, value))}]"
+        return "" if value is None else str(value)
+    return f"{value:,}" if isinstance(value, int) else f"{value:,.4g}"

@@ -1,0 +1,33 @@
+from cnncc.runtime.report import decision_text, size_text, table
+
+
+def test_numbers_stand_to_the_right():
+    rows = [
+        {"layer": "conv1", "shape": [8, 28, 28], "macs": 1234567},
+        {"layer": "a.long.path", "shape": (10,), "macs": 8, "note": None},
+    ]
+    assert table(rows) == (
+        "layer        shape           macs  note\n"
+        "-----------  ---------  ---------  ----\n"
+        "conv1        [8,28,28]  1,234,567\n"
+        "a.long.path  [10]               8"
+    )
+
+
+def test_a_decision_says_all_it_knows():
+    row = {
+        "choice": "direct",
+        "reason": "few channels",
+        "by": "choose-kernel",
+        "figures": {"lanes": 16, "share": 0.5},
+        "rejected": [["winograd", "stride 2"]],
+    }
+    assert decision_text(row) == (
+        "direct  (choose-kernel)\n  because few channels\n"
+        "  figures: lanes = 16, share = 0.5\n  not winograd: stride 2"
+    )
+
+
+def test_sizes_are_readable():
+    got = [size_text(n) for n in (0, 1023, 1024, 46_800_000, 5 << 30)]
+    assert got == ["0 bytes", "1023 bytes", "1.0 KiB", "44.6 MiB", "5.0 GiB"]
