@@ -8,11 +8,11 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cnncc import ops, pipeline
+from cnncc import pipeline
 from cnncc.errors import Diagnostic, InputError, UnsupportedError
 from cnncc.ir.counts import macs, parameters
 from cnncc.ir.graph import Graph
@@ -24,7 +24,6 @@ from cnncc.plan.choose_kernel import ChooseKernel
 from cnncc.plan.choose_layout import ChooseLayout
 from cnncc.plan.lower import Plan, lower
 from cnncc.plan.plan_memory import PlanMemory
-from cnncc.plan.tables import decision_rows, group_rows, layer_rows
 from cnncc.spec import load as load_spec
 from cnncc.targets import Target, find
 

@@ -1,8 +1,8 @@
 """Checking compiled code layer by layer against the float64 oracle.
 
-The program runs segment by segment; after each one the value it made is taken out of memory. Every layer is then
-judged on the operands that it really got, so one wrong layer does not blame those behind it (reliability, rule E:
-layer-isolated check).
+The program runs segment by segment; after each one the value it made is taken out of memory. Every
+layer is then judged on the operands that it really got, so one wrong layer does not blame those
+behind it (reliability, rule E: layer-isolated check).
 """
 
 from __future__ import annotations
@@ -53,7 +53,8 @@ class LayerCheck:
 class Engine(Protocol):
     """Runs a plan's segments one after the other."""
 
-    def __call__(self, buffers: Sequence[Array], after: Callable[[int], None]) -> None: ...
+    def __call__(self, buffers: Sequence[Array], after: Callable[[int], None]) -> None:
+        """Run on the buffers of `main`; `after(k)` is called when segment `k` is done."""
 
 
 def native_engine(library: Library, threads: int = 1) -> Engine:
@@ -77,7 +78,7 @@ def native_engine(library: Library, threads: int = 1) -> Engine:
                 call(arg, i)
             try:
                 after(segment)
-            except BaseException as error:  # noqa: BLE001 - carried over the foreign frame
+            except BaseException as error:
                 failures.append(error)
             segment += 1
 
@@ -123,7 +124,7 @@ def random_inputs(ports: Sequence[Port], seed: int = 0) -> dict[str, Array]:
     for port in ports:
         dtype = port.dtype.numpy
         if dtype.kind in "iu":
-            info = np.iinfo(dtype)
+            info = np.iinfo(dtype.str)
             made[port.name] = rng.integers(info.min, info.max + 1, port.shape).astype(dtype)
         else:
             made[port.name] = rng.standard_normal(port.shape).astype(dtype)

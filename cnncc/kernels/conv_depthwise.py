@@ -1,8 +1,8 @@
 """Depthwise convolution: every channel has a filter of its own, so lanes never mix.
 
 A tile is a run of output pixels of one row. For each kernel row the input pixels under the run are
-loaded once and handed to all the taps that need them, so a 3x3 filter costs little more than one load a pixel
-and row; the kernel row's weights stay in registers meanwhile.
+loaded once and handed to all the taps that need them, so a 3x3 filter costs little more than one
+load a pixel and row; the kernel row's weights stay in registers meanwhile.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""Direct convolution on blocked layouts: any window, stride, dilation, padding; groups of whole blocks."""
+"""Direct convolution on blocked layouts: any window, stride, dilation and padding.
+
+Groups must consist of whole blocks.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every convolution over blocked layouts has in common: geometry, packed weights, one tile in place."""
+"""What every convolution over blocked layouts shares: geometry, packed weights, one tile."""
 
 from __future__ import annotations
 
@@ -113,9 +113,9 @@ def groups_aligned(layout: Layout, groups: int) -> bool:
 def pack_filters(
     w: NDArray[np.float32], source: Layout, out: Layout, groups: int, vectors: int
 ) -> NDArray[np.float32]:
-    """Filters [O,C/g,kh,kw] as `[panel][block][kh][kw][channel][vectors * lanes]`, zeros in padding.
+    """Filters [O,C/g,kh,kw] as `[panel][block][kh][kw][channel][vectors * lanes]`.
 
-    A panel is `vectors` neighbouring blocks of output channels.
+    A panel is `vectors` neighbouring blocks of output channels; padding lanes are zero.
     """
     outs, ins = w.shape[0] // groups, w.shape[1]
     in_blocks, in_slots = source.blocks // groups, source.channel_slots
@@ -311,7 +311,7 @@ def for_each_tile(
 def _edge_cases(
     b: Builder, extent: int, size: int, number: Index
 ) -> tuple[int, tuple[Value, int] | None]:
-    """The usual size, and the size of the last tile together with the test for it, if it differs."""
+    """The usual size; where the last tile is smaller also the test for it and its size."""
     full, last = divmod(extent, size)
     if last == 0:
         return size, None

@@ -1,8 +1,9 @@
-"""Convolution, pointwise steps and pooling in one loop nest: the map between them is never stored whole.
+"""Convolution, pointwise steps and pooling in one loop nest; the map between is never stored.
 
-Where windows do not overlap, a register tile covers whole windows and each pooled pixel is the maximum (or mean)
-of accumulators. Where they overlap, a work item walks down a band of pooled rows and keeps as many finished rows
-of the convolution as the window is high in a ring of scratch memory; only the rows above a band are computed twice.
+Where windows do not overlap, a register tile covers whole windows and each pooled pixel is the
+maximum (or mean) of accumulators. Where they overlap, a work item walks down a band of pooled rows
+and keeps as many finished rows of the convolution as the window is high in a ring of scratch
+memory; only the rows above a band are computed twice.
 """
 
 from __future__ import annotations
@@ -222,7 +223,7 @@ def band_rows(rows: int, window: int, stride: int) -> int:
 
 
 def _ring_columns(g: ConvGeometry, pool: _Pool) -> tuple[int, int, int]:
-    """Columns of a ring row: padding on the left, columns of the convolution, padding on the right."""
+    """Columns of a ring row: padding before, columns of the convolution, padding behind."""
     attrs = pool.step.attrs
     left = int(attrs.pads[1])
     reach = (pool.columns - 1) * attrs.strides[1] + attrs.window[1] - left
@@ -292,7 +293,7 @@ class _Band:
                 self.b.store(self.ring, self.b.iadd(start, i.iv), self.neutral)
 
     def _row(self, panel: Index, padded_row: Value) -> None:
-        """One row of the convolution into its slot of the ring, or neutral numbers beyond the map."""
+        """One row of the convolution into its slot; neutral numbers beyond the map."""
         b, top = self.b, int(self.attrs.pads[0])
         slot = b.imul(b.irem(padded_row, self.attrs.window[0]), self.pitch)
         y = b.isub(padded_row, top)

@@ -1,10 +1,11 @@
 """The multiply-add micro-kernel of all dense convolutions, and the choice of its register tile.
 
 A tile is `rows x columns` output pixels times `vectors` vectors of output channels, all held in
-accumulators. The reduction runs over (input block, kernel row, kernel column) as real loops and over the
-channels of a block a few at a time; each step loads `vectors` weights and, pixel by pixel, splats one input
-and multiplies. Loading a splat right before its multiply-adds, and keeping kernel rows and columns as loops,
-is what lets LLVM hold the tile in registers (`docs/performance.md`, "Spills").
+accumulators. The reduction runs over (input block, kernel row, kernel column) as real loops and
+over the channels of a block a few at a time; each step loads `vectors` weights and, pixel by pixel,
+splats one input and multiplies. Loading a splat right before its multiply-adds, and keeping kernel
+rows and columns as loops, is what lets LLVM hold the tile in registers (`docs/performance.md`,
+"Spills").
 """
 
 from __future__ import annotations
@@ -141,7 +142,7 @@ def _multiply_add(
     """One input channel: every pixel's splat against every weight vector."""
     first = channel * tile.vectors * lanes
     filters = [b.load(*weights, lanes, offset=first + v * lanes) for v in range(tile.vectors)]
-    result = []
+    result: list[Value] = []
     for row in range(tile.rows):
         for column in range(tile.columns):
             offset = (

@@ -1,8 +1,9 @@
 """Transposed convolution as sub-pixel phases: each phase of the result is an ordinary convolution.
 
-Row `y` of the result gets input row `iy` through kernel row `kh` when `y = iy*s - pad + kh*d`. For the rows
-`y = q*s + phase` that leaves every `s/gcd(s,d)`-th kernel row, and the input row moves by `-d/gcd(s,d)` from one
-to the next. So nothing is multiplied by zero, and no result is added to memory twice.
+Row `y` of the result gets input row `iy` through kernel row `kh` when `y = iy*s - pad + kh*d`. For
+the rows `y = q*s + phase` that leaves every `s/gcd(s,d)`-th kernel row, and the input row moves by
+`-d/gcd(s,d)` from one to the next. So nothing is multiplied by zero, and no result is added to
+memory twice.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ class AxisPhase:
         phase: the first row of the result that belongs to it; the others follow a stride apart.
         extent: how many rows belong to it.
         taps: kernel rows that reach it, in the order of their use.
-        first: input row under the first tap of the first row; the next row of the phase is one further.
+        first: input row under the first tap of the first row; the next row is one further.
     """
 
     phase: int

@@ -1,7 +1,7 @@
 """Fully connected layers: one pass over the weights, which is all the memory traffic there is.
 
-The input vector may lie anywhere (a feature map is read where it is): the rows of the weights are permuted to
-match, with zeros where the buffer has halo or padding lanes.
+The input vector may lie anywhere (a feature map is read where it is): the rows of the weights are
+permuted to match, with zeros where the buffer has halo or padding lanes.
 """
 
 from __future__ import annotations

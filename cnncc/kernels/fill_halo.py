@@ -1,7 +1,7 @@
 """Clearing a buffer's halo: the zeros that windows read beyond the edge of a picture.
 
-Not a kernel of any operator: the plan launches it next to the first kernel that writes into a buffer with a
-halo, because the arena may have held something else there before.
+Not a kernel of any operator: the plan launches it next to the first kernel that writes into a
+buffer with a halo, because the arena may have held something else there before.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from cnncc.loopir.nodes import Index, Value
 
 def fill_halo(layout: Layout, lanes: int) -> Launch:
     """One work item clears the halo of one channel block; the picture itself is not touched."""
-    top, left, bottom, right = layout.halo
+    top, left, _, right = layout.halo
     b = Builder("fill_halo")
     out = b.buffer("out", extent=layout.elems, writable=True)
     lo, hi = b.index_param("lo"), b.index_param("hi")

@@ -1,11 +1,12 @@
 """Layouts: where the elements of a value lie in memory. A layout never changes numbers.
 
-Inside a network every value `[1, C, H, W]` (a vector `[1, K]` counts as `[1, K, 1, 1]`) is stored as
-`NCHW{b}c`: blocks of `b` channels, planes of `(top + H + bottom) x (left + W + right)` pixels, each pixel
-`b` consecutive floats. The halo around the picture holds zeros, so windows that hang over the edge need
-no code of their own. Channels come in *segments*, each beginning on a block boundary; the lanes that a
-segment leaves over hold zeros too. A plain value has one segment; the result of a concatenation has one
-for each operand, so that operands can be written where they belong whatever their channel counts.
+Inside a network every value `[1, C, H, W]` (a vector `[1, K]` counts as `[1, K, 1, 1]`) is stored
+as `NCHW{b}c`: blocks of `b` channels, planes of `(top + H + bottom) x (left + W + right)` pixels,
+each pixel `b` consecutive floats. The halo around the picture holds zeros, so windows that hang
+over the edge need no code of their own. Channels come in *segments*, each beginning on a block
+boundary; the lanes that a segment leaves over hold zeros too. A plain value has one segment; the
+result of a concatenation has one for each operand, so that operands can be written where they
+belong whatever their channel counts.
 
 At the ends of a network the caller's arrays are dense: `DenseLayout`.
 """

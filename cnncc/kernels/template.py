@@ -1,10 +1,10 @@
 """What a kernel is: a template that turns one node of the fused graph into loop nests.
 
-A node reaches a kernel as a `Site`: the anchor operator, the steps fused behind it, types, layouts and
-constants. The kernel answers with `Launch`es, each a LoopIR function with its arguments and the number of
-work items. The last two parameters of every such function are `lo` and `hi`: it does the items
-`lo <= i < hi` and nothing else, items write disjoint memory, and an item's result does not depend on the
-split. That is what makes results bit-identical for any number of threads.
+A node reaches a kernel as a `Site`: the anchor operator, the steps fused behind it, types, layouts
+and constants. The kernel answers with `Launch`es, each a LoopIR function with its arguments and the
+number of work items. The last two parameters of every such function are `lo` and `hi`: it does the
+items `lo <= i < hi` and nothing else, items write disjoint memory, and an item's result does not
+depend on the split. That is what makes results bit-identical for any number of threads.
 """
 
 from __future__ import annotations

@@ -1,10 +1,13 @@
-"""The plan: decisions that ask the machine, written as notes on the graph, and the program they make.
+"""The plan: decisions that ask the machine, as notes on the graph, and the program they make.
 
-Takes: a graph at level `fused` and a `Target`. Gives: a graph at level `planned` (notes `layout`, `alias`,
-`kernel`, `place`) and a `Plan`: LoopIR program, packed weights, interface.
+Takes: a graph at level `fused` and a `Target`. Gives: a graph at level `planned` (notes `layout`,
+`alias`, `kernel`, `place`) and a `Plan`: LoopIR program, packed weights, interface.
 May import: `ir`, `ops`, `loopir`, `targets`, `kernels`, `abi`, `errors`.
-Invariants: notes never change numbers; each decision is recorded with its reason and what it beat; a value's
-buffer holds nothing else while the value lives; results do not depend on the number of threads.
-To change who lies where in memory open `plan_memory.py`; in what order of elements, `choose_layout.py`; which
-loop nest runs, `choose_kernel.py`; how it all becomes a program, `lower.py`.
+Invariants: notes never change numbers; each decision is recorded with its reason and what it beat;
+a value's buffer holds nothing else while the value lives; results do not depend on the number of
+threads.
+
+To change who lies where in memory open `plan_memory.py`; in what order of elements,
+`choose_layout.py`; which loop nest runs, `choose_kernel.py`; how it all becomes a program,
+`lower.py`.
 """

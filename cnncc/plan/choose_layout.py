@@ -1,11 +1,14 @@
-"""Layout choice: blocks, segments and halo of every value, copies where neighbours disagree, and views.
+"""Layout choice: blocks, segments and halos; copies where neighbours disagree; views.
 
-All values inside a network lie in blocks of as many channels as the target has lanes. What is decided
+All values inside a network lie in blocks of as many channels as the target has lanes. What is
+decided
 here is the rest:
 
-* an input of few channels that only dense convolutions read keeps all its channels in one narrow block;
+* an input of few channels that only dense convolutions read keeps all its channels in one narrow
+block;
 * the halo of a value is the widest that any of its readers needs;
-* operands of a concatenation are computed where they belong in its result, a slice at a block boundary and a
+* operands of a concatenation are computed where they belong in its result, a slice at a block
+boundary and a
   flattened map are read where they are: `alias` notes, no copies;
 * `relayout` nodes stand at the ends of the network and wherever segments do not match.
 """
@@ -24,12 +27,13 @@ from cnncc.kernels.conv_nest import conv_halo, groups_aligned
 from cnncc.kernels.conv_transposed import transposed_halo
 from cnncc.kernels.layout import NO_HALO, DenseLayout, FlatLayout, Halo, Layout
 from cnncc.ops.fused import Step
-from cnncc.plan.site import steps_of
+from cnncc.plan.site import joins_channels, steps_of
 from cnncc.targets.target import Target
 
 Segments = tuple[int, ...]
 _KEEPS_SEGMENTS = frozenset(
-    {"max_pool2d", "avg_pool2d", "global_avg_pool", "global_max_pool", "upsample2d", "pad2d", "crop2d"}
+    {"max_pool2d", "avg_pool2d", "global_avg_pool", "global_max_pool", "upsample2d", "pad2d",
+    "crop2d"}
 )  # fmt: skip
 _NARROW = 4  # most channels of a narrow block
 
@@ -131,7 +135,7 @@ class _Chooser:
                 self.block[node_id] = channels
         elif anchor.op in ("conv2d", "conv2d_transpose"):
             self._choose_conv(node_id, anchor, channels)
-        elif anchor.op == "concat":
+        elif joins_channels(anchor):
             self._place_operands(node_id)
         elif anchor.op == "slice_channels":
             self._choose_slice(node_id)
@@ -140,11 +144,11 @@ class _Chooser:
         else:
             self.segments[node_id] = (channels,)
             if not (anchor.op == "flatten" and self._flatten_in_place(node_id)):
-                self._want_operand(node_id, 0, (dimensions(self._operand_type(node_id, 0))[0],))
+                for index, operand in enumerate(self.graph.operands(node_id)):
+                    if operand in self.segments:
+                        plain = dimensions(self.graph.type_of(operand))[0]
+                        self._want_operand(node_id, index, (plain,))
         self._match_epilogue(node_id, steps)
-
-    def _operand_type(self, node_id: int, index: int) -> TensorType:
-        return self.graph.type_of(self.graph.operands(node_id)[index])
 
     def _is_narrow(self, node_id: int, channels: int) -> bool:
         """Whether the value is an input picture that only dense convolutions read."""
@@ -230,7 +234,8 @@ class _Chooser:
         node = self.graph[node_id]
         return node.name or f"{node.op}{node_id}"
 
-    # -- views --------------------------------------------------------------------------------------
+    # -- views
+    # --------------------------------------------------------------------------------------
 
     def _place_operands(self, concat: int) -> None:
         """Let every operand be computed where it belongs in the result."""
@@ -286,7 +291,7 @@ class _Chooser:
         self.segments[node_id] = (channels,)
 
     def _flatten_in_place(self, node_id: int) -> bool:
-        """Read the map as a vector where it lies, if fully connected layers are all that read it."""
+        """Read the map as a vector where it lies, if only fully connected layers read it."""
         users = self.graph.users(node_id)
         readers = [(steps_of(self.graph, u), i) for u, i in users]
         source = self.graph.operands(node_id)[0]
@@ -299,7 +304,8 @@ class _Chooser:
             return True
         return False
 
-    # -- halos ---------------------------------------------------------------------------------------
+    # -- halos
+    # ---------------------------------------------------------------------------------------
 
     def _owner(self, value: int) -> int:
         while value in self.alias:

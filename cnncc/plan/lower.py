@@ -135,7 +135,8 @@ class _Lowering:
             self.graph, program, weights, self._interface(weights), tuple(stages), self.target
         )
 
-    # -- loop nests ------------------------------------------------------------------------------------
+    # -- loop nests
+    # ------------------------------------------------------------------------------------
 
     def _launches(self, node_id: int) -> list[tuple[Launch, int]]:
         """The launches of a node, each with the value that its `ResultArg` stands for."""
@@ -207,7 +208,8 @@ class _Lowering:
             raise InternalError(f"node {value} lies in no buffer")
         return b.view(self.buffers["arena"], notes["place"], layout.elems)
 
-    # -- outside ---------------------------------------------------------------------------------------
+    # -- outside
+    # ---------------------------------------------------------------------------------------
 
     def _declare_ports(self, b: Builder) -> dict[Any, Value]:
         """The buffers of `main`, in the order of `abi.Interface`."""

@@ -1,9 +1,9 @@
 """Memory planning: which values share which part of the arena.
 
-Nodes run one after the other; a buffer lives from the first node that writes into it to the last that reads any
-value in it. Buffers are placed greedily, the largest first, each at the lowest offset where it overlaps no buffer
-that lives at the same time (Pisarchyk and Lee, arXiv 2001.03288, "greedy by size"). A pointwise step whose
-operand dies with it writes over the operand.
+Nodes run one after the other; a buffer lives from the first node that writes into it to the last
+that reads any value in it. Buffers are placed greedily, the largest first, each at the lowest
+offset where it overlaps no buffer that lives at the same time (Pisarchyk and Lee, arXiv 2001.03288,
+"greedy by size"). A pointwise step whose operand dies with it writes over the operand.
 """
 
 from __future__ import annotations
@@ -129,7 +129,8 @@ class _Planner:
             raise InternalError(f"nothing writes the buffer of node {owner}")
         return Interval(owner, elems, min(writes), self._last_use(values))
 
-    # -- writing over an operand --------------------------------------------------------------------
+    # -- writing over an operand
+    # --------------------------------------------------------------------
 
     def _reuse(self, node_id: int) -> None:
         for index in self._replaceable(node_id):
@@ -143,12 +144,11 @@ class _Planner:
             self._merge(node_id, self.owner[operand])
             why = f"operand {index} is not read again and lies in the same layout"
             label = node.name or f"{node.op}{node_id}"
-            record(self.graph, Decision(label, "written over an operand", why, by=PlanMemory.name))
+            record(self.graph, Decision(label, "written over an operand", why, by="plan-memory"))
             return
 
     def _replaceable(self, node_id: int) -> list[int]:
         """Operands each element of which is read just before the same element is written."""
-        node = self.graph[node_id]
         if not is_computed(self.graph, node_id) or self.owner.get(node_id) != node_id:
             return []
         steps = steps_of(self.graph, node_id)
@@ -161,7 +161,7 @@ class _Planner:
         return [a for a in args if a not in anchored]
 
     def _dies_here(self, operand: int, node_id: int) -> bool:
-        """Whether nothing in the operand's buffer is read after this node, and nothing is a view."""
+        """Whether nothing in the operand's buffer is a view or is read after this node."""
         owner = self.owner.get(operand)
         if owner is None or len(self.members[node_id]) != 1:
             return False

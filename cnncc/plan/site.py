@@ -9,9 +9,8 @@ from cnncc.kernels.template import Site
 from cnncc.ops.fused import Step
 from cnncc.targets.target import Target
 
-# Operators without a loop nest: the caller or the compiler provides the value, or, for a
-# concatenation, its operands are computed where they belong in it.
-_NOT_COMPUTED = frozenset({"input", "constant", "concat"})
+# The caller or the compiler provides these values.
+_SOURCES = frozenset({"input", "constant"})
 
 
 def steps_of(graph: Graph, node_id: int) -> tuple[Step, ...]:
@@ -51,10 +50,15 @@ def site_of(graph: Graph, node_id: int, target: Target, in_place: int | None = N
     )
 
 
+def joins_channels(step: Step) -> bool:
+    """Whether a step is a concatenation whose operands are computed where they belong in it."""
+    return step.op == "concat" and step.attrs.axis == 1
+
+
 def is_computed(graph: Graph, node_id: int) -> bool:
-    """Whether a node needs a loop nest: it is none of the above and no view of its operand."""
+    """Whether a node needs a loop nest: it is no source, no view, and not put together in place."""
     node = graph[node_id]
-    if node.op in _NOT_COMPUTED:
+    if node.op in _SOURCES or joins_channels(steps_of(graph, node_id)[0]):
         return False
     alias: tuple[int, int] | None = node.notes.get("alias")
     return alias is None or alias[0] not in graph.operands(node_id)
