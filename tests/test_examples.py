@@ -16,7 +16,7 @@ from safetensors.numpy import load_file
 
 from cnncc.ir import interp
 from cnncc.ir.op import lookup
-from cnncc.spec import Loaded, check, load
+from cnncc.spec import Loaded, check, format_text, load
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 DIGITS = EXAMPLES / "digits"
@@ -146,6 +146,12 @@ def head_comment(name: str) -> str:
             break
         comment.append(line[2:])
     return "\n".join(comment)
+
+
+@pytest.mark.parametrize("path", sorted(EXAMPLES.rglob("*.cnn")), ids=lambda p: p.stem)
+def test_text_is_canonical(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert format_text(text) == text
 
 
 @pytest.mark.parametrize("name", FACTS)
