@@ -1,12 +1,15 @@
 """Kernels: how a loop nest computes an operator. One template a file.
 
-Takes: a `Site`, one node of the fused graph with its layouts. Gives: `Launch`es, LoopIR functions with packed
-constants and a number of work items.
+Takes: a `Site`, one node of the fused graph with its layouts. Gives: `Launch`es, LoopIR functions
+with packed constants and a number of work items.
 May import: `ir`, `ops`, `loopir`, `targets`, `errors`.
-Invariants: a function does the work items `lo <= i < hi` and nothing else; items write disjoint memory inside the
-picture, never the halo; padding lanes of a result are zero; an item's bits do not depend on the split.
-To add a kernel write a file with a `Kernel` and name it in `KERNELS`; to change the multiply-add tile open
-`conv_tile.py`; what is fused behind an anchor, `epilogue.py`; where elements lie, `layout.py`.
+Invariants: a function does the work items `lo <= i < hi` and nothing else; items write disjoint
+memory inside the picture, never the halo; padding lanes of a result are zero; an item's bits do not
+depend on the split.
+
+To add a kernel write a file with a `Kernel` and name it in `KERNELS`; to change the multiply-add
+tile open `conv_tile.py`; what is fused behind an anchor, `epilogue.py`; where elements lie,
+`layout.py`.
 """
 
 from cnncc.kernels.conv_depthwise import ConvDepthwise
@@ -14,8 +17,22 @@ from cnncc.kernels.conv_direct import ConvDirect
 from cnncc.kernels.conv_pool import ConvPoolBand, ConvPoolTile
 from cnncc.kernels.conv_transposed import ConvTransposed
 from cnncc.kernels.dense import Dense
+from cnncc.kernels.global_pool import GlobalPool
+from cnncc.kernels.lrn import Lrn
+from cnncc.kernels.pointwise import Pointwise
+from cnncc.kernels.pool import Pool2d
+from cnncc.kernels.rearrange import Rearrange
+from cnncc.kernels.global_pool import GlobalPool
+from cnncc.kernels.lrn import Lrn
+from cnncc.kernels.pointwise import Pointwise
+from cnncc.kernels.pool import Pool2d
+from cnncc.kernels.rearrange import Rearrange
 from cnncc.kernels.relayout import Relayout
+from cnncc.kernels.softmax import Softmax
+from cnncc.kernels.softmax import Softmax
 from cnncc.kernels.template import Kernel
+from cnncc.kernels.upsample_bilinear import UpsampleBilinear
+from cnncc.kernels.upsample_bilinear import UpsampleBilinear
 
 KERNELS: tuple[Kernel, ...] = (
     ConvDirect(),
@@ -24,5 +41,19 @@ KERNELS: tuple[Kernel, ...] = (
     ConvPoolBand(),
     ConvTransposed(),
     Dense(),
+    Pool2d(),
+    GlobalPool(),
+    Pointwise(),
+    Softmax(),
+    Lrn(),
+    Rearrange(),
+    UpsampleBilinear(),
+    Pool2d(),
+    GlobalPool(),
+    Pointwise(),
+    Softmax(),
+    Lrn(),
+    UpsampleBilinear(),
+    Rearrange(),
     Relayout(),
 )

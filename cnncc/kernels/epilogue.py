@@ -1,8 +1,8 @@
 """Epilogues: the pointwise steps behind an anchor, applied to registers before the store.
 
-A kernel binds an `Epilogue` while it declares its parameters, opens it once for each tile, and applies it
-to each accumulator. Operands of the steps are per-channel constants, values of the result's shape
-(a residual), or values `[N,C,1,1]` that stand for every pixel (a gate).
+A kernel binds an `Epilogue` while it declares its parameters, opens it once for each tile, and
+applies it to each accumulator. Operands of the steps are per-channel constants, values of the
+result's shape (a residual), or values `[N,C,1,1]` that stand for every pixel (a gate).
 """
 
 from __future__ import annotations
@@ -144,11 +144,12 @@ class LaneMask:
             self._param = b.buffer("lane_flags", Kind.F32, flags.size)
             self.args.append(PackedArg(flags))
 
-    def apply(self, b: Builder, value: Value, block: Index) -> Value:
-        """`value`, zero in the lanes of `block` that belong to no channel."""
+    def apply(self, b: Builder, value: Value, block: Index, *, otherwise: float = 0.0) -> Value:
+        """`value`, but `otherwise` in the lanes of `block` that belong to no channel."""
         if self._param is None:
             return value
         lanes = self._site.lanes
         flags = b.load(self._param, b.imul(block, lanes), lanes)
         zero = b.splat(b.const(0.0), lanes)
-        return b.select(b.compare("gt", flags, zero), value, zero)
+        other = zero if otherwise == 0.0 else b.splat(b.const(otherwise), lanes)
+        return b.select(b.compare("gt", flags, zero), value, other)

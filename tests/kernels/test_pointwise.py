@@ -14,7 +14,7 @@ from cnncc.ops.fused import Step
 from cnncc.ops.norm import BatchNormAttrs
 from cnncc.targets import find
 from tests.kernels.cases import single, site_of
-from tests.kernels.harness import TARGETS, blocked, check, make_site
+from tests.kernels.harness import TARGETS, blocked, check, each_target, make_site
 from tests.strategies import op_case
 
 
@@ -37,7 +37,7 @@ def numbers(*shape):
     return np.random.default_rng(3).standard_normal(shape).astype(np.float32)
 
 
-@pytest.mark.parametrize("target", TARGETS, ids=str)
+@each_target
 @pytest.mark.parametrize("gate_first", [False, True])
 def test_gate_on_either_side(target, gate_first):
     x, gate = numbers(1, 21, 3, 7), numbers(1, 21, 1, 1)
@@ -48,7 +48,7 @@ def test_gate_on_either_side(target, gate_first):
     check(Pointwise(), site, arrays, vacuous=False)
 
 
-@pytest.mark.parametrize("target", TARGETS, ids=str)
+@each_target
 def test_chain(target):
     x, other, scale, bias = numbers(1, 21, 3, 7), numbers(1, 21, 3, 7), numbers(21), numbers(21)
     mean, var = numbers(21), np.abs(numbers(21))

@@ -15,7 +15,7 @@ from cnncc.ops.fused import Step
 from cnncc.ops.pool import AvgPool2dAttrs, MaxPool2dAttrs
 from cnncc.targets import find
 from tests.kernels.cases import single, site_of
-from tests.kernels.harness import TARGETS, blocked, check, make_site
+from tests.kernels.harness import TARGETS, blocked, check, each_target, make_site
 from tests.strategies import op_case
 
 KERNELS = {name: k for k in (Pool2d(), GlobalPool()) for name in sorted(k.anchors)}
@@ -47,7 +47,7 @@ def pooled(op, attrs, x, out, target, steps=(), others=(), kernel=None):
     return check(kernel or KERNELS[op], site, [x, *others])
 
 
-@pytest.mark.parametrize("target", TARGETS, ids=str)
+@each_target
 def test_negative_maxima_at_the_edges(target):
     """Zeros of the halo must lose against nothing."""
     x = -1 - np.abs(numbers(1, 19, 6, 7))
@@ -56,7 +56,7 @@ def test_negative_maxima_at_the_edges(target):
 
 
 @pytest.mark.parametrize("op", ["max_pool2d", "avg_pool2d"])
-@pytest.mark.parametrize("target", TARGETS, ids=str)
+@each_target
 def test_wide_windows(op, target):
     x = numbers(1, 5, 11, 23)
     kind = MaxPool2dAttrs if op == "max_pool2d" else AvgPool2dAttrs

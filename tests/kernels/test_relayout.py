@@ -16,7 +16,7 @@ from cnncc.kernels.movement import Cells, movement
 from cnncc.kernels.relayout import Relayout
 from cnncc.ops.source import NormalizeAttrs
 from cnncc.targets import find
-from tests.kernels.harness import TARGETS, blocked, check, dense, make_site
+from tests.kernels.harness import TARGETS, blocked, check, dense, each_target, make_site
 
 SHAPES = ((3, 9, 17), (1, 5, 16), (4, 3, 33), (17, 2, 19), (33, 1, 1), (16, 4, 5), (5, 7, 1))
 HALO = (1, 2, 3, 1)
@@ -30,7 +30,7 @@ def numbers(shape, dtype=DType.F32, seed=0):
     return rng.integers(low, 120, (1, *shape)).astype(dtype.numpy)
 
 
-@pytest.mark.parametrize("target", TARGETS, ids=str)
+@each_target
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 @pytest.mark.parametrize("memory", ["hwc", "chw"])
 def test_dense_to_blocked_and_back(target, shape, memory):
@@ -67,7 +67,7 @@ def test_normalize_keeps_padding_lanes_zero_beside_infinity():
         check(Relayout(), site, [x])
 
 
-@pytest.mark.parametrize("target", TARGETS, ids=str)
+@each_target
 @pytest.mark.parametrize(
     ("source", "out"),
     [((37,), (5, 32)), ((5, 32), (37,)), ((16, 21), (37,)), ((7, 7, 23), (20, 17)), ((37,), (37,))],

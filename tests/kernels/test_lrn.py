@@ -1,0 +1,35 @@
+"""Local response normalisation: neighbours across blocks and segments, all exponents."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cnncc.kernels.lrn import Lrn
+from cnncc.ops.norm import LrnAttrs
+from tests.kernels.cases import single, site_of
+from tests.kernels.harness import TARGETS, blocked, check, each_target, make_site
+from tests.strategies import op_case
+
+
+@settings(max_examples=25, deadline=None)
+@given(data=st.data())
+def test_random(data):
+    case = data.draw(op_case("lrn").filter(single))
+    target = data.draw(st.sampled_from(TARGETS))
+    rng = np.random.default_rng(data.draw(st.integers(0, 2**32 - 1)))
+    check(Lrn(), site_of(case, target, rng), case.arrays, splits=((1, 1), (3, -1)))
+
+
+@each_target
+@pytest.mark.parametrize("size", [1, 2, 5, 9, 40, 99])
+@pytest.mark.parametrize("beta", [0.75, 0.5, 1.0, 0.6, -0.3])
+def test_sizes_and_exponents(target, size, beta):
+    x = np.random.default_rng(0).standard_normal((1, 37, 1, 3)).astype(np.float32) * 3
+    layouts = [blocked(x.shape, target.lanes(), segments=s, halo=(0, 1, 1, 0)) for s in
+               ((37,), (5, 3, 29))]  # fmt: skip
+    for layout in layouts:
+        attrs = LrnAttrs(size, 0.5, beta, 2.0)
+        check(Lrn(), make_site("lrn", attrs, [x], [layout], layout, target), [x], splits=((1, 1),))
