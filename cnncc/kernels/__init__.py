@@ -22,16 +22,9 @@ from cnncc.kernels.lrn import Lrn
 from cnncc.kernels.pointwise import Pointwise
 from cnncc.kernels.pool import Pool2d
 from cnncc.kernels.rearrange import Rearrange
-from cnncc.kernels.global_pool import GlobalPool
-from cnncc.kernels.lrn import Lrn
-from cnncc.kernels.pointwise import Pointwise
-from cnncc.kernels.pool import Pool2d
-from cnncc.kernels.rearrange import Rearrange
 from cnncc.kernels.relayout import Relayout
 from cnncc.kernels.softmax import Softmax
-from cnncc.kernels.softmax import Softmax
 from cnncc.kernels.template import Kernel
-from cnncc.kernels.upsample_bilinear import UpsampleBilinear
 from cnncc.kernels.upsample_bilinear import UpsampleBilinear
 
 KERNELS: tuple[Kernel, ...] = (
@@ -41,13 +34,6 @@ KERNELS: tuple[Kernel, ...] = (
     ConvPoolBand(),
     ConvTransposed(),
     Dense(),
-    Pool2d(),
-    GlobalPool(),
-    Pointwise(),
-    Softmax(),
-    Lrn(),
-    Rearrange(),
-    UpsampleBilinear(),
     Pool2d(),
     GlobalPool(),
     Pointwise(),
