@@ -9,8 +9,9 @@ survive; a second run changes nothing; dropping `simplify` from a pipeline is ha
 
 To add a pass, write one file with a frozen dataclass (`name`, `needs`, `gives`, `run`), name it in
 `PASSES`, and give it a `Step` with its reason in `cnncc/pipeline.py`. To add an equation open
-`simplify.py`; to change what may share a loop nest `fuse.py`; when a pool may `fuse_pool.py`; to
-ask the machine, write the pass in `cnncc.plan` instead.
+`simplify.py` (moves of elements: `simplify_moves.py`); to change what may share a loop nest
+`fuse.py`; when a pool may, `fuse_pool.py`; what a pass list may say, `listing.py`. A pass that asks
+the machine belongs to `cnncc.plan`.
 """
 
 import cnncc.ops  # noqa: F401 - the registry that every pass asks

@@ -1,9 +1,12 @@
-"""Questions that several passes ask of a graph before they touch it."""
+"""Questions that several passes ask of a graph, and the small steps that they share."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
+from cnncc.ir.build import add_typed
 from cnncc.ir.graph import Graph
 from cnncc.ir.op import Array, Trait, lookup
 
@@ -45,3 +48,14 @@ def filled_with(graph: Graph, node_id: int, value: float) -> bool:
     """Whether the node is a constant whose elements all equal `value`."""
     array = graph.constant(node_id)
     return array is not None and bool(np.all(array == value))
+
+
+def same_type(graph: Graph, node_id: int) -> int | None:
+    """The first operand when it has the result's type, else None."""
+    x = graph.operands(node_id)[0]
+    return x if graph.type_of(x) == graph.type_of(node_id) else None
+
+
+def beyond(graph: Graph, inner: int, op: str, attrs: Any = None) -> int:
+    """Add `op` on the operands of `inner`, which it makes superfluous and whose places it keeps."""
+    return add_typed(graph, op, graph.operands(inner), attrs, spans=graph[inner].spans)

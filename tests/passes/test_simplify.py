@@ -171,6 +171,11 @@ FIRES: dict[str, tuple[str, Build, list[str]]] = {
         lambda n: n.add("mul", n.add("sigmoid", x := _map(n)), x),
         ["silu"],
     ),
+    "relu behind a pool": (
+        "relu(max_pool2d(conv2d(x))) = max_pool2d(relu(conv2d(x)))",
+        lambda n: n.add("relu", n.pool(n.conv(_map(n), 3, 1), 2, 1)),
+        ["conv2d", "relu", "max_pool2d"],
+    ),
     "add": ("x + 0 = x", lambda n: n.add("add", _full(n, 0.0), _map(n)), []),
     "mul": ("x * 1 = x", lambda n: n.add("mul", _map(n), _full(n, 1.0)), []),
     "scale": (
@@ -197,7 +202,23 @@ def _shared_sigmoid(net: Net) -> int:
     return net.add("add", net.add("mul", x, gate), gate)
 
 
+def _shared_pool(net: Net) -> int:
+    pool = net.pool(net.conv(_map(net), 3, 1), 2, 1)
+    return net.add("add", net.add("relu", pool), pool)
+
+
+def _shared_conv(net: Net) -> int:
+    conv = net.conv(_map(net), 3, 1)
+    return net.add("add", net.add("relu", net.pool(conv, 1, 2)), net.pool(conv, 1, 2))
+
+
 STAYS: dict[str, Build] = {
+    "pool read elsewhere": _shared_pool,
+    "convolution read elsewhere": _shared_conv,
+    "relu behind an average": lambda n: n.add(
+        "relu", n.pool(n.conv(_map(n), 3, 1), 2, 1, op="avg_pool2d")
+    ),
+    "tanh behind a pool": lambda n: n.add("tanh", n.pool(n.conv(_map(n), 3, 1), 2, 1)),
     "order matters": lambda n: _reshape(n, _flatten(n, _map(n), "hwc"), -1, 8, 3),
     "flatten of reshape by pixels": lambda n: _flatten(n, _reshape(n, _map(n), -1, 6, 2, 2), "hwc"),
     "transpose": lambda n: _transpose(n, n.input(1, 3, 3, 3), 0, 1, 3, 2),
@@ -255,6 +276,16 @@ def test_activations_hand_on_nan_and_infinities(case: str) -> None:
     want = interp.run(graph, inputs)
     Simplify().run(graph)
     np.testing.assert_array_equal(interp.run(graph, inputs)[0], want[0])
+
+
+def test_steps_that_change_places_keep_their_names_and_sources() -> None:
+    net = Net()
+    h = net.add("clip", net.pool(net.conv(_map(net), 3, 1), 2, 1), low=0.0, high=6.0)
+    graph = net.outputs(h)
+    places = {n.name: n.spans[:1] for _, n in graph.nodes() if n.spans}
+    Simplify().run(graph)
+    assert [n.name for _, n in graph.nodes() if n.name][-2:] == ["clip1", "max_pool2d1"]
+    assert {n.name: n.spans[:1] for _, n in graph.nodes() if n.spans} == places
 
 
 def test_names_and_places_of_what_is_merged_survive() -> None:

@@ -1,0 +1,158 @@
+"""The equations of `simplify` about moves of elements: reshapes, transposes, borders, joins."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from cnncc.errors import Span
+from cnncc.ir.build import add_typed
+from cnncc.ir.graph import Graph
+from cnncc.ir.op import lookup
+from cnncc.ir.rewrite import Rule, merge_spans
+from cnncc.passes.decompose import hand_on
+from cnncc.passes.match import beyond, producer, same_type, sole_user
+
+
+def _same_op(graph: Graph, node_id: int) -> int | None:
+    return producer(graph, node_id, graph[node_id].op)
+
+
+def _is_row_major(graph: Graph, node_id: int) -> bool:
+    """Whether the node keeps the row-major order of its elements."""
+    node, x = graph[node_id], graph.type_of(graph.operands(node_id)[0])
+    if node.op == "flatten":
+        return node.attrs.order == "chw" or len(x.shape) == 2 or x.shape[2:] == (1, 1)
+    return node.op == "reshape"
+
+
+def _reshape_of_reshape(graph: Graph, node_id: int) -> int | None:
+    inner = graph.operands(node_id)[0]
+    if graph[inner].op not in ("reshape", "flatten") or not _is_row_major(graph, inner):
+        return None
+    return beyond(graph, inner, "reshape", graph[node_id].attrs)
+
+
+def _flatten_of_reshape(graph: Graph, node_id: int) -> int | None:
+    """Both are row-major: one reshape, whose -1 takes what a free batch leaves."""
+    inner = graph.operands(node_id)[0]
+    if graph[inner].op != "reshape" or not _is_row_major(graph, node_id):
+        return None
+    length = graph.type_of(node_id).shape[1]
+    attrs = lookup("reshape").Attrs((-1, length))
+    return beyond(graph, inner, "reshape", attrs)
+
+
+def _flatten_of_pixel(graph: Graph, node_id: int) -> int | None:
+    """One order for [N,C,1,1], where both are the same."""
+    x = graph.type_of(graph.operands(node_id)[0])
+    if graph[node_id].attrs.order == "hwc" or x.shape[2:] != (1, 1):
+        return None
+    return add_typed(graph, "flatten", graph.operands(node_id), lookup("flatten").Attrs("hwc"))
+
+
+def _transpose_of_transpose(graph: Graph, node_id: int) -> int | None:
+    inner = _same_op(graph, node_id)
+    if inner is None:
+        return None
+    first, second = graph[inner].attrs.perm, graph[node_id].attrs.perm
+    attrs = lookup("transpose").Attrs(tuple(first[p] for p in second))
+    return beyond(graph, inner, "transpose", attrs)
+
+
+def _transpose_of_nothing(graph: Graph, node_id: int) -> int | None:
+    perm = graph[node_id].attrs.perm
+    return hand_on(graph, node_id) if perm == tuple(range(len(perm))) else None
+
+
+def _border_of_border(graph: Graph, node_id: int) -> int | None:
+    """crop2d(crop2d(x)), or pad2d(pad2d(x)) with equal values: the extents add up."""
+    inner = _same_op(graph, node_id)
+    if inner is None:
+        return None
+    first, second = graph[inner].attrs, graph[node_id].attrs
+    if replace(first, pads=second.pads) != second:
+        return None
+    pads = tuple(p + q for p, q in zip(first.pads, second.pads, strict=True))
+    return beyond(graph, inner, graph[node_id].op, replace(first, pads=pads))
+
+
+def _crop_of_pad(graph: Graph, node_id: int) -> int | None:
+    pad = producer(graph, node_id, "pad2d")
+    if pad is None or graph[pad].attrs.pads != graph[node_id].attrs.pads:
+        return None
+    return graph.operands(pad)[0]
+
+
+def _slice_of_slice(graph: Graph, node_id: int) -> int | None:
+    inner = _same_op(graph, node_id)
+    if inner is None:
+        return None
+    start, attrs = graph[inner].attrs.start, graph[node_id].attrs
+    moved = replace(attrs, start=start + attrs.start, stop=start + attrs.stop)
+    return beyond(graph, inner, "slice_channels", moved)
+
+
+def _slice_of_concat(graph: Graph, node_id: int) -> int | None:
+    """The slice lies within one operand of the concat: no need to join first."""
+    concat = producer(graph, node_id, "concat")
+    if concat is None or graph[concat].attrs.axis != 1:
+        return None
+    attrs, begin = graph[node_id].attrs, 0
+    for operand in graph.operands(concat):
+        end = begin + graph.type_of(operand).shape[1]
+        if begin <= attrs.start and attrs.stop <= end:
+            inner = replace(attrs, start=attrs.start - begin, stop=attrs.stop - begin)
+            return add_typed(graph, "slice_channels", (operand,), inner)
+        begin = end
+    return None
+
+
+def _concat_of_one(graph: Graph, node_id: int) -> int | None:
+    operands = graph.operands(node_id)
+    return operands[0] if len(operands) == 1 else None
+
+
+def _concat_of_concat(graph: Graph, node_id: int) -> int | None:
+    """Inner concats that nobody else reads; another reader would need the inner one made anyway."""
+    attrs, operands = graph[node_id].attrs, graph.operands(node_id)
+    flat: list[int] = []
+    spans: tuple[Span, ...] = ()
+    for operand in operands:
+        nested = graph[operand].op == "concat" and graph[operand].attrs == attrs
+        if nested and sole_user(graph, operand) == node_id:
+            flat.extend(graph.operands(operand))
+            spans = merge_spans(spans, graph[operand].spans)
+        else:
+            flat.append(operand)
+    if tuple(flat) == operands:
+        return None
+    return add_typed(graph, "concat", flat, attrs, spans=spans)
+
+
+def _shuffle_of_nothing(graph: Graph, node_id: int) -> int | None:
+    groups = graph[node_id].attrs.groups
+    trivial = groups in (1, graph.type_of(node_id).shape[1])
+    return hand_on(graph, node_id) if trivial else None
+
+
+MOVES = (
+    Rule("reshape(reshape(x)) = reshape(x)", _reshape_of_reshape, frozenset({"reshape"})),
+    Rule("flatten(reshape(x)) = reshape(x)", _flatten_of_reshape, frozenset({"flatten"})),
+    Rule("flatten(x[N,C,1,1], chw) = flatten(x, hwc)", _flatten_of_pixel, frozenset({"flatten"})),
+    Rule(
+        "move(x) = x, where the type stays and no element moves",
+        same_type,
+        frozenset({"reshape", "flatten", "pad2d", "crop2d", "slice_channels", "upsample2d"}),
+    ),
+    Rule(
+        "transpose(transpose(x)) = transpose(x)", _transpose_of_transpose, frozenset({"transpose"})
+    ),
+    Rule("transpose(x, 0..n) = x", _transpose_of_nothing, frozenset({"transpose"})),
+    Rule("border(border(x)) = border(x)", _border_of_border, frozenset({"pad2d", "crop2d"})),
+    Rule("crop2d(pad2d(x, p), p) = x", _crop_of_pad, frozenset({"crop2d"})),
+    Rule("slice(slice(x)) = slice(x)", _slice_of_slice, frozenset({"slice_channels"})),
+    Rule("slice(concat(.., x, ..)) = slice(x)", _slice_of_concat, frozenset({"slice_channels"})),
+    Rule("concat(x) = x", _concat_of_one, frozenset({"concat"})),
+    Rule("concat(concat(a, b), c) = concat(a, b, c)", _concat_of_concat, frozenset({"concat"})),
+    Rule("channel_shuffle(x, 1) = x", _shuffle_of_nothing, frozenset({"channel_shuffle"})),
+)
