@@ -15,8 +15,9 @@ read-only section of their own. The CPU is asked before the first vector instruc
 from __future__ import annotations
 
 import platform
+from collections.abc import Sequence
 
-from cnncc.abi import ALIGNMENT, Interface
+from cnncc.abi import ALIGNMENT, Interface, Port
 from cnncc.errors import EmitError
 from cnncc.llvm.cpu_check import BASELINE, cpu_check_function
 from cnncc.llvm.elf import fill_section
@@ -126,30 +127,50 @@ def _entry(name: str, ports: int, *, parallel: bool) -> str:
 def _batch(main: str, interface: Interface, target: Target) -> str:
     """Check everything, then run sample after sample."""
     ports = (*interface.inputs, *interface.outputs)
-    count = len(ports)
-    lines = _checks(interface)
+    lines = [f"  %buffers = alloca [{len(ports) + 2} x ptr], align 8", *_checks(interface)]
     for number, port in enumerate(ports):
-        align = port.dtype.size_bytes
-        lines += [
-            f"port{number}:",
-            f"  %at{number} = getelementptr ptr, ptr %io, i64 {number}",
-            f"  %io{number} = load ptr, ptr %at{number}, align 8",
-            f"  %null{number} = icmp eq ptr %io{number}, null",
-            f"  br i1 %null{number}, label %bad.arg, label %set{number}",
-            f"set{number}:",
-            *_misaligned(f"{number}", f"%io{number}", align, f"port{number + 1}"),
-        ]
-    lines += [
-        f"port{count}:",
-        f"  %weights.at = getelementptr ptr, ptr %buffers, i64 {count}",
+        lines += _port(number, port)
+    lines += _constant_buffers(len(ports))
+    lines += _samples(main, ports)
+    for code in ("ARG", "ALIGN", "SIZE", "CPU"):
+        lines += [f"bad.{code.lower()}:", f"  ret i32 {STATUS[code]}"]
+    params = "ptr %io, i64 %batch, ptr %workspace, i64 %bytes, i32 %threads, ptr %loop, ptr %host"
+    baseline = f" {BASELINE}" if target.triple.startswith("x86_64") else ""
+    body = "\n".join(lines)
+    return (
+        f'define internal i32 @batch({params}) nounwind "no-builtins"{baseline} {{\n'
+        f"entry:\n{body}\n}}"
+    )
+
+
+def _port(number: int, port: Port) -> list[str]:
+    """Read the pointer of an input or output, and refuse null and bad alignment."""
+    return [
+        f"port{number}:",
+        f"  %at{number} = getelementptr ptr, ptr %io, i64 {number}",
+        f"  %io{number} = load ptr, ptr %at{number}, align 8",
+        f"  %null{number} = icmp eq ptr %io{number}, null",
+        f"  br i1 %null{number}, label %bad.arg, label %set{number}",
+        f"set{number}:",
+        *_misaligned(f"{number}", f"%io{number}", port.dtype.size_bytes, f"port{number + 1}"),
+    ]
+
+
+def _constant_buffers(ports: int) -> list[str]:
+    return [
+        f"port{ports}:",
+        f"  %weights.at = getelementptr ptr, ptr %buffers, i64 {ports}",
         "  store ptr @weights, ptr %weights.at, align 8",
-        f"  %arena.at = getelementptr ptr, ptr %buffers, i64 {count + 1}",
+        f"  %arena.at = getelementptr ptr, ptr %buffers, i64 {ports + 1}",
         "  store ptr %workspace, ptr %arena.at, align 8",
         "  %none = icmp eq i64 %batch, 0",
         "  br i1 %none, label %done, label %sample",
-        "sample:",
-        f"  %n = phi i64 [ 0, %port{count} ], [ %next, %ran ]",
     ]
+
+
+def _samples(main: str, ports: Sequence[Port]) -> list[str]:
+    """The loop over the batch, which moves inputs and outputs on by a sample."""
+    lines = ["sample:", f"  %n = phi i64 [ 0, %port{len(ports)} ], [ %next, %ran ]"]
     for number, port in enumerate(ports):
         lines += [
             f"  %step{number} = mul i64 %n, {port.size_bytes}",
@@ -157,14 +178,15 @@ def _batch(main: str, interface: Interface, target: Target) -> str:
             f"  %slot{number} = getelementptr ptr, ptr %buffers, i64 {number}",
             f"  store ptr %here{number}, ptr %slot{number}, align 8",
         ]
-    lines += [
+    forkjoin = symbol(f"{main}_forkjoin")
+    return [
+        *lines,
         "  br i1 %single, label %serial, label %parallel",
         "serial:",
         f"  call void {symbol(f'{main}_serial')}(ptr %buffers)",
         "  br label %ran",
         "parallel:",
-        f"  call void {symbol(f'{main}_forkjoin')}"
-        "(ptr %buffers, i32 %threads, ptr %loop, ptr %host)",
+        f"  call void {forkjoin}(ptr %buffers, i32 %threads, ptr %loop, ptr %host)",
         "  br label %ran",
         "ran:",
         "  %next = add i64 %n, 1",
@@ -173,15 +195,6 @@ def _batch(main: str, interface: Interface, target: Target) -> str:
         "done:",
         f"  ret i32 {STATUS['OK']}",
     ]
-    for code in ("ARG", "ALIGN", "SIZE", "CPU"):
-        lines += [f"bad.{code.lower()}:", f"  ret i32 {STATUS[code]}"]
-    params = "ptr %io, i64 %batch, ptr %workspace, i64 %bytes, i32 %threads, ptr %loop, ptr %host"
-    baseline = f" {BASELINE}" if target.triple.startswith("x86_64") else ""
-    body = "\n".join([f"  %buffers = alloca [{count + 2} x ptr], align 8", *lines])
-    return (
-        f'define internal i32 @batch({params}) nounwind "no-builtins"{baseline} {{\n'
-        f"entry:\n{body}\n}}"
-    )
 
 
 def _checks(interface: Interface) -> list[str]:

@@ -70,13 +70,18 @@ class Relocation:
     addend: int
 
 
+def is_object(image: bytes) -> bool:
+    """Whether the bytes begin as an object that can be read here."""
+    return len(image) >= _HEADER.size and image.startswith(_MAGIC)
+
+
 def sections(image: bytes) -> list[Section]:
     """The sections of an object, in order.
 
     Raises:
         EmitError: the bytes are no such object.
     """
-    if len(image) < _HEADER.size or not image.startswith(_MAGIC):
+    if not is_object(image):
         raise EmitError("this is no 64-bit little-endian ELF object")
     header = _HEADER.unpack_from(image)
     table, width, count, names = header[6], header[11], header[12], header[13]

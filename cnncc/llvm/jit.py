@@ -11,6 +11,7 @@ from functools import cache
 import llvmlite.binding as llvm  # noqa: TID251 - this room is its place
 
 from cnncc.errors import EmitError
+from cnncc.llvm.elf import is_object, symbols
 from cnncc.llvm.host import require
 from cnncc.llvm.optimize import initialize
 from cnncc.targets import Target
@@ -43,7 +44,7 @@ class Library:
 @cache
 def _engine() -> llvm.LLJIT:
     initialize()
-    return llvm.create_lljit_compiler()
+    return llvm.create_lljit_compiler(suppress_errors=True)
 
 
 def load(objects: Iterable[bytes], exports: Iterable[str], target: Target) -> Library:
@@ -60,8 +61,9 @@ def load(objects: Iterable[bytes], exports: Iterable[str], target: Target) -> Li
     """
     require(target)
     wanted = tuple(dict.fromkeys(exports))
+    images = tuple(objects)
     builder = llvm.JITLibraryBuilder()
-    for image in objects:
+    for image in images:
         builder.add_object_img(image)
     builder.add_current_process()
     for name in wanted:
@@ -70,5 +72,15 @@ def load(objects: Iterable[bytes], exports: Iterable[str], target: Target) -> Li
         try:
             tracker = builder.link(_engine(), f"cnncc{next(_names)}")
         except RuntimeError as error:
-            raise EmitError(f"the compiled objects do not link: {error}") from error
+            lacks = ", ".join(sorted(_undefined(images))) or "nothing"
+            message = f"the compiled objects do not link: {error} (undefined: {lacks})"
+            raise EmitError(message) from error
     return Library(tracker, wanted)
+
+
+def _undefined(images: Sequence[bytes]) -> set[str]:
+    """The symbols that neither an object nor this process defines."""
+    known = [symbol for image in images if is_object(image) for symbol in symbols(image)]
+    defined = {symbol.name for symbol in known if symbol.section}
+    unknown = {symbol.name for symbol in known} - defined
+    return {name for name in unknown if llvm.address_of_symbol(name) is None}

@@ -15,6 +15,8 @@ same bits. Index arithmetic of `main` is repeated in each segment that needs it.
 
 from __future__ import annotations
 
+from dataclasses import fields
+
 from cnncc.errors import EmitError
 from cnncc.llvm.emit import (
     declaration,
@@ -42,6 +44,7 @@ from cnncc.loopir.nodes import (
     Select,
     Stmt,
     Type,
+    Value,
     View,
 )
 from cnncc.targets import Target
@@ -115,23 +118,41 @@ def main_functions(
 
 
 def split_at_barriers(main: Func) -> list[list[Stmt]]:
-    """The statements of each segment: its own calls, and the index arithmetic of all before it.
+    """The statements of each segment: its calls, and the index arithmetic that they need.
 
     Segments without calls vanish, with their barriers.
     """
     segments: list[list[Stmt]] = []
-    shared: list[Stmt] = []
-    current: list[Stmt] = []
+    makers: dict[Value, Stmt] = {}
+    calls: list[Stmt] = []
     for stmt in [*main.body, Barrier()]:
-        if isinstance(stmt, Barrier):
-            if any(isinstance(s, Call) for s in current):
-                segments.append(current)
-            current = list(shared)
-        else:
-            current.append(stmt)
-            if not isinstance(stmt, Call):
-                shared.append(stmt)
+        if isinstance(stmt, Call):
+            calls.append(stmt)
+        elif isinstance(stmt, _REPEATABLE):
+            makers[stmt.out] = stmt
+        elif isinstance(stmt, Barrier) and calls:
+            segments.append([*_needed(calls, makers), *calls])
+            calls = []
     return segments
+
+
+def _needed(calls: list[Stmt], makers: dict[Value, Stmt]) -> list[Stmt]:
+    """The arithmetic that the arguments of calls rest on, in the order of the program."""
+    seen: set[Value] = set()
+    open_: list[Stmt] = list(calls)
+    while open_:
+        for value in _operands(open_.pop()):
+            if value in makers and value not in seen:
+                seen.add(value)
+                open_.append(makers[value])
+    return [stmt for value, stmt in makers.items() if value in seen]
+
+
+def _operands(stmt: Stmt) -> list[Value]:
+    if isinstance(stmt, Call):
+        return [arg for arg in stmt.args if isinstance(arg, Value)]
+    found = (getattr(stmt, entry.name) for entry in fields(stmt) if entry.name != "out")
+    return [value for value in found if isinstance(value, Value)]
 
 
 def _check(main: Func) -> None:

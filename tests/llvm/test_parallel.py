@@ -194,10 +194,13 @@ def test_segments_repeat_index_arithmetic_and_empty_ones_vanish() -> None:
     m.call("k", [a, twice])
     m.barrier()
     m.barrier()
-    m.call("k", [a, twice])
+    view = m.view(a, m.binary("add", twice, 1))
+    m.call("k", [view, thread])
+    m.call("k", [a, thread])
+    m.barrier()
     m.call("k", [a, thread])
     names = [[type(s).__name__ for s in part] for part in split_at_barriers(m.func)]
-    assert names == [["Binary", "Call"], ["Binary", "Call", "Call"]]
+    assert names == [["Binary", "Call"], ["Binary", "Binary", "View", "Call", "Call"], ["Call"]]
 
 
 def test_only_straight_lines_are_taken() -> None:
