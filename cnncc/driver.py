@@ -17,13 +17,19 @@ from cnncc.errors import Diagnostic, InputError, UnsupportedError
 from cnncc.ir.counts import macs, parameters
 from cnncc.ir.graph import Graph
 from cnncc.llvm import host
-from cnncc.llvm.cache import ObjectCache, default_folder
+from cnncc.llvm.cache import ObjectCache
+from cnncc.llvm.link import link
+from cnncc.llvm.pool import pool_object
 from cnncc.llvm.program import compile_program
 from cnncc.pipeline import Observer, Record, Step
 from cnncc.plan.choose_kernel import ChooseKernel
 from cnncc.plan.choose_layout import ChooseLayout
 from cnncc.plan.lower import Plan, lower
 from cnncc.plan.plan_memory import PlanMemory
+from cnncc.plan.tables import decision_rows, group_rows, layer_rows
+from cnncc.runtime.module import RUN
+from cnncc.runtime.network import Network
+from cnncc.runtime.threads import POOL_EXPORTS
 from cnncc.spec import load as load_spec
 from cnncc.targets import Target, find
 
@@ -159,9 +165,73 @@ def compile_model(
 
 def objects(plan: Plan, cache: ObjectCache | None = None) -> list[bytes]:
     """Machine code of a plan, function by function, from the cache where it has it."""
-    return compile_program(plan.program, plan.target, cache or default_cache())
+    return compile_program(plan.program, plan.target, cache or ObjectCache())
 
 
-def default_cache() -> ObjectCache:
-    """The user's cache of compiled kernels."""
-    return ObjectCache(default_folder())
+def build(
+    compilation: Compilation, *, threads: int | None = None, cache: ObjectCache | None = None
+) -> Network:
+    """The network of a plan, ready to be called.
+
+    Raises:
+        TargetError: this machine cannot run the code.
+        InputError: `threads` is no number of threads.
+    """
+    plan = compilation.plan
+    host.require(plan.target)
+    code = [*objects(plan, cache), pool_object()]
+    image = link(code, (RUN, *POOL_EXPORTS), plan.target)
+    return Network(
+        image,
+        plan.interface,
+        plan.weights,
+        threads=threads,
+        layers=tuple(summary_rows(compilation)),
+        decisions=tuple(decision_rows(plan.graph)),
+    )
+
+
+def summary_rows(compilation: Compilation) -> list[dict[str, Any]]:
+    """The layers as written, each with the group that computes it."""
+    homes = {
+        member: row["path"] for row in group_rows(compilation.plan) for member in row["members"]
+    }
+    return [
+        {
+            "layer": row["path"],
+            "op": row["op"],
+            "shape": row["shape"],
+            "parameters": row["parameters"],
+            "macs": row["macs"],
+            "in": homes.get(row["path"], ""),
+        }
+        for row in layer_rows(compilation.model.graph)
+    ]
+
+
+def compile(
+    path: str | Path,
+    *,
+    threads: int | None = None,
+    target: str | Target = "host",
+    params: Mapping[str, object] | None = None,
+    weights: str | Path | Mapping[str, Any] | None = None,
+    shapes: Shapes | None = None,
+) -> Network:
+    """Compile a model file into a network that can be called.
+
+    Args:
+        path: a `.cnn` file.
+        threads: threads that share one inference; by default the cores this process may use.
+        target: `host`, or a target by name, such as `x86-64-v3`.
+        params: values for the file's `param`s.
+        weights: a weight file, or arrays by name, instead of what the file names.
+        shapes: shapes of dynamic inputs; a `.cnn` file has none.
+
+    Raises:
+        SpecError: the file has mistakes; the message lists them all.
+        WeightsError: the weights do not fit.
+        TargetError: the target is unknown, or this machine cannot run it.
+    """
+    found = compile_model(path, target=target, params=params, weights=weights, shapes=shapes)
+    return build(found, threads=threads)

@@ -55,6 +55,7 @@ def group_rows(plan: Plan) -> list[Row]:
         rows.append(
             {
                 "path": stage.name,
+                "members": list(node.notes.get("members", [stage.name])),
                 "ops": [step.op for step in steps_of(plan.graph, stage.node)],
                 "shape": shape_text(plan.graph.type_of(stage.node)),
                 "kernel": node.notes["kernel"],
