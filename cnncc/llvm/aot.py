@@ -2,14 +2,18 @@
 
 C interface (`P` is the prefix; inputs and outputs in declared order, one pointer each):
 
-    int      P_run(const T *in0, ..., T *out0, ..., size_t batch, void *workspace, size_t bytes);
-    int      P_run_parallel(..., size_t bytes, int threads, P_parallel_for loop, void *host);
-    unsigned P_abi_version(void);
+    int           P_run(const T *in0, ..., T *out0, ..., size_t batch, void *workspace,
+                        size_t bytes);
+    int           P_run_ex(const P_io *io, const P_opts *opts);
+    const P_info *P_get_info(void);
+    const char   *P_strerror(int status);
+    unsigned      P_abi_version(void);
     typedef void (*P_parallel_for)(void *host, int n, void (*task)(void *arg, int i), void *arg);
 
-Both give 0, or a negative code of `STATUS`. The object has no writable data, calls nothing, and
-shows these three symbols only; `loop` may be null, which means one thread. Weights lie in a
-read-only section of their own. The CPU is asked before the first vector instruction.
+Running gives 0, or a negative code of `STATUS`. The object has no writable data, calls nothing, and
+shows these symbols only. The records are described in `c_api`; the host's loop in `P_opts` may be
+null, which means one thread. Weights lie in a read-only section of their own. The CPU is asked
+before the first vector instruction.
 """
 
 from __future__ import annotations
@@ -19,7 +23,18 @@ from collections.abc import Sequence
 
 from cnncc.abi import ALIGNMENT, Interface, Port
 from cnncc.errors import EmitError
-from cnncc.llvm.cpu_check import BASELINE, cpu_check_function
+from cnncc.llvm.c_api import (
+    ABI_VERSION,
+    STATUS,
+    Identity,
+    apart_function,
+    attributes,
+    info_function,
+    overlap_checks,
+    run_ex_function,
+    strerror_function,
+)
+from cnncc.llvm.cpu_check import cpu_check_function
 from cnncc.llvm.elf import fill_section
 from cnncc.llvm.emit import module_text
 from cnncc.llvm.optimize import emit_object
@@ -28,15 +43,19 @@ from cnncc.llvm.types import symbol
 from cnncc.loopir.nodes import Program
 from cnncc.targets import Target
 
-ABI_VERSION = 1
-STATUS = {"OK": 0, "ARG": -1, "ALIGN": -2, "SIZE": -3, "CPU": -4, "ABI": -5}
 WEIGHTS_SECTION = ".rodata.cnncc.weights"
 _MAX_BATCH = 1 << 31
 _MAX_THREADS = 1024
 
 
 def emit_library(
-    program: Program, target: Target, interface: Interface, weights: bytes, *, prefix: str
+    program: Program,
+    target: Target,
+    interface: Interface,
+    weights: bytes,
+    *,
+    prefix: str,
+    identity: Identity,
 ) -> bytes:
     """The object of a compiled network.
 
@@ -46,18 +65,21 @@ def emit_library(
         interface: sizes of samples, weights and workspace.
         weights: the packed weights; they end up in the object.
         prefix: what the C names begin with; a C identifier.
+        identity: what the network says about itself.
 
     Raises:
         EmitError: program and interface do not fit each other, or LLVM refuses the code.
     """
-    text = library_text(program, target, interface, prefix=prefix)
+    text = library_text(program, target, interface, prefix=prefix, identity=identity)
     if len(weights) != interface.weights_bytes:
         raise EmitError(f"{interface.weights_bytes} bytes of weights wanted, got {len(weights)}")
     image = emit_object(text, target)
     return fill_section(image, WEIGHTS_SECTION, weights) if weights else image
 
 
-def library_text(program: Program, target: Target, interface: Interface, *, prefix: str) -> str:
+def library_text(
+    program: Program, target: Target, interface: Interface, *, prefix: str, identity: Identity
+) -> str:
     """The module of a library, with zeros in place of the weights.
 
     Raises:
@@ -79,9 +101,12 @@ def library_text(program: Program, target: Target, interface: Interface, *, pref
             *main_functions(main, target, linkage="internal", pool=False),
             cpu_check_function("cpu_fits", target),
             _batch(main.name, interface, target),
-            _entry(f"{prefix}_run", len(ports), parallel=False),
-            _entry(f"{prefix}_run_parallel", len(ports), parallel=True),
-            f"define i32 {symbol(f'{prefix}_abi_version')}() #0 {{\n"
+            apart_function(target),
+            _run(prefix, len(ports), target),
+            run_ex_function(prefix, interface, target),
+            info_function(prefix, interface, target, identity),
+            strerror_function(prefix, target),
+            f"define i32 {symbol(f'{prefix}_abi_version')}() {attributes(target)} {{\n"
             f"entry:\n  ret i32 {ABI_VERSION}\n}}",
         ],
         target,
@@ -105,23 +130,18 @@ def _weights(interface: Interface) -> str:
     )
 
 
-def _entry(name: str, ports: int, *, parallel: bool) -> str:
-    """An exported function: its pointers become an array, the rest is `batch`'s."""
+def _run(prefix: str, ports: int, target: Target) -> str:
+    """`P_run`: its pointers become an array, the rest is `batch`'s."""
     pointers = [f"ptr %io{n}" for n in range(ports)]
-    params = [*pointers, "i64 %batch", "ptr %workspace", "i64 %bytes"]
-    rest = ["i32 1", "ptr null", "ptr null"]
-    if parallel:
-        rest = ["i32 %threads", "ptr %loop", "ptr %host"]
-        params += rest
+    params = ", ".join([*pointers, "i64 %batch", "ptr %workspace", "i64 %bytes"])
     lines = [f"  %io = alloca [{max(ports, 1)} x ptr], align 8"]
     for number, pointer in enumerate(pointers):
         lines.append(f"  %at{number} = getelementptr ptr, ptr %io, i64 {number}")
         lines.append(f"  store {pointer}, ptr %at{number}, align 8")
-    args = ", ".join(["ptr %io", "i64 %batch", "ptr %workspace", "i64 %bytes", *rest])
-    lines.append(f"  %status = call i32 @batch({args})")
-    lines.append("  ret i32 %status")
-    body = "\n".join(lines)
-    return f"define i32 {symbol(name)}({', '.join(params)}) #0 {{\nentry:\n{body}\n}}"
+    args = "ptr %io, i64 %batch, ptr %workspace, i64 %bytes, i32 1, ptr null, ptr null"
+    body = "\n".join([*lines, f"  %status = call i32 @batch({args})", "  ret i32 %status"])
+    name = symbol(f"{prefix}_run")
+    return f"define i32 {name}({params}) {attributes(target)} {{\nentry:\n{body}\n}}"
 
 
 def _batch(main: str, interface: Interface, target: Target) -> str:
@@ -130,17 +150,14 @@ def _batch(main: str, interface: Interface, target: Target) -> str:
     lines = [f"  %buffers = alloca [{len(ports) + 2} x ptr], align 8", *_checks(interface)]
     for number, port in enumerate(ports):
         lines += _port(number, port)
+    lines += [f"port{len(ports)}:", *overlap_checks(interface, "apart")]
     lines += _constant_buffers(len(ports))
     lines += _samples(main, ports)
     for code in ("ARG", "ALIGN", "SIZE", "CPU"):
         lines += [f"bad.{code.lower()}:", f"  ret i32 {STATUS[code]}"]
     params = "ptr %io, i64 %batch, ptr %workspace, i64 %bytes, i32 %threads, ptr %loop, ptr %host"
-    baseline = f" {BASELINE}" if target.triple.startswith("x86_64") else ""
     body = "\n".join(lines)
-    return (
-        f'define internal i32 @batch({params}) nounwind "no-builtins"{baseline} {{\n'
-        f"entry:\n{body}\n}}"
-    )
+    return f"define internal i32 @batch({params}) {attributes(target)} {{\nentry:\n{body}\n}}"
 
 
 def _port(number: int, port: Port) -> list[str]:
@@ -158,7 +175,7 @@ def _port(number: int, port: Port) -> list[str]:
 
 def _constant_buffers(ports: int) -> list[str]:
     return [
-        f"port{ports}:",
+        "apart:",
         f"  %weights.at = getelementptr ptr, ptr %buffers, i64 {ports}",
         "  store ptr @weights, ptr %weights.at, align 8",
         f"  %arena.at = getelementptr ptr, ptr %buffers, i64 {ports + 1}",
@@ -170,7 +187,7 @@ def _constant_buffers(ports: int) -> list[str]:
 
 def _samples(main: str, ports: Sequence[Port]) -> list[str]:
     """The loop over the batch, which moves inputs and outputs on by a sample."""
-    lines = ["sample:", f"  %n = phi i64 [ 0, %port{len(ports)} ], [ %next, %ran ]"]
+    lines = ["sample:", "  %n = phi i64 [ 0, %apart ], [ %next, %ran ]"]
     for number, port in enumerate(ports):
         lines += [
             f"  %step{number} = mul i64 %n, {port.size_bytes}",

@@ -13,6 +13,7 @@ from cnncc.abi import Interface, Port
 from cnncc.errors import EmitError
 from cnncc.ir.types import DType
 from cnncc.llvm.aot import WEIGHTS_SECTION, emit_library, library_text
+from cnncc.llvm.c_api import Identity
 from cnncc.llvm.elf import sections, symbols, undefined_symbols
 from cnncc.llvm.host import host_target, missing
 from cnncc.llvm.optimize import emit_assembly
@@ -24,6 +25,8 @@ from tests.llvm.native import RUNNABLE
 SIZE = 37
 PORT = Port("x", DType.F32, (SIZE,))
 INTERFACE = Interface("net", (PORT,), (PORT,), 4 * SIZE, 4 * SIZE, SIZE, SIZE, "any")
+IDENTITY = Identity("net", "0", "0" * 64)
+SHOWN = {f"t_{name}" for name in ("run", "run_ex", "get_info", "strerror", "abi_version")}
 WEIGHTS = np.linspace(-2, 2, SIZE).astype("f")
 
 MAIN_C = """
@@ -32,8 +35,17 @@ MAIN_C = """
 #include <string.h>
 typedef void (*loop_t)(void *, int, void (*)(void *, int), void *);
 int t_run(const float *, float *, size_t, void *, size_t);
-int t_run_parallel(const float *, float *, size_t, void *, size_t, int, loop_t, void *);
+struct io { size_t bytes; const float *x; float *y; size_t batch; void *ws; size_t ws_bytes; };
+struct opts { size_t bytes; int threads; loop_t loop; void *host; };
+int t_run_ex(const struct io *, const struct opts *);
 unsigned t_abi_version(void);
+const char *t_strerror(int);
+static int t_run_parallel(const float *x, float *y, size_t batch, void *ws, size_t bytes,
+                          int threads, loop_t loop, void *host) {
+  struct io io = {sizeof io, x, y, batch, ws, bytes};
+  struct opts opts = {sizeof opts, threads, loop, host};
+  return t_run_ex(&io, &opts);
+}
 static int calls;
 static void loop(void *host, int n, void (*task)(void *, int), void *arg) {
   int i;
@@ -55,7 +67,16 @@ int main(void) {
   printf(" %d", t_run((float *)((char *)x + 1), y, 1, ws, sizeof ws));
   printf(" %d", t_run(x, y, 1, ws, 4 * 37 - 1));
   printf(" %d", t_run_parallel(x, y, 1, ws, sizeof ws, 0, loop, &ten));
-  printf(" %d\\n", t_run(x, y, 0, ws, sizeof ws));
+  printf(" %d", t_run(x, y, 0, ws, sizeof ws));
+  printf(" %d %d", t_run(x, x + 36, 1, ws, sizeof ws), t_run((float *)ws, y, 1, ws, sizeof ws));
+  printf(" %d %d", t_run(x, x + 37, 1, ws, sizeof ws), t_run(x, (float *)(ws + 64), 1, ws, 4 * 37));
+  printf(" %d %d", t_run_ex(NULL, NULL), t_run_ex((struct io *)&(size_t){8}, NULL));
+  {
+    struct io io = {sizeof io, x, y, 1, ws, sizeof ws};
+    printf(" %d %d", t_run_ex(&io, (struct opts *)&(size_t){8}), t_run_ex(&io, NULL));
+  }
+  printf(" %s/%s/%s\\n", t_strerror(0), t_strerror(-3), t_strerror(7));
+  for (i = 0; i < 2 * 37; i++) x[i] = (float)i;
   t_run(x, y, 2, ws, sizeof ws);
   fwrite(y, sizeof y, 1, stdout);
   return 0;
@@ -92,7 +113,9 @@ def program() -> Program:
 
 
 def library(target: Target) -> bytes:
-    return emit_library(program(), target, INTERFACE, WEIGHTS.tobytes(), prefix="t")
+    return emit_library(
+        program(), target, INTERFACE, WEIGHTS.tobytes(), prefix="t", identity=IDENTITY
+    )
 
 
 @pytest.fixture
@@ -115,7 +138,10 @@ def test_a_c_program_runs_it(target: Target, tmp_path: Path, cc: str) -> None:
     )
     done = subprocess.run([tmp_path / "main"], capture_output=True, check=True)
     line, _, data = done.stdout.partition(b"\n")
-    assert line == b"1 0 0 40 0 -1 -1 -1 -2 -2 -3 -1 0"
+    assert line == (
+        b"1 0 0 40 0 -1 -1 -1 -2 -2 -3 -1 0 -1 -1 0 -1 -1 -5 -5 0 "
+        b"success/the workspace is too small/unknown status"
+    )
     x = np.arange(2 * SIZE, dtype="f").reshape(2, SIZE)
     want = (x * WEIGHTS)[:, ::-1] + x
     np.testing.assert_array_equal(np.frombuffer(data, "f").reshape(2, SIZE), want)
@@ -136,17 +162,17 @@ def test_a_shared_library_is_clean(tmp_path: Path, cc: str) -> None:
     assert "TEXTREL" not in text
     assert "RWE" not in text
     shown = {w[-1] for line in text.splitlines() if (w := line.split())[3:5] == ["FUNC", "GLOBAL"]}
-    assert shown == {"t_run", "t_run_parallel", "t_abi_version"}
+    assert shown == SHOWN
 
 
 @pytest.mark.parametrize("target", [host_target(), *TARGETS.values()], ids=lambda t: t.name)
-def test_the_object_needs_nothing_writes_nothing_and_shows_three_names(target: Target) -> None:
+def test_the_object_needs_nothing_writes_nothing_and_shows_five_names(target: Target) -> None:
     if target.requires and platform.machine() not in ("x86_64", "AMD64"):
         pytest.skip("the check of an x86-64 CPU is assembled on x86-64 only")
     image = library(target)
     assert undefined_symbols(image) == set()
     shown = {s.name for s in symbols(image) if not s.local}
-    assert shown == {"t_run", "t_run_parallel", "t_abi_version"}
+    assert shown == SHOWN
     by_name = {s.name: s for s in sections(image)}
     assert not [s for s in by_name.values() if s.flags & 1 and s.size]
     weights = by_name[WEIGHTS_SECTION]
@@ -177,7 +203,9 @@ def test_a_cpu_that_lacks_a_feature_is_refused(tmp_path: Path, cc: str) -> None:
 
 def test_no_vector_instruction_before_the_check() -> None:
     target = find("x86-64-v4")
-    text = emit_assembly(library_text(program(), target, INTERFACE, prefix="t"), target)
+    text = emit_assembly(
+        library_text(program(), target, INTERFACE, prefix="t", identity=IDENTITY), target
+    )
     for name in ("cpu_fits", "batch"):
         body = text[text.index(f"\n{name}:") :]
         body = body[: body.index(".Lfunc_end")]
@@ -190,13 +218,17 @@ def test_no_vector_instruction_before_the_check() -> None:
 def test_what_does_not_fit_is_refused() -> None:
     target = find("x86-64-v2")
     with pytest.raises(EmitError, match="identifier"):
-        library_text(program(), target, INTERFACE, prefix="a b")
+        library_text(program(), target, INTERFACE, prefix="a b", identity=IDENTITY)
     with pytest.raises(EmitError, match="148 bytes"):
-        emit_library(program(), target, INTERFACE, b"short", prefix="t")
+        emit_library(program(), target, INTERFACE, b"short", prefix="t", identity=IDENTITY)
     with pytest.raises(EmitError, match="ports"):
         library_text(
-            program(), target, dataclasses.replace(INTERFACE, inputs=(PORT, PORT)), prefix="t"
+            program(),
+            target,
+            dataclasses.replace(INTERFACE, inputs=(PORT, PORT)),
+            prefix="t",
+            identity=IDENTITY,
         )
     strange = dataclasses.replace(target, requires=("avx1024",))
     with pytest.raises(EmitError, match="avx1024"):
-        library_text(program(), strange, INTERFACE, prefix="t")
+        library_text(program(), strange, INTERFACE, prefix="t", identity=IDENTITY)
