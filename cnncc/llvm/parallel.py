@@ -24,7 +24,6 @@ from cnncc.llvm.emit import (
     emit_function,
     has_floor,
     module_text,
-    open_function,
     walk,
 )
 from cnncc.llvm.pool_code import pool_functions
@@ -98,22 +97,14 @@ def main_functions(
     """
     _check(main)
     segments = split_at_barriers(main)
+    names = [symbol(f"{main.name}_seg{number}") for number in range(len(segments))]
     parts = [
-        _segment(main, number, stmts, target, "internal") for number, stmts in enumerate(segments)
+        _segment(main, name, stmts, target) for name, stmts in zip(names, segments, strict=True)
     ]
-    count = len(segments)
-    parts.append(_caller(main, f"{main.name}_serial", "ptr %buffers", count, linkage, "0", "1"))
-    parts += [_task(main, number) for number in range(count)]
-    parts.append(_forkjoin(main, count, linkage))
+    parts += [_serial(main.name, names, linkage), _task(main.name)]
+    parts.append(_forkjoin(main.name, names, linkage))
     if pool:
-        params = "ptr %buffers, i64 %thread, i64 %threads, ptr %barrier"
-        wait = f'call void @"{prefix}_barrier"(ptr %barrier)'
-        parts.append(
-            _caller(
-                main, f"{main.name}_spmd", params, count, "internal", "%thread", "%threads", wait
-            )
-        )
-        parts.append(_run(main, linkage, prefix))
+        parts += [_spmd(main.name, names, prefix), _run(main.name, linkage, prefix)]
     return parts
 
 
@@ -169,75 +160,69 @@ def _check(main: Func) -> None:
             )
 
 
-def _segment(main: Func, number: int, stmts: list[Stmt], target: Target, linkage: str) -> str:
+def _segment(main: Func, name: str, stmts: list[Stmt], target: Target) -> str:
+    """`name(buffers, thread, threads)`: what one thread does between two barriers."""
     w = FunctionWriter(rounds_floor=has_floor(target))
-    header = open_function(w, f"{main.name}_seg{number}", main.params, linkage=linkage)
+    for number, param in enumerate(main.params[:-2]):
+        place = w.let(f"getelementptr ptr, ptr %buffers, i64 {number}")
+        w.names[param] = w.let(f"load ptr, ptr {place}, align 8")
+    w.names.update(zip(main.params[-2:], ("%thread", "%threads"), strict=True))
     emit_body(w, stmts)
     w.do("ret void")
-    return f"{header} {{\n{w.body()}\n}}"
+    params = "ptr %buffers, i64 %thread, i64 %threads"
+    return f"define internal void {name}({params}) #0 {{\n{w.body()}\n}}"
 
 
-def _load_buffers(main: Func) -> tuple[list[str], str]:
-    """Lines that read the array `%buffers`, and the arguments that they give."""
-    lines, args = [], []
-    for number in range(len(main.params) - 2):
-        lines.append(f"  %at{number} = getelementptr ptr, ptr %buffers, i64 {number}")
-        lines.append(f"  %b{number} = load ptr, ptr %at{number}, align 8")
-        args.append(f"ptr %b{number}, ")
-    return lines, "".join(args)
+def _serial(main: str, segments: list[str], linkage: str) -> str:
+    calls = [f"  call void {name}(ptr %buffers, i64 0, i64 1)" for name in segments]
+    return _define(linkage, f"{main}_serial", "ptr %buffers", calls)
 
 
-def _caller(
-    main: Func,
-    name: str,
-    params: str,
-    segments: int,
-    linkage: str,
-    thread: str,
-    threads: str,
-    between: str = "",
-) -> str:
-    """A function that runs all segments as one thread of several."""
-    lines, args = _load_buffers(main)
-    for number in range(segments):
-        if number and between:
-            lines.append(f"  {between}")
-        segment = symbol(f"{main.name}_seg{number}")
-        lines.append(f"  call void {segment}({args}i64 {thread}, i64 {threads})")
-    return _define(linkage, name, params, lines)
+def _spmd(main: str, segments: list[str], prefix: str) -> str:
+    """What each thread of the pool runs."""
+    lines = []
+    for number, name in enumerate(segments):
+        if number:
+            lines.append(f'  call void @"{prefix}_barrier"(ptr %barrier)')
+        lines.append(f"  call void {name}(ptr %buffers, i64 %thread, i64 %threads)")
+    params = "ptr %buffers, i64 %thread, i64 %threads, ptr %barrier"
+    return _define("internal", f"{main}_spmd", params, lines)
 
 
-def _task(main: Func, number: int) -> str:
-    """What a host's loop calls: `arg` points at the array of buffers and the number of threads."""
-    lines, args = _load_buffers(main)
-    first = ["  %buffers = load ptr, ptr %arg, align 8"]
-    first.append("  %threads.at = getelementptr i8, ptr %arg, i64 8")
-    first.append("  %threads = load i64, ptr %threads.at, align 8")
-    first.append("  %thread = sext i32 %i to i64")
-    segment = symbol(f"{main.name}_seg{number}")
-    lines.append(f"  call void {segment}({args}i64 %thread, i64 %threads)")
-    return _define("internal", f"{main.name}_task{number}", "ptr %arg, i32 %i", [*first, *lines])
-
-
-def _forkjoin(main: Func, segments: int, linkage: str) -> str:
+def _task(main: str) -> str:
+    """What a host's loop calls; `arg` holds the array of buffers, the threads and the segment."""
     lines = [
-        "  %arg = alloca [2 x i64], align 8",
+        "  %buffers = load ptr, ptr %arg, align 8",
+        "  %threads.at = getelementptr i8, ptr %arg, i64 8",
+        "  %threads = load i64, ptr %threads.at, align 8",
+        "  %segment.at = getelementptr i8, ptr %arg, i64 16",
+        "  %segment = load ptr, ptr %segment.at, align 8",
+        "  %thread = sext i32 %i to i64",
+        "  call void %segment(ptr %buffers, i64 %thread, i64 %threads)",
+    ]
+    return _define("internal", f"{main}_task", "ptr %arg, i32 %i", lines)
+
+
+def _forkjoin(main: str, segments: list[str], linkage: str) -> str:
+    lines = [
+        "  %arg = alloca [3 x i64], align 8",
         "  store ptr %buffers, ptr %arg, align 8",
         "  %threads.at = getelementptr i8, ptr %arg, i64 8",
         "  %wide = sext i32 %threads to i64",
         "  store i64 %wide, ptr %threads.at, align 8",
+        "  %segment.at = getelementptr i8, ptr %arg, i64 16",
     ]
-    for number in range(segments):
-        task = symbol(f"{main.name}_task{number}")
-        lines.append(f"  call void %loop(ptr %host, i32 %threads, ptr {task}, ptr %arg)")
+    call = f"  call void %loop(ptr %host, i32 %threads, ptr {symbol(f'{main}_task')}, ptr %arg)"
+    for name in segments:
+        lines += [f"  store ptr {name}, ptr %segment.at, align 8", call]
     params = "ptr %buffers, i32 %threads, ptr %loop, ptr %host"
-    return _define(linkage, f"{main.name}_forkjoin", params, lines)
+    return _define(linkage, f"{main}_forkjoin", params, lines)
 
 
-def _run(main: Func, linkage: str, prefix: str) -> str:
-    body = symbol(f"{main.name}_spmd")
+def _run(main: str, linkage: str, prefix: str) -> str:
+    body = symbol(f"{main}_spmd")
     lines = [f'  call void @"{prefix}_pool_run"(ptr %pool, ptr {body}, ptr %buffers)']
-    return _define(linkage, f"{main.name}_run", "ptr %buffers, ptr %pool", lines)
+    return _define(linkage, f"{main}_run", "ptr %buffers, ptr %pool", lines)
 
 
 def _define(linkage: str, name: str, params: str, lines: list[str]) -> str:
