@@ -12,7 +12,7 @@ from cnncc.ir.op import F64, Accuracy, Array, Cost, Op, Trait
 from cnncc.ir.types import DType, TensorType
 from cnncc.ops import check
 from cnncc.ops.linear import linear_errors
-from cnncc.ops.window import conv_extent, padded, span, windows
+from cnncc.ops.window import conv_extent, span
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,27 +82,20 @@ class Conv2d(Op):
     @staticmethod
     @np.errstate(all="ignore")
     def reference(arrays: Sequence[Array], attrs: Conv2dAttrs) -> Array:
-        """The definition, one group at a time."""
-        x, w = arrays[0], arrays[1].astype(np.float64)
-        taps = (w.shape[2], w.shape[3])
-        spans = (span(taps[0], attrs.dilations[0]), span(taps[1], attrs.dilations[1]))
-        top, left, bottom, right = attrs.pads
-        out = (
-            (x.shape[2] + top + bottom - spans[0]) // attrs.strides[0] + 1,
-            (x.shape[3] + left + right - spans[1]) // attrs.strides[1] + 1,
-        )
-        border = padded(x, attrs.pads, 0.0, out, spans, attrs.strides)
-        view = windows(border, taps, attrs.strides, attrs.dilations, out)
-        depth, filters = w.shape[1], w.shape[0] // attrs.groups
-        parts = [
-            np.tensordot(
-                view[:, g * depth : (g + 1) * depth],
-                w[g * filters : (g + 1) * filters],
-                axes=((1, 4, 5), (1, 2, 3)),
-            )
-            for g in range(attrs.groups)
-        ]
-        y = np.concatenate(parts, axis=3).transpose(0, 3, 1, 2)
+        """The definition: for each tap, a matrix product over the channels of each group."""
+        w = arrays[1].astype(np.float64)
+        (filters, depth, kh, kw), groups = w.shape, attrs.groups
+        (sh, sw), (dh, dw), (top, left, bottom, right) = attrs.strides, attrs.dilations, attrs.pads
+        x = np.pad(arrays[0].astype(np.float64), ((0, 0), (0, 0), (top, bottom), (left, right)))
+        batch, _, height, width = x.shape
+        out_h, out_w = (height - span(kh, dh)) // sh + 1, (width - span(kw, dw)) // sw + 1
+        y = np.zeros((batch, groups, filters // groups, out_h * out_w))
+        for p, q in np.ndindex(kh, kw):
+            rows = slice(p * dh, p * dh + (out_h - 1) * sh + 1, sh)
+            columns = slice(q * dw, q * dw + (out_w - 1) * sw + 1, sw)
+            seen = x[:, :, rows, columns].reshape(batch, groups, depth, -1)
+            y += w[:, :, p, q].reshape(groups, -1, depth) @ seen
+        y = y.reshape(batch, filters, out_h, out_w)
         return y + arrays[2].astype(np.float64)[:, None, None] if len(arrays) == 3 else y
 
     @staticmethod
@@ -195,14 +188,13 @@ class Conv2dTranspose(Op):
         full_h = max((height - 1) * sh + span(kh, dh), top + out_h)
         full_w = max((width - 1) * sw + span(kw, dw), left + out_w)
         full = np.zeros((batch, groups, depth, full_h, full_w))
-        grouped_x = x.reshape(batch, groups, channels // groups, height, width)
-        grouped_w = w.reshape(groups, channels // groups, depth, kh, kw)
-        for p in range(kh):
-            for q in range(kw):
-                rows = slice(p * dh, p * dh + (height - 1) * sh + 1, sh)
-                columns = slice(q * dw, q * dw + (width - 1) * sw + 1, sw)
-                tap = grouped_w[:, :, :, p, q]
-                full[:, :, :, rows, columns] += np.einsum("ngchw,gco->ngohw", grouped_x, tap)
+        grouped_x = x.reshape(batch, groups, channels // groups, height * width)
+        grouped_w = w.reshape(groups, channels // groups, depth, kh, kw).swapaxes(1, 2)
+        for p, q in np.ndindex(kh, kw):
+            rows = slice(p * dh, p * dh + (height - 1) * sh + 1, sh)
+            columns = slice(q * dw, q * dw + (width - 1) * sw + 1, sw)
+            part = grouped_w[:, :, :, p, q] @ grouped_x
+            full[:, :, :, rows, columns] += part.reshape(batch, groups, depth, height, width)
         y = full.reshape(batch, groups * depth, full_h, full_w)
         y = y[:, :, top : top + out_h, left : left + out_w]
         return y + arrays[2].astype(np.float64)[:, None, None] if len(arrays) == 3 else y

@@ -54,7 +54,7 @@ class Dense(Op):
     @np.errstate(all="ignore")
     def reference(arrays: Sequence[Array], attrs: Any) -> Array:
         """x·wᵀ + b."""
-        y = np.einsum("nk,ok->no", arrays[0].astype(np.float64), arrays[1].astype(np.float64))
+        y = arrays[0].astype(np.float64) @ arrays[1].astype(np.float64).T
         return np.asarray(y + arrays[2] if len(arrays) == 3 else y)
 
     @staticmethod

@@ -55,7 +55,7 @@ def _infer_pool(op: type[Op], types: Sequence[TensorType], attrs: MaxPool2dAttrs
 def _pool_windows(op: type[Op], x: Array, attrs: MaxPool2dAttrs, value: float) -> F64:
     out = pooled_extents(op, x.shape, attrs)
     border = padded(x, attrs.pads, value, out, attrs.window, attrs.strides)
-    return windows(border, attrs.window, attrs.strides, (1, 1), out)
+    return windows(border, attrs.window, attrs.strides, out)
 
 
 def _pool_cost(types: Sequence[TensorType], result: TensorType, attrs: MaxPool2dAttrs) -> Cost:

@@ -74,9 +74,7 @@ def padded(x: Array, pads: Pads, value: float, out: Pair, window: Pair, strides:
     )
 
 
-def windows(x: F64, taps: Pair, strides: Pair, dilations: Pair, out: Pair) -> F64:
+def windows(x: F64, taps: Pair, strides: Pair, out: Pair) -> F64:
     """View [N,C,oh,ow,kh,kw] of the windows of a padded `x` [N,C,H,W]."""
-    spans = (span(taps[0], dilations[0]), span(taps[1], dilations[1]))
-    view: Any = np.lib.stride_tricks.sliding_window_view(x, spans, axis=(2, 3))
-    view = view[:, :, :: strides[0], :: strides[1], :: dilations[0], :: dilations[1]]
-    return np.asarray(view[:, :, : out[0], : out[1]])
+    view: Any = np.lib.stride_tricks.sliding_window_view(x, taps, axis=(2, 3))
+    return np.asarray(view[:, :, :: strides[0], :: strides[1]][:, :, : out[0], : out[1]])

@@ -50,8 +50,9 @@ def test_clip_hands_on_nan() -> None:
 
 def test_relu_keeps_the_sign_of_zero() -> None:
     """0 where x < 0, else x: one instruction on x86, and -0 is not below 0."""
-    made = Relu.reference([np.array([-0.0, 0.0, -1.0])], NoAttrs())
-    assert np.signbit(made).tolist() == [True, False, False]
+    x = np.array([-0.0, 0.0, -1.0])
+    for made in (Relu.reference([x], NoAttrs()), Relu.scalar(NumpyScalar(), [x], NoAttrs())):
+        assert np.signbit(made).tolist() == [True, False, False]
 
 
 @pytest.mark.parametrize("attrs", [ClipAttrs(1, 0), ClipAttrs(float("nan"), 1)])

@@ -48,6 +48,16 @@ def test_lrn_with_more_neighbours_than_channels() -> None:
     np.testing.assert_allclose(made.ravel(), [1 / 3, 1 / 3])
 
 
+@pytest.mark.parametrize("size", [1, 2, 3, 4, 7])
+def test_lrn_reaches_further_to_the_next_channels(size: int) -> None:
+    """From c - floor((size-1)/2) to c + ceil((size-1)/2), even sizes too."""
+    x = np.arange(1.0, 7.0).reshape(1, 6, 1, 1)
+    made = Lrn.reference([x], LrnAttrs(size, size, 1.0, 1.0)).ravel()
+    for c in range(6):
+        near = [d for d in range(6) if c - (size - 1) // 2 <= d <= c - (1 - size) // 2]
+        assert made[c] == (c + 1) / (1 + sum((d + 1) ** 2 for d in near))
+
+
 def test_lrn_refuses() -> None:
     with pytest.raises(TypeInferenceError, match="k above 0"):
         Lrn.infer([f32(1, 2, 1, 1)], LrnAttrs(3, k=0.0))
