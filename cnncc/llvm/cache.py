@@ -19,7 +19,7 @@ from dataclasses import astuple
 from functools import cache
 from pathlib import Path
 
-from cnncc.llvm.optimize import CODEGEN_LEVEL, LLVM_VERSION
+from cnncc.llvm.optimize import LLVM_VERSION
 from cnncc.targets import Target
 
 DEFAULT_LIMIT = 512 << 20
@@ -42,7 +42,7 @@ def emitter_version() -> str:
 def full_key(text: str, target: Target, options: Mapping[str, str | int | bool]) -> bytes:
     """Everything that an object depends on, as one canonical byte string."""
     code = hashlib.sha256(text.encode()).hexdigest()
-    record = [LLVM_VERSION, CODEGEN_LEVEL, emitter_version(), astuple(target), dict(options), code]
+    record = [LLVM_VERSION, emitter_version(), astuple(target), dict(options), code]
     return json.dumps(record, sort_keys=True).encode()
 
 

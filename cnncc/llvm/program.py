@@ -5,7 +5,7 @@ from __future__ import annotations
 from cnncc.llvm.cache import ObjectCache, full_key
 from cnncc.llvm.emit import emit_unit
 from cnncc.llvm.jit import Library, load
-from cnncc.llvm.optimize import emit_object
+from cnncc.llvm.optimize import CODEGEN_LEVEL, QUICK_LEVEL, emit_object
 from cnncc.llvm.parallel import emit_main_unit
 from cnncc.llvm.pool import POOL_EXPORTS, pool_object
 from cnncc.loopir.nodes import Program
@@ -18,22 +18,25 @@ def compile_program(program: Program, target: Target, cache: ObjectCache | None)
     Raises:
         EmitError: the program breaks LoopIR's rules, or LLVM refuses it.
     """
-    texts = [emit_unit(program, func, target) for func in program.funcs[:-1]]
-    return [compile_text(text, target, cache) for text in [*texts, emit_main_unit(program, target)]]
+    kernels = [emit_unit(program, func, target) for func in program.funcs[:-1]]
+    main = compile_text(emit_main_unit(program, target), target, cache, QUICK_LEVEL)
+    return [*(compile_text(text, target, cache) for text in kernels), main]
 
 
-def compile_text(text: str, target: Target, cache: ObjectCache | None) -> bytes:
+def compile_text(
+    text: str, target: Target, cache: ObjectCache | None, level: int = CODEGEN_LEVEL
+) -> bytes:
     """The object of one module of LLVM text.
 
     Raises:
         EmitError: LLVM refuses the text.
     """
     if cache is None or cache.reason:
-        return emit_object(text, target)
-    key = full_key(text, target, {"kind": "object"})
+        return emit_object(text, target, level)
+    key = full_key(text, target, {"level": level})
     found = cache.get(key)
     if found is None:
-        found = emit_object(text, target)
+        found = emit_object(text, target, level)
         cache.put(key, found)
     return found
 

@@ -40,18 +40,18 @@ def test_round_trip_and_rights(tmp_path: Path) -> None:
 
 
 def test_the_key_holds_everything_that_matters(monkeypatch: pytest.MonkeyPatch) -> None:
-    base = full_key("text", V2, {"kind": "object"})
-    assert base == full_key("text", dataclasses.replace(V2), {"kind": "object"})
+    base = full_key("text", V2, {"level": 2})
+    assert base == full_key("text", dataclasses.replace(V2), {"level": 2})
     others = [
-        full_key("text2", V2, {"kind": "object"}),
-        full_key("text", dataclasses.replace(V2, features="+avx"), {"kind": "object"}),
-        full_key("text", V2, {"kind": "object", "pic": True}),
+        full_key("text2", V2, {"level": 2}),
+        full_key("text", dataclasses.replace(V2, features="+avx"), {"level": 2}),
+        full_key("text", V2, {"level": 0}),
     ]
     monkeypatch.setattr(cache_module, "LLVM_VERSION", "99.0.0")
-    others.append(full_key("text", V2, {"kind": "object"}))
+    others.append(full_key("text", V2, {"level": 2}))
     monkeypatch.undo()
     monkeypatch.setattr(cache_module, "emitter_version", lambda: "edited")
-    others.append(full_key("text", V2, {"kind": "object"}))
+    others.append(full_key("text", V2, {"level": 2}))
     assert len({base, *others}) == 6
 
 

@@ -10,6 +10,7 @@ from cnncc.llvm import program as program_module
 from cnncc.llvm.cache import ObjectCache
 from cnncc.llvm.host import host_target
 from cnncc.llvm.program import compile_program, load_program
+from cnncc.targets import Target
 from tests.llvm.test_parallel import assert_equal, program, start
 
 HOST = host_target()
@@ -38,9 +39,9 @@ def test_an_edit_recompiles_what_it_touches(
     compiled: list[str] = []
     real = program_module.emit_object
 
-    def count(text: str, target: object) -> bytes:
+    def count(text: str, target: Target, level: int) -> bytes:
         compiled.append(text)
-        return real(text, target)
+        return real(text, target, level)
 
     monkeypatch.setattr(program_module, "emit_object", count)
     compile_program(program(steps=3), HOST, ObjectCache(tmp_path / "cache"))
