@@ -59,8 +59,9 @@ class Accuracy:
     """How far one application in f32 may stray from the float64 reference.
 
     Bound = `ulps`·ulp(y) + `of_operand`·u·|x| + u·(4 + 2√n)·S + n·2^-149 (the last two with `sums`;
-    S from `Op.magnitude`, n from `Op.terms`) + `floor` + 2^-126·(1 + |x|) with `tiny`, where
-    u = 2^-24 and x is the first operand. All zero means exact (reliability, rules A, B and D).
+    S from `Op.magnitude`, n from `Op.terms`) + `floor` + 2^-126·(1 + |x|) with `tiny` (|x| up to
+    2^20), where u = 2^-24 and x is the first operand. All zero means exact (reliability, rules A,
+    B and D).
 
     Attributes:
         ulps: units in the last place of the result.
@@ -198,7 +199,7 @@ class Op:
         if rule.of_operand:
             bound = bound + rule.of_operand * UNIT_ROUNDOFF * np.abs(arrays[0])
         if rule.tiny:
-            bound = bound + FLT_MIN * (1.0 + np.abs(arrays[0]))
+            bound = bound + FLT_MIN * (1.0 + np.minimum(np.abs(arrays[0]), 2.0**20))
         if rule.sums:
             types = [TensorType(DType.F32, np.shape(a)) for a in arrays]
             n = cls.terms(types, attrs)

@@ -128,7 +128,8 @@ class Fused(Op):
             bound = op.rounding(operands, made, step.attrs)
             if any(arg < 0 for arg in step.args):
                 bound = bound + op.propagate(operands, incoming, step.attrs)
-            errors.append(np.broadcast_to(bound, made.shape))
+            # Infinite results are judged by their class and carry no error further.
+            errors.append(np.where(np.isfinite(bound), bound, np.zeros(made.shape)))
         return errors[-1]
 
     @classmethod

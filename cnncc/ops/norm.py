@@ -293,4 +293,5 @@ class Softmax(Op):
     def propagate(cls, arrays: Sequence[Array], errors: Sequence[F64], attrs: SoftmaxAttrs) -> F64:
         """Errors up to e change each result by a factor of at most exp(2e)."""
         worst = errors[0].max(axis=attrs.axis, keepdims=True)
-        return np.asarray(cls.reference(arrays, attrs) * np.expm1(2 * worst))
+        change = cls.reference(arrays, attrs) * np.expm1(2 * worst)
+        return np.asarray(np.minimum(change, 1.0))
