@@ -27,7 +27,6 @@ ANCHORS = frozenset(
     }
 )
 POOLS = frozenset({"max_pool2d", "avg_pool2d"})
-SPREADING = frozenset({"add", "mul"})
 
 
 @dataclass(slots=True)
@@ -169,7 +168,7 @@ class _Grouping:
             found, word = graph.type_of(operand), label(graph, operand)
             if graph[operand].op == "constant":
                 return f"the constant {word} {found} has more than one value a channel"
-            gate = graph[node_id].op in SPREADING and found.shape[2:] == (1, 1)
+            gate = found.shape[2:] == (1, 1)  # legal for add and mul only, says their type rule
             if found != result and not gate:
                 return f"{word} {found} is neither constant nor of the shape of the result"
         return ""
@@ -204,8 +203,6 @@ class _Grouping:
     def _explain_end(self, group: _Group) -> None:
         """Note for each reader of the group's value why it is not a member."""
         graph = self._graph
-        if graph.is_output(group.tail):
-            return
         for user in dict.fromkeys(user for user, _ in graph.users(group.tail)):
             node = graph[user]
             if node.op in POOLS:

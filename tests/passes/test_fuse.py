@@ -132,6 +132,7 @@ def test_outputs_and_values_with_several_readers_end_a_group() -> None:
     net = Net()
     conv = net.conv(net.input(1, 3, 4, 4), 4, 1)
     assert len(_fuse(net, conv, net.add("relu", conv))) == 2
+    assert _reasons(net, "conv2d1") == {"take relu1": "conv2d1 is an output of the network"}
 
 
 def test_a_constant_map_is_no_operand_of_an_epilogue() -> None:
