@@ -117,17 +117,28 @@ def pack_filters(
 
     A panel is `vectors` neighbouring blocks of output channels; padding lanes are zero.
     """
-    outs, ins = w.shape[0] // groups, w.shape[1]
-    in_blocks, in_slots = source.blocks // groups, source.channel_slots
-    spread = np.zeros((out.blocks * out.block, in_blocks * source.block, *w.shape[2:]), np.float32)
-    for g in range(groups):
-        to = out.channel_slots[g * outs : (g + 1) * outs]
-        at = in_slots[g * ins : (g + 1) * ins] - g * in_blocks * source.block
-        spread[to[:, None], at[None, :]] = w[g * outs : (g + 1) * outs]
+    in_blocks = source.blocks // groups
+    spread = w
+    if groups > 1 or source.has_padding_lanes or out.has_padding_lanes:
+        spread = _spread_filters(w, source, out, groups)
     panels = spread.reshape(
         out.blocks // vectors, vectors * out.block, in_blocks, source.block, *w.shape[2:]
     )
     return np.ascontiguousarray(panels.transpose(0, 2, 4, 5, 3, 1))
+
+
+def _spread_filters(
+    w: NDArray[np.float32], source: Layout, out: Layout, groups: int
+) -> NDArray[np.float32]:
+    """Filters by slot instead of channel, `[output slot][input slot of the group][kh][kw]`."""
+    outs, ins = w.shape[0] // groups, w.shape[1]
+    depth = source.blocks // groups * source.block
+    spread = np.zeros((out.blocks * out.block, depth, *w.shape[2:]), np.float32)
+    for g in range(groups):
+        to = out.channel_slots[g * outs : (g + 1) * outs]
+        at = source.channel_slots[g * ins : (g + 1) * ins] - g * depth
+        spread[to[:, None], at[None, :]] = w[g * outs : (g + 1) * outs]
+    return spread
 
 
 @dataclass(frozen=True, slots=True)

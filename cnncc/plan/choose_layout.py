@@ -341,8 +341,10 @@ class _Chooser:
             halo = halos.get(self._owner(node_id), NO_HALO)
             if node_id in self.alias:
                 node.notes["alias"] = self.alias[node_id]
-            if node.op == "flatten" and node_id in self.alias:
-                source = self.graph[self.graph.operands(node_id)[0]].notes["layout"]
+            operands = self.graph.operands(node_id)
+            owner, _ = self.alias.get(node_id, (None, 0))
+            if node.op == "flatten" and owner == operands[0]:
+                source = self.graph[operands[0]].notes["layout"]
                 node.notes["layout"] = FlatLayout(source, node.attrs.order)
             else:
                 node.notes["layout"] = Layout(block, segments, height, width, halo)
