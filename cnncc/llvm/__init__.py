@@ -1,6 +1,6 @@
 """LLVM: a LoopIR program becomes native code, and code becomes callable.
 
-Takes: a `loopir.Program` and a `Target`. Gives: LLVM text, assembly, objects (bytes), linked images,
+Takes: a `loopir.Program` and a `Target`. Gives: LLVM text, assembly, objects (bytes), images,
 addresses. May import: `loopir`, `targets`, `abi`, `errors`; llvmlite is imported here and nowhere
 else.
 Invariants: text is emitted once, node by node, without choices of its own; no fast-math flag but
