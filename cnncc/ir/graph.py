@@ -62,6 +62,7 @@ class Graph:
         self.version = 0
         self._nx: nx.MultiDiGraph[int] = nx.MultiDiGraph()
         self._next_id = 0
+        self._order: tuple[int, list[int]] = (-1, [])  # version, ids in topological order
 
     # -- reading ---------------------------------------------------------------------------------
 
@@ -105,6 +106,9 @@ class Graph:
         Raises:
             InternalError: the graph has a cycle.
         """
+        version, known = self._order
+        if version == self.version:
+            return list(known)
         missing = {n: self._nx.in_degree(n) for n in self._nx}
         ready = [n for n, degree in missing.items() if degree == 0]
         heapq.heapify(ready)
@@ -118,7 +122,8 @@ class Graph:
                     heapq.heappush(ready, user)
         if len(done) != len(self._nx):
             raise InternalError(f"graph `{self.name}` has a cycle")
-        return done
+        self._order = (self.version, done)
+        return list(done)
 
     def nodes(self) -> Iterator[tuple[int, Node]]:
         """Pairs (id, node) in topological order."""

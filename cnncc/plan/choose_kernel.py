@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from cnncc.errors import UnsupportedError
 from cnncc.ir.decisions import Decision, record
@@ -22,9 +23,9 @@ class ChooseKernel:
     """
 
     target: Target
-    name: str = "choose-kernel"
-    needs: str = "fused"
-    gives: str = "fused"
+    name: ClassVar[str] = "choose-kernel"
+    needs: ClassVar[str] = "fused"
+    gives: ClassVar[str] = "fused"
 
     def run(self, graph: Graph) -> None:
         """Choose for the whole graph.

@@ -16,6 +16,7 @@ boundary and a
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from cnncc.errors import UnsupportedError
 from cnncc.ir.build import add_typed
@@ -47,9 +48,9 @@ class ChooseLayout:
     """
 
     target: Target
-    name: str = "choose-layout"
-    needs: str = "fused"
-    gives: str = "fused"
+    name: ClassVar[str] = "choose-layout"
+    needs: ClassVar[str] = "fused"
+    gives: ClassVar[str] = "fused"
 
     def run(self, graph: Graph) -> None:
         """Choose for the whole graph."""

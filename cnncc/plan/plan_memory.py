@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from cnncc.abi import ALIGNMENT
 from cnncc.errors import InternalError
@@ -46,9 +47,9 @@ class PlanMemory:
     plan without recomputation can do with less.
     """
 
-    name: str = "plan-memory"
-    needs: str = "fused"
-    gives: str = "planned"
+    name: ClassVar[str] = "plan-memory"
+    needs: ClassVar[str] = "fused"
+    gives: ClassVar[str] = "planned"
 
     def run(self, graph: Graph) -> None:
         """Plan the whole graph."""
