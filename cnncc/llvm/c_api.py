@@ -189,7 +189,8 @@ def overlap_checks(interface: Interface, following: str) -> list[str]:
         lines.append(f"  %bytes{number} = mul i64 %batch, {port.size_bytes}")
         written = number >= len(interface.inputs)
         regions.append((f"ptr %io{number}, i64 %bytes{number}", written))
-    regions.append((f"ptr %workspace, i64 {interface.workspace_bytes}", True))
+    if interface.workspace_bytes:
+        regions.append((f"ptr %workspace, i64 {interface.workspace_bytes}", True))
     good = "true"
     for first, (one, written) in enumerate(regions):
         for second in range(first + 1, len(regions)):
