@@ -26,7 +26,7 @@ DEFAULT_LIMIT = 512 << 20
 _MAGIC = b"cnncc-o1"
 _HEAD = struct.Struct("<8sQQ")
 _DIGEST = 32
-_SUFFIX = ".cnnobj"
+SUFFIX = ".cnnobj"
 _STALE_SECONDS = 3600.0
 
 
@@ -123,7 +123,7 @@ class ObjectCache:
 
     def _path(self, key: bytes) -> Path:
         assert self._folder is not None
-        return self._folder / (hashlib.sha256(key).hexdigest() + _SUFFIX)
+        return self._folder / (hashlib.sha256(key).hexdigest() + SUFFIX)
 
     def _write(self, path: Path, data: bytes) -> None:
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=".new-")
@@ -148,7 +148,7 @@ class ObjectCache:
         for entry in os.scandir(self._folder):
             with suppress(OSError):
                 found = entry.stat(follow_symlinks=False)
-                if entry.name.endswith(_SUFFIX):
+                if entry.name.endswith(SUFFIX):
                     entries.append((found.st_mtime_ns, found.st_size, entry.path))
                     total += found.st_size
                 elif (

@@ -1,0 +1,73 @@
+"""`cnncc check`: all mistakes of models, as text or JSON."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from cnncc.cli.failures import MODEL
+from cnncc.cli.model import STDIN, read_stdin
+from cnncc.cli.options import output_options, source_options
+from cnncc.cli.screen import screen
+
+if TYPE_CHECKING:
+    from cnncc.errors import Diagnostic
+
+
+@click.command()
+@click.argument("files", nargs=-1, required=True, metavar="FILE...")
+@click.option(
+    "--message-format",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    help="JSON is one list of objects: code, severity, file, line, column, message, help.",
+)
+@source_options
+@output_options
+def command(
+    files: tuple[str, ...], message_format: str, params: dict[str, str], weights: Path | None
+) -> int:
+    """Check models and show their mistakes; `-` reads a model from stdin."""
+    from cnncc.spec import render_text, to_json
+
+    texts: dict[str, str] = {}
+    found = [d for file in files for d in _check(file, params, weights, texts)]
+    errors = sum(d.severity == "error" for d in found)
+    if message_format == "json":
+        screen().json([to_json(d) for d in found])
+    elif found:
+        screen().diagnostics(render_text(found, texts), as_result=True)
+    if message_format == "text" and screen().verbosity >= 0:
+        screen().result(("\n" if found else "") + _verdict(files, errors, len(found) - errors))
+    return MODEL if errors else 0
+
+
+def _check(
+    file: str, params: dict[str, str], weights: Path | None, texts: dict[str, str]
+) -> tuple[Diagnostic, ...]:
+    from cnncc import spec
+    from cnncc.errors import SpecError
+
+    if file != "-":
+        return spec.check(file, params, weights)
+    texts[STDIN] = read_stdin() + "\n"
+    try:
+        loaded = spec.load(
+            texts[STDIN], file=STDIN, params=params, weights=weights, want_arrays=False
+        )
+    except SpecError as error:
+        return error.diagnostics
+    return loaded.diagnostics
+
+
+def _verdict(files: tuple[str, ...], errors: int, warnings: int) -> str:
+    what = files[0] if len(files) == 1 else f"{len(files)} files"
+    counts = [
+        f"{count} {word}{'s' * (count != 1)}"
+        for count, word in ((errors, "error"), (warnings, "warning"))
+        if count
+    ]
+    return f"{what}: {', '.join(counts) or 'no mistakes'}"

@@ -1,0 +1,191 @@
+"""Arrays for a network from files: pictures and `.npy`, checked against what an input wants."""
+
+from __future__ import annotations
+
+import io
+import math
+import sys
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cnncc.cli.screen import screen
+from cnncc.errors import InputError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+    from PIL.Image import Image
+
+    from cnncc.abi import Port
+
+    Array = npt.NDArray[Any]
+
+MAGIC = b"\x93NUMPY"
+_CHANNELS = {"L": 1, "RGB": 3}
+
+
+def split_names(given: Sequence[str], names: Sequence[str], option: str) -> dict[str, list[str]]:
+    """Files by port, from `FILE` (where there is one port) and `NAME=FILE`.
+
+    Raises:
+        click.BadParameter: a name is missing or unknown.
+    """
+    files: dict[str, list[str]] = {}
+    for text in given:
+        name, equals, rest = text.partition("=")
+        if equals and name in names:
+            files.setdefault(name, []).append(rest)
+        elif len(names) == 1:
+            files.setdefault(names[0], []).append(text)
+        else:
+            raise click.BadParameter(
+                f"`{text}`: say which by `NAME=FILE`; the names are {', '.join(names)}",
+                param_hint=option,
+            )
+    return files
+
+
+def read_feed(port: Port, files: Sequence[str], *, resize: bool) -> tuple[Array, list[str]]:
+    """The batch [N, *shape] of an input, and a name for each sample.
+
+    Raises:
+        InputError: a file cannot be read or does not fit.
+    """
+    import numpy as np
+
+    parts, names = [], []
+    for file in files:
+        array = read_sample(port, file, resize=resize)
+        parts.append(array)
+        shown = "stdin" if file == "-" else file
+        count = len(array)
+        names += [shown] if count == 1 else [f"{shown}[{i}]" for i in range(count)]
+    return np.concatenate(parts), names
+
+
+def read_sample(port: Port, file: str, *, resize: bool) -> Array:
+    """The samples of one file as [N, *shape]."""
+    data = _read(file)
+    if data.startswith(MAGIC):
+        array = parse_npy(data, file)
+        batched = array if array.ndim == len(port.shape) + 1 else array[None]
+        if batched.shape[1:] != port.shape:
+            raise InputError(
+                f"{file}: expected {_wanted(port)}, got {array.dtype}{list(array.shape)}"
+            )
+        return batched
+    return _picture(port, data, file, resize=resize)[None]
+
+
+def _read(file: str) -> bytes:
+    try:
+        return sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or str(error)
+        raise InputError(f"{file}: cannot be read: {why}") from error
+
+
+def parse_npy(data: bytes, file: str) -> Array:
+    """The array of a `.npy` file; nothing is unpickled and no promise of the header is believed.
+
+    Raises:
+        InputError: the bytes are damaged, or hold objects.
+    """
+    import numpy as np
+    from numpy.lib import format as npy
+
+    readers = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
+    stream = io.BytesIO(data)
+    try:
+        reader = readers[npy.read_magic(stream)]
+        shape, fortran, dtype = reader(stream)
+    except (ValueError, KeyError, OSError) as error:
+        raise InputError(f"{file}: this is no `.npy` file of version 1 or 2: {error}") from error
+    if dtype.hasobject or dtype.fields:
+        raise InputError(f"{file}: holds objects or records, a plain array is wanted")
+    size, room = math.prod(shape) * dtype.itemsize, len(data) - stream.tell()
+    if size != room:
+        raise InputError(f"{file}: is damaged: its header promises {size} bytes, {room} are there")
+    flat = np.frombuffer(data, dtype, offset=stream.tell())
+    return flat.reshape(shape, order="F" if fortran else "C")
+
+
+def _picture(port: Port, data: bytes, file: str, *, resize: bool) -> Array:
+    import numpy as np
+
+    height, width, mode = _frame(port, file)
+    picture = _open(data, file)
+    if picture.size != (width, height):
+        if not resize:
+            raise InputError(
+                f"{file}: expected a picture of {width} x {height} pixels,"
+                f" got {picture.size[0]} x {picture.size[1]}",
+                hint="scale it, or let cnncc do it: --resize",
+            )
+        picture = picture.resize((width, height))
+    pixels: np.ndarray[Any, Any] = np.asarray(_in_mode(picture, mode, file))
+    pixels = pixels.reshape(height, width, _CHANNELS[mode])
+    if port.format == "bgr":
+        pixels = pixels[..., ::-1]
+    if port.memory == "chw":
+        pixels = pixels.transpose(2, 0, 1)
+    return np.ascontiguousarray(pixels, port.dtype.numpy)
+
+
+def _frame(port: Port, file: str) -> tuple[int, int, str]:
+    """Height, width and picture mode of an input.
+
+    Raises:
+        InputError: the input is no picture.
+    """
+    if len(port.shape) == 3 and port.dtype.value in ("u8", "f32", "f16"):
+        height, width, channels = port.shape
+        if port.memory == "chw":
+            channels, height, width = port.shape
+        mode = {1: "L", 3: "RGB"}.get(channels)
+        if mode is not None:
+            return height, width, mode
+    raise InputError(
+        f"{file}: input `{port.name}` wants {_wanted(port)}, which no picture can be",
+        hint="write the array with numpy.save and give the .npy file",
+    )
+
+
+def _open(data: bytes, file: str) -> Image:
+    from PIL import Image, ImageOps
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        try:
+            picture = Image.open(io.BytesIO(data), formats=("PNG", "JPEG", "BMP", "GIF", "PPM"))
+            picture.load()
+            return ImageOps.exif_transpose(picture)
+        except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+            raise InputError(f"{file}: the picture is too large") from error
+        except (OSError, SyntaxError, ValueError, EOFError) as error:
+            raise InputError(
+                f"{file}: can be read neither as a picture nor as .npy",
+                hint="PNG, JPEG, BMP, GIF and PPM pictures are known",
+            ) from error
+
+
+def _in_mode(picture: Image, mode: str, file: str) -> Image:
+    if picture.mode.startswith(("I", "F")):
+        raise InputError(
+            f"{file}: has more than 8 bits a channel",
+            hint="reduce it to 8 bits, or give a .npy file",
+        )
+    if picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:
+        screen().note(f"{file}: transparency is ignored")
+    if mode == "L" and picture.mode not in ("L", "1", "LA"):
+        screen().note(f"{file}: its colours become gray")
+    return picture if picture.mode == mode else picture.convert(mode)
+
+
+def _wanted(port: Port) -> str:
+    order = f" ({port.memory})" if port.memory else ""
+    return f"{port.dtype.value}[N,{','.join(map(str, port.shape))}]{order}"

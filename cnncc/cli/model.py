@@ -1,0 +1,129 @@
+"""From the words of a command line to a model, a plan or a network."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from cnncc.cli.options import ModelOptions
+from cnncc.cli.screen import printable, screen
+
+if TYPE_CHECKING:
+    from cnncc.driver import Compilation, Model
+    from cnncc.ir.graph import Graph
+    from cnncc.pipeline import Record
+    from cnncc.runtime.network import Network
+    from cnncc.targets import Target
+
+STDIN = "<stdin>"
+
+
+def read_stdin() -> str:
+    """The text that was piped in.
+
+    Raises:
+        InputError: it is no UTF-8 text.
+    """
+    from cnncc.errors import InputError
+
+    try:
+        return sys.stdin.buffer.read().decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise InputError(f"stdin is no UTF-8 text: {error.reason}") from error
+
+
+def load(file: str, options: ModelOptions, *, want_arrays: bool = True) -> Model:
+    """The model of a file or of stdin; warnings about it go to stderr."""
+    from cnncc import driver
+    from cnncc.spec import render_text
+
+    texts = {}
+    if file == "-":
+        from cnncc import spec
+
+        texts[STDIN] = read_stdin() + "\n"
+        found = spec.load(
+            texts[STDIN],
+            file=STDIN,
+            params=options.params,
+            weights=options.weights,
+            want_arrays=want_arrays,
+        )
+        model = driver.Model(found.graph, found.diagnostics)
+    else:
+        model = driver.load_model(
+            Path(file), params=options.params, weights=options.weights, want_arrays=want_arrays
+        )
+    if model.diagnostics and screen().verbosity >= 0:
+        screen().diagnostics(render_text(model.diagnostics, texts))
+    return model
+
+
+def target(options: ModelOptions) -> Target:
+    """The target that `--target` and `--mcpu` choose.
+
+    Raises:
+        click.BadParameter: there is none of that name, or the CPU is of another architecture.
+    """
+    from cnncc import driver
+    from cnncc.errors import TargetError
+
+    found = {}
+    for option, name in (("--target", options.target), ("--mcpu", options.mcpu or options.target)):
+        try:
+            found[option] = driver.target_named(name)
+        except TargetError as error:
+            raise click.BadParameter(f"{error.message} ({error.hint})", param_hint=option) from None
+    machine, cpu = found["--target"], found["--mcpu"]
+    if machine.triple != cpu.triple:
+        raise click.BadParameter(
+            f"`{options.mcpu}` is no CPU of `{options.target}`", param_hint="--mcpu"
+        )
+    return cpu
+
+
+def plan(file: str, options: ModelOptions) -> Compilation:
+    """The plan of a file, with everything that was decided on the way."""
+    from cnncc import driver
+
+    chosen = target(options)
+    _check_passes(options, chosen)
+    model = load(file, options)
+
+    def observe(record: Record, graph: Graph) -> None:
+        if record.name in options.print_after or "all" in options.print_after:
+            from cnncc.ir.text import print_graph
+
+            screen().print_error(f"# after {record.number:02} {record.name}: {record.why}")
+            screen().print_error(print_graph(graph))
+
+    compilation = driver.plan_model(model, chosen, dump=options.dump, observe=observe)
+    if options.time_passes:
+        for record in compilation.records:
+            screen().print_error(str(record))
+        passes = sum(record.milliseconds for record in compilation.records)
+        lowering = compilation.plan_seconds * 1e3 - passes
+        screen().print_error(f"   lowering and checks      {lowering:8.1f} ms")
+    return compilation
+
+
+def network(file: str, options: ModelOptions, threads: int | None = None) -> Network:
+    """The network of a file, ready to be called."""
+    from cnncc import driver
+
+    return driver.build(plan(file, options), threads=threads)
+
+
+def _check_passes(options: ModelOptions, chosen: Target) -> None:
+    from cnncc import driver
+
+    known = list(dict.fromkeys(step.apply.name for step in driver.steps(chosen)))
+    for name in options.print_after:
+        if name not in (*known, "all"):
+            raise click.BadParameter(
+                f"there is no pass `{printable(name)}`; the passes are {', '.join(known)}",
+                param_hint="--print-after",
+            )
