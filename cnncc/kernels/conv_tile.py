@@ -23,6 +23,9 @@ _CHANNEL_STEP = 4  # input channels unrolled: more make LLVM's scheduler spill
 _FMA_LATENCY = 4.0
 _LOADS_PER_CYCLE = 2.0
 _TILE_OVERHEAD = 40.0
+_L1_BYTES_PER_CYCLE = 64.0
+_L2_BYTES_PER_CYCLE = 32.0
+_L3_BYTES_PER_CYCLE = 16.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,10 +231,24 @@ def tile_parts(
 
 
 def tile_cycles(target: Target, pixels: int, vectors: int, steps: int) -> float:
-    """Predicted cycles of one tile: multiply-adds, loads or latency, whichever is longest."""
+    """Predicted cycles of one tile.
+
+    Each step takes as long as the slowest of its multiply-adds, its loads, the latency of a chain
+    of multiply-adds, and the filters' way from the cache that a panel of them stays in.
+    """
     fma = pixels * vectors / _fma_per_cycle(target)
     loads = (pixels + vectors) / _LOADS_PER_CYCLE
-    return steps * max(fma, loads, _FMA_LATENCY) + _TILE_OVERHEAD + 2 * pixels * vectors
+    vector_bytes = target.vector_bits // 8
+    panel_bytes = steps * vectors * vector_bytes
+    filters = vectors * vector_bytes / _bytes_per_cycle(target, panel_bytes)
+    return steps * max(fma, loads, _FMA_LATENCY, filters) + _TILE_OVERHEAD + 2 * pixels * vectors
+
+
+def _bytes_per_cycle(target: Target, working_set: int) -> float:
+    """How fast numbers come that are read again and again and take so many bytes."""
+    if working_set <= target.l1_bytes // 2:  # the input wants room too
+        return _L1_BYTES_PER_CYCLE
+    return _L2_BYTES_PER_CYCLE if working_set <= target.l2_bytes * 3 // 4 else _L3_BYTES_PER_CYCLE
 
 
 def _fma_per_cycle(target: Target) -> float:
