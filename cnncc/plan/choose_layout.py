@@ -16,6 +16,7 @@ boundary and a
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import count
 from typing import ClassVar
 
 from cnncc.errors import UnsupportedError
@@ -87,17 +88,27 @@ def _add_ends(graph: Graph) -> None:
         if users or graph.is_output(source):
             spans = graph[source].spans
             outputs = list(graph.outputs)
-            inside = add_typed(graph, "relayout", [source], spans=spans)
+            name = _free_name(graph, f"{graph[source].name}.blocked")
+            inside = add_typed(graph, "relayout", [source], name=name, spans=spans)
             for user, index in users:
                 graph.set_operand(user, index, inside)
             graph.outputs = [(n, inside if o == source else o) for n, o in outputs]
     memory = _result_memory(graph)
     for position, (name, value) in enumerate(list(graph.outputs)):
-        end = add_typed(graph, "relayout", [value], spans=graph[value].spans)
+        label = _free_name(graph, f"{name}.dense")
+        end = add_typed(graph, "relayout", [value], name=label, spans=graph[value].spans)
         graph[end].notes["layout"] = DenseLayout(
             graph.type_of(value).dtype, *dimensions(graph.type_of(value)), memory
         )
         graph.outputs[position] = (name, end)
+
+
+def _free_name(graph: Graph, wanted: str) -> str:
+    """`wanted`, with a number behind it if a node has that name already."""
+    taken = {node.name for _, node in graph.nodes()}
+    if wanted not in taken:
+        return wanted
+    return next(f"{wanted}{n}" for n in count(2) if f"{wanted}{n}" not in taken)
 
 
 def _result_memory(graph: Graph) -> str:
@@ -223,7 +234,9 @@ class _Chooser:
 
     def _copy(self, node_id: int, index: int, wanted: Segments, reason: str) -> int:
         operand = self.graph.operands(node_id)[index]
-        copy = add_typed(self.graph, "relayout", [operand], spans=self.graph[operand].spans)
+        name = _free_name(self.graph, f"{self.graph[operand].name or 'value'}.copy")
+        spans = self.graph[operand].spans
+        copy = add_typed(self.graph, "relayout", [operand], name=name, spans=spans)
         self.graph.set_operand(node_id, index, copy)
         self.segments[copy], self.block[copy] = wanted, self.lanes
         record(
