@@ -18,8 +18,6 @@ from cnncc.ir.op import NoAttrs, Trait, registered
 from cnncc.ir.types import TensorType, f32
 from cnncc.ops.activation import (
     ClipAttrs,
-    EluAttrs,
-    GeluAttrs,
     HardSigmoidAttrs,
     LeakyReluAttrs,
 )
@@ -39,6 +37,7 @@ from cnncc.ops.shape import (
     SliceChannelsAttrs,
     TransposeAttrs,
 )
+from cnncc.ops.smooth import EluAttrs, GeluAttrs
 from cnncc.ops.source import NormalizeAttrs
 
 T = TypeVar("T")

@@ -14,17 +14,13 @@ or its message `check.py`; preprocessing of inputs `source.py`; fusion `fused.py
 from cnncc.ir.op import Op, register
 from cnncc.ops.activation import (
     Clip,
-    Elu,
-    Gelu,
     HardSigmoid,
     HardSwish,
     LeakyRelu,
-    Mish,
     PRelu,
     Relu,
     Sigmoid,
     Silu,
-    Softplus,
     Tanh,
 )
 from cnncc.ops.conv import Conv2d, Conv2dTranspose
@@ -45,6 +41,7 @@ from cnncc.ops.shape import (
     SliceChannels,
     Transpose,
 )
+from cnncc.ops.smooth import Elu, Gelu, Mish, Softplus
 from cnncc.ops.source import Constant, Input, Normalize
 
 OPERATORS: tuple[type[Op], ...] = (

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from cnncc.ir.op import NoAttrs, lookup
 from cnncc.ir.types import f32
-from cnncc.ops.activation import ClipAttrs, EluAttrs, GeluAttrs, HardSigmoidAttrs, LeakyReluAttrs
+from cnncc.ops.activation import ClipAttrs, HardSigmoidAttrs, LeakyReluAttrs
 from cnncc.ops.conv import Conv2dAttrs, Conv2dTransposeAttrs
 from cnncc.ops.norm import BatchNormAttrs, LrnAttrs, SoftmaxAttrs
 from cnncc.ops.pool import AvgPool2dAttrs, MaxPool2dAttrs
@@ -24,6 +24,7 @@ from cnncc.ops.shape import (
     SliceChannelsAttrs,
     TransposeAttrs,
 )
+from cnncc.ops.smooth import EluAttrs, GeluAttrs
 
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
