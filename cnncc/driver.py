@@ -179,7 +179,7 @@ def build(
     """
     plan = compilation.plan
     host.require(plan.target)
-    code = [*objects(plan, cache), pool_object()]
+    code = [*objects(plan, cache), pool_object(plan.target)]
     image = link(code, (RUN, *POOL_EXPORTS), plan.target)
     return Network(
         image,

@@ -10,7 +10,8 @@ pointers in the order of its parameters:
          the host's own loop over tasks, called once a segment
 
 `NAME_run` forks once; inside, the threads meet at the pool's barrier between segments. All give the
-same bits. Index arithmetic of `main` is repeated in each segment that needs it.
+same bits, whatever the caller's rounding mode. Index arithmetic of `main` is repeated in each
+segment that needs it.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from cnncc.llvm.emit import (
     walk,
 )
 from cnncc.llvm.pool_code import pool_functions
+from cnncc.llvm.rounding import in_default_mode
 from cnncc.llvm.types import symbol
 from cnncc.llvm.writer import FunctionWriter
 from cnncc.loopir.nodes import (
@@ -101,10 +103,10 @@ def main_functions(
     parts = [
         _segment(main, name, stmts, target) for name, stmts in zip(names, segments, strict=True)
     ]
-    parts += [_serial(main.name, names, linkage), _task(main.name)]
+    parts += [_serial(main.name, names, linkage, target), _task(main.name, target)]
     parts.append(_forkjoin(main.name, names, linkage))
     if pool:
-        parts += [_spmd(main.name, names, prefix), _run(main.name, linkage, prefix)]
+        parts += [_spmd(main.name, names, prefix, target), _run(main.name, linkage, prefix)]
     return parts
 
 
@@ -173,12 +175,12 @@ def _segment(main: Func, name: str, stmts: list[Stmt], target: Target) -> str:
     return f"define internal void {name}({params}) #0 {{\n{w.body()}\n}}"
 
 
-def _serial(main: str, segments: list[str], linkage: str) -> str:
+def _serial(main: str, segments: list[str], linkage: str, target: Target) -> str:
     calls = [f"  call void {name}(ptr %buffers, i64 0, i64 1)" for name in segments]
-    return _define(linkage, f"{main}_serial", "ptr %buffers", calls)
+    return _define(linkage, f"{main}_serial", "ptr %buffers", in_default_mode(calls, target))
 
 
-def _spmd(main: str, segments: list[str], prefix: str) -> str:
+def _spmd(main: str, segments: list[str], prefix: str, target: Target) -> str:
     """What each thread of the pool runs."""
     lines = []
     for number, name in enumerate(segments):
@@ -186,10 +188,10 @@ def _spmd(main: str, segments: list[str], prefix: str) -> str:
             lines.append(f'  call void @"{prefix}_barrier"(ptr %barrier)')
         lines.append(f"  call void {name}(ptr %buffers, i64 %thread, i64 %threads)")
     params = "ptr %buffers, i64 %thread, i64 %threads, ptr %barrier"
-    return _define("internal", f"{main}_spmd", params, lines)
+    return _define("internal", f"{main}_spmd", params, in_default_mode(lines, target))
 
 
-def _task(main: str) -> str:
+def _task(main: str, target: Target) -> str:
     """What a host's loop calls; `arg` holds the array of buffers, the threads and the segment."""
     lines = [
         "  %buffers = load ptr, ptr %arg, align 8",
@@ -200,7 +202,8 @@ def _task(main: str) -> str:
         "  %thread = sext i32 %i to i64",
         "  call void %segment(ptr %buffers, i64 %thread, i64 %threads)",
     ]
-    return _define("internal", f"{main}_task", "ptr %arg, i32 %i", lines)
+    body = in_default_mode(lines, target)
+    return _define("internal", f"{main}_task", "ptr %arg, i32 %i", body)
 
 
 def _forkjoin(main: str, segments: list[str], linkage: str) -> str:
