@@ -145,6 +145,9 @@ class _Chooser:
             self.segments[node_id] = (channels,)
             if self._is_narrow(node_id, channels):
                 self.block[node_id] = channels
+                why = f"{channels} channels would leave most of {self.lanes} lanes empty"
+                against = (f"blocks of {self.lanes}", "the convolution would multiply the padding")
+                self._record(node_id, f"blocks of {channels} channels", why, against)
         elif anchor.op in ("conv2d", "conv2d_transpose"):
             self._choose_conv(node_id, anchor, channels)
         elif joins_channels(anchor):
@@ -239,14 +242,16 @@ class _Chooser:
         copy = add_typed(self.graph, "relayout", [operand], name=name, spans=spans)
         self.graph.set_operand(node_id, index, copy)
         self.segments[copy], self.block[copy] = wanted, self.lanes
-        record(
-            self.graph, Decision(self._label(node_id), "copy before it", reason, by="choose-layout")
-        )
+        self._record(node_id, "copy before it", reason)
         return copy
 
     def _label(self, node_id: int) -> str:
         node = self.graph[node_id]
         return node.name or f"{node.op}{node_id}"
+
+    def _record(self, node_id: int, choice: str, why: str, *against: tuple[str, str]) -> None:
+        decision = Decision(self._label(node_id), choice, why, against, by="choose-layout")
+        record(self.graph, decision)
 
     # -- views
     # --------------------------------------------------------------------------------------
@@ -264,15 +269,8 @@ class _Chooser:
             segments += self.segments[operand]
             offset += Layout(self.lanes, self.segments[operand], 1, 1).blocks
         self.segments[concat] = tuple(segments)
-        record(
-            self.graph,
-            Decision(
-                self._label(concat),
-                "no copy",
-                "each operand is written straight into its blocks of the result",
-                by="choose-layout",
-            ),
-        )
+        why = "each operand is written straight into its blocks of the result"
+        self._record(concat, "no copy", why)
 
     def _cannot_place(self, operand: int, concat: int, index: int) -> str:
         node = self.graph[operand]
@@ -299,7 +297,7 @@ class _Chooser:
             self.segments[node_id] = _cut(self.segments[source], attrs.start, attrs.stop)
             self.alias[node_id] = (source, first // self.lanes)
             why = "the slice begins and ends on block boundaries"
-            record(self.graph, Decision(self._label(node_id), "no copy", why, by="choose-layout"))
+            self._record(node_id, "no copy", why)
             return
         self._want_operand(node_id, 0, (layout.channels,))
         self.segments[node_id] = (channels,)
@@ -314,7 +312,7 @@ class _Chooser:
         if all(s[0].op == "dense" and s[0].args[0] == i for s, i in readers):
             self.alias[node_id] = (source, 0)
             why = "the weights of the layer behind it are permuted instead"
-            record(self.graph, Decision(self._label(node_id), "no copy", why, by="choose-layout"))
+            self._record(node_id, "no copy", why)
             return True
         return False
 
@@ -340,6 +338,17 @@ class _Chooser:
                 halos[owner] = (top, left, bottom, right)
         return halos
 
+    def _halo_readers(self, owner: int) -> list[str]:
+        """Names of the nodes whose windows reach beyond the edge of a value in a buffer."""
+        return [
+            self._label(node_id)
+            for node_id in self.graph.order()
+            for index, operand in enumerate(self.graph.operands(node_id))
+            if operand in self.segments
+            and self._owner(operand) == owner
+            and any(_needed_halo(self.graph, node_id, index))
+        ]
+
     def _note_layouts(self, halos: dict[int, Halo]) -> None:
         for source in self.graph.inputs:
             node = self.graph[source]
@@ -355,6 +364,14 @@ class _Chooser:
             halo = halos.get(self._owner(node_id), NO_HALO)
             if node_id in self.alias:
                 node.notes["alias"] = self.alias[node_id]
+            elif any(halo):
+                readers = self._halo_readers(node_id)
+                choice = (
+                    f"halo of {halo[0]} above, {halo[1]} left, {halo[2]} below, {halo[3]} right"
+                )
+                against = ("cut windows at the edges", "would need code of its own for each edge")
+                why = f"the windows of {', '.join(readers)} reach beyond the picture"
+                self._record(node_id, choice, why, against)
             operands = self.graph.operands(node_id)
             owner, _ = self.alias.get(node_id, (None, 0))
             if node.op == "flatten" and owner == operands[0]:

@@ -98,6 +98,8 @@ class _Planner:
         for owner, values in self.members.items():
             for value in values:
                 self.graph[value].notes["place"] = offsets[owner] + self.offset[value]
+        for interval in intervals:
+            self._explain(interval, offsets[interval.owner], intervals, offsets)
         self.graph.meta["arena_elems"] = size
         self.graph.meta["arena_live_elems"] = most_live(intervals)
 
@@ -130,6 +132,37 @@ class _Planner:
             raise InternalError(f"nothing writes the buffer of node {owner}")
         return Interval(owner, elems, min(writes), self._last_use(values))
 
+    def _explain(
+        self, item: Interval, offset: int, all_: Sequence[Interval], offsets: dict[int, int]
+    ) -> None:
+        """Record where a buffer lies and who lay there before."""
+        names = self.graph.order()
+        label = self._label(item.owner)
+        end = offset + item.elems
+        before = [
+            self._label(i.owner)
+            for i in all_
+            if i.last < item.first
+            and offsets[i.owner] < end
+            and offset < offsets[i.owner] + i.elems
+        ]
+        reused = f", over {', '.join(before[-3:])}, read for the last time before" if before else ""
+        record(
+            self.graph,
+            Decision(
+                label,
+                f"bytes {offset * _ELEM_BYTES:,} to {end * _ELEM_BYTES:,} of the arena",
+                f"the lowest place that is free from {self._label(names[item.first])} to"
+                f" {self._label(names[item.last])}{reused}",
+                figures={"bytes": item.elems * _ELEM_BYTES},
+                by="plan-memory",
+            ),
+        )
+
+    def _label(self, node_id: int) -> str:
+        node = self.graph[node_id]
+        return node.name or f"{node.op}{node_id}"
+
     # -- writing over an operand
     # --------------------------------------------------------------------
 
@@ -144,7 +177,7 @@ class _Planner:
             node.notes["in_place"] = index
             self._merge(node_id, self.owner[operand])
             why = f"operand {index} is not read again and lies in the same layout"
-            label = node.name or f"{node.op}{node_id}"
+            label = self._label(node_id)
             record(self.graph, Decision(label, "written over an operand", why, by="plan-memory"))
             return
 
