@@ -178,7 +178,8 @@ class ConvNest:
         self.source = site.blocked(site.anchor.args[0])
         self.out = site.blocked_out
         self.epilogue = Epilogue(site, last=last)
-        self.mask = LaneMask(site, needed=not self.epilogue.keeps_zero)
+        # Even if the epilogue keeps zeros: NaN times a padding lane's zero filter is NaN.
+        self.mask = LaneMask(site, needed=True)
         self.vectors = vectors
         groups = site.anchor.attrs.groups
         self.in_blocks = self.source.blocks // groups
@@ -263,7 +264,13 @@ class ConvNest:
 
 
 def conv_place(
-    b: Builder, nest: ConvNest, g: ConvGeometry, panel: Index, y: Index, x: Index
+    b: Builder,
+    nest: ConvNest,
+    g: ConvGeometry,
+    panel: Index,
+    y: Index,
+    x: Index,
+    blocks: Index | None = None,
 ) -> Place:
     """Where the tile of an ordinary convolution reads whose first pixel is (y, x)."""
     position = nest.source.index(
@@ -273,7 +280,7 @@ def conv_place(
         b.isub(b.imul(x, g.attrs.strides[1]), g.attrs.pads[1]),
     )
     taps = Taps(
-        blocks=g.in_blocks,
+        blocks=g.in_blocks if blocks is None else blocks,
         block=g.block,
         rows=g.kernel[0],
         columns=g.kernel[1],

@@ -65,7 +65,8 @@ class Dense(Kernel):
         weights = pack_dense(site, vectors)
         panels, depth, width = weights.shape
         epilogue = Epilogue(site)
-        mask = LaneMask(site, needed=not epilogue.keeps_zero)
+        # Even if the epilogue keeps zeros: NaN times a padding lane's zero weight is NaN.
+        mask = LaneMask(site, needed=True)
         b = Builder(self.name)
         x = b.buffer("x", extent=depth)
         w = b.buffer("weights", extent=weights.size)
