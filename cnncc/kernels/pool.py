@@ -214,11 +214,12 @@ class _PoolNest:
     def _finish(
         self, block: Index, row: Index, x: Index, values: list[Value], columns: Value | None
     ) -> None:
-        """Divide, apply what is fused, store."""
+        """Take the mean, apply what is fused, store."""
         b = self.b
         if columns is not None:
             pixels = b.binary("mul", b.load(self.divisors[0], row), columns)
-            values = [b.binary("div", v, b.splat(pixels, self.lanes)) for v in values]
+            share = b.splat(b.binary("div", b.const(1.0), pixels), self.lanes)
+            values = [b.binary("mul", v, share) for v in values]
         self.epilogue.open(b, block, row, x)
         base = self.out.index(b, block, row, x)
         for t, value in enumerate(values):
