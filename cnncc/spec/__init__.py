@@ -58,7 +58,7 @@ def parse_text(text: str, file: str = "<text>") -> tuple[ast.File, tuple[Diagnos
     """The syntax tree of a text, and its syntax errors."""
     report = Reporter(file)
     tree = parse(text, report)
-    return tree, tuple(report.diagnostics)
+    return tree, report.sorted()
 
 
 def load(
@@ -86,7 +86,7 @@ def load(
     made = run.elaborate(params, weights, want_arrays)
     if made is None or run.report.failed:
         raise run.error()
-    return Loaded(made.graph, tuple(run.report.diagnostics))
+    return Loaded(made.graph, run.report.sorted())
 
 
 def check(
@@ -94,10 +94,13 @@ def check(
     params: Mapping[str, object] | None = None,
     weights: str | Path | Mapping[str, Any] | None = None,
 ) -> tuple[Diagnostic, ...]:
-    """All errors and warnings of a file; a missing file is one of them."""
+    """All errors and warnings of a file; a missing file is one of them.
+
+    A file of nothing but blocks, which others `use`, is no mistake here.
+    """
     run = _Run(path, None)
-    run.elaborate(params, weights, False)
-    return tuple(run.report.diagnostics)
+    run.elaborate(params, weights, False, library_may_pass=True)
+    return run.report.sorted()
 
 
 def format_text(text: str, *, file: str = "<text>", pin_names: bool = False) -> str:
@@ -151,16 +154,16 @@ class _Run:
         params: Mapping[str, object] | None,
         weights: str | Path | Mapping[str, Any] | None,
         want_arrays: bool,
-        bind_weights: bool = True,
+        **switches: bool,
     ) -> Elaborated | None:
         if self.text is None or self.project is None:
             return None
         tree = parse(self.text, self.report)
         given = Path(weights) if isinstance(weights, str) else weights
         return elaborate(
-            tree, self.report, self.project, params or {}, given, want_arrays, bind_weights
+            tree, self.report, self.project, params or {}, given, want_arrays, **switches
         )
 
     def error(self) -> SpecError:
-        found = tuple(self.report.diagnostics)
+        found = self.report.sorted()
         return SpecError(found, render_text(found, self.texts, self.report.dropped))

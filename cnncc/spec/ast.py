@@ -291,7 +291,8 @@ Item: TypeAlias = Model | Use | Param | Block | Input | Output | Weights | State
 
 @dataclass(frozen=True, slots=True)
 class File(Tree):
-    """A whole file."""
+    """A whole file; `broken` are the names that statements with syntax errors would define."""
 
     edition: int
     items: tuple[Item, ...]
+    broken: frozenset[str] = field(compare=False, default=frozenset())

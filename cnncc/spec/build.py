@@ -34,6 +34,7 @@ from cnncc.spec.values import (
 )
 
 MAX_CALLS = 32
+MAX_DEPTH = 64
 MAX_STEPS = 200_000
 
 
@@ -60,6 +61,7 @@ class Elaborator:
         self.layers = layers
         self.expanded: set[tuple[str, str]] = set()
         self._steps = 0
+        self._depth = 0
 
     # -- statements --------------------------------------------------------------------------------
 
@@ -96,9 +98,27 @@ class Elaborator:
 
     def body(self, body: ast.Body, env: Env, running: Running) -> Running:
         """Run the statements between braces."""
-        for statement in body.statements:
-            running = self.statement(statement, env, running)
+        with self._deeper(body.at):
+            for statement in body.statements:
+                running = self.statement(statement, env, running)
         return running
+
+    @contextmanager
+    def _deeper(self, at: Place) -> Iterator[None]:
+        """Bound what blocks, loops and arguments together put on the stack."""
+        self._depth += 1
+        try:
+            if self._depth > MAX_DEPTH:
+                self.report.error(
+                    "E0107",
+                    f"blocks, loops and arguments are nested more than {MAX_DEPTH} deep here",
+                    at,
+                    help="use fewer levels",
+                )
+                raise Failed
+            yield
+        finally:
+            self._depth -= 1
 
     def define(self, name: str, value: Value, at: Place, env: Env, formal: bool = False) -> None:
         """Give a name its value; E0202 if it has one."""
@@ -285,6 +305,8 @@ class Elaborator:
         module = env.module.uses.get(call.module) if call.module else env.module
         block = module.blocks.get(call.name) if module else None
         if block is None or module is None:
+            if call.name in env.module.broken:
+                return UNKNOWN
             if call.module not in env.module.uses or module is not None:
                 self._unknown_operation(call, env)
             return UNKNOWN
@@ -374,7 +396,8 @@ class Elaborator:
         flow = arg.value
         if not isinstance(flow, ast.Flow):
             flow = ast.Flow(flow.at, (ast.Stage(flow.at, flow, None),))
-        found = self.flow(flow, env, value)
+        with self._deeper(arg.at):
+            found = self.flow(flow, env, value)
         if isinstance(found, Nothing):
             self.report.error("E0207", found.reason, arg.at, help=found.help)
             return UNKNOWN

@@ -80,7 +80,7 @@ _ENTRIES = (
     Entry(
         "E0108",
         "the file is too large or is no text",
-        "A spec is UTF-8 text of at most 16 MiB and 400,000 words and signs. Weights belong in a\n"
+        "A spec is UTF-8 text of at most 16 MiB and 200,000 words and signs. Weights belong in a\n"
         "`.safetensors` or `.npz` file that a `weights` line names.",
     ),
     Entry(

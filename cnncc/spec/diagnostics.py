@@ -17,7 +17,7 @@ class Reporter:
     """The diagnostics of one run; `file` and `calls` say where the reader stands at the moment."""
 
     def __init__(self, file: str) -> None:
-        self.file = file
+        self.main = self.file = file
         self.calls: tuple[Frame, ...] = ()
         self.diagnostics: list[Diagnostic] = []
         self.dropped = 0
@@ -27,6 +27,17 @@ class Reporter:
     def failed(self) -> bool:
         """Whether there was an error."""
         return any(d.severity == "error" for d in self.diagnostics)
+
+    def sorted(self) -> tuple[Diagnostic, ...]:
+        """All diagnostics in the order of their places, the main file's first."""
+
+        def key(diagnostic: Diagnostic) -> tuple[bool, str, int, int]:
+            span = diagnostic.span
+            if span is None:
+                return (False, "", 0, 0)
+            return (span.file != self.main, span.file, span.line, span.column)
+
+        return tuple(sorted(self.diagnostics, key=key))
 
     def span(self, at: tuple[int, int, int]) -> Span:
         """The place in the present file, with the calls being expanded."""

@@ -25,10 +25,12 @@ from cnncc.spec.values import (
     Value,
     Word,
     describe,
+    listed,
     show,
 )
 
 MAX_RANGE = 100_000
+MAX_LABEL = 200
 ALL_WORDS = WORDS | frozenset(
     ["u8", "i8", "f16", "f32", "rgb", "bgr", "gray", "oihw", "hwio", "he", "xavier"]
 )
@@ -175,6 +177,8 @@ class Evaluator:
 
     def label(self, label: ast.Label, env: Env) -> str:
         """The text of a label, its `{ }` filled in."""
+        if len(label.text) > MAX_LABEL:
+            self._fail("E0310", f"a label has at most {MAX_LABEL} characters", label.at)
         out: list[str] = []
         for index, part in enumerate(label.text.replace("}", "{").split("{")):
             if index % 2 == 0:
@@ -281,6 +285,8 @@ class Evaluator:
             return found
         if expr.name in ALL_WORDS:
             return Word(expr.name)
+        if expr.name in BUILTINS or expr.name in env.module.blocks:
+            self._not_a_value(expr, env)
         self.unknown_name(expr, env, "value")
         raise Failed
 
@@ -304,8 +310,11 @@ class Evaluator:
     def unknown_name(self, expr: ast.Call, env: Env, what: str) -> None:
         """Report a name that means nothing here: E0204 if it means something elsewhere."""
         at = expr.at._replace(end=min(expr.at.end, expr.at.column + len(expr.title)))
-        known = [*BUILTINS, *FUNCTIONS, *env.module.blocks, *env.module.params]
-        known += env.scope.visible()
+        known = [*env.module.params, *env.scope.visible()]
+        if what == "operation":
+            known += [*BUILTINS, *env.module.blocks]
+        elif what == "function":
+            known = [*FUNCTIONS]
         owner = env.module.owners.get(expr.name)
         if owner is not None and not expr.module:
             self._not_visible(expr, at, owner, env)
@@ -318,7 +327,9 @@ class Evaluator:
             if module is None:
                 return
             where = suggest.close(expr.name, module.blocks) or "the file has no such block"
-        help = where or f"`cnncc explain E0201` tells where the {what}s are listed"
+        help = where or "the operations are listed in docs/language.md"
+        if what == "value" and not where:
+            help = f"visible here: {listed(known, 12)}" if known else f"let {expr.name[:40]} = ..."
         self.report.error("E0201", f"no {what} called `{expr.title[:60]}`", at, help=help)
 
     def _not_visible(self, expr: ast.Call, at: Place, owner: tuple[str, int], env: Env) -> None:

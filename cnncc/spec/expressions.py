@@ -23,6 +23,7 @@ _RANKS: tuple[tuple[str, ...], ...] = (
     ("*", "//", "/"),
 )
 _COMPARE = 2
+_OPERATORS = frozenset(op for rank in _RANKS for op in rank)
 _STARTS = frozenset(("NAME", "NUMBER", "SIZE", "STRING", "(", "[", "+", "-"))
 _ESCAPES = {"n": "\n", "t": "\t", "r": "\r"}
 
@@ -202,11 +203,11 @@ class ExpressionParser(TokenReader):
     def expression(self) -> ast.Expr:
         """`a if test else b`, or anything that binds closer."""
         first = self.token
-        then = self.ranked(0)
+        then = self.operators()
         if not self.is_word("if"):
             return then
         self.take()
-        test = self.ranked(0)
+        test = self.operators()
         if not self.is_word("else"):
             raise self.stop(f"expected `else`, found {self.found()}", "write: a if test else b")
         self.take()
@@ -215,18 +216,28 @@ class ExpressionParser(TokenReader):
         self.nesting -= 1
         return ast.Choice(self.between(first), then, test, other)
 
-    def ranked(self, rank: int) -> ast.Expr:
-        """A chain of the operators of `rank`."""
-        if rank == len(_RANKS):
-            return self.signed()
-        if rank == _COMPARE and self.is_word("not"):
-            return self.negated()
+    def operators(self) -> ast.Expr:
+        """Operands with operators between them, or one operand.
+
+        Most operands stand alone; to see that first keeps the stack low.
+        """
         start = self.token
-        first = self.ranked(rank + 1)
+        if self.is_word("not"):
+            return self.ranked(0, start)
+        left = self.signed()
+        return self.ranked(0, start, left) if self.token.text in _OPERATORS else left
+
+    def ranked(self, rank: int, start: Token, left: ast.Expr | None = None) -> ast.Expr:
+        """A chain of the operators of `rank`; `left` is its first operand, if already read."""
+        if rank == len(_RANKS):
+            return left or self.signed()
+        if rank == _COMPARE and left is None and self.is_word("not"):
+            return self.negated()
+        first = self.ranked(rank + 1, start, left)
         rest: list[tuple[str, ast.Expr]] = []
         while self.token.text in _RANKS[rank] and self.token.kind in (self.token.text, "WORD"):
             op = self.take().text
-            rest.append((op, self.ranked(rank + 1)))
+            rest.append((op, self.ranked(rank + 1, self.token)))
             if rank == _COMPARE:
                 break
         return ast.Chain(self.between(start), first, tuple(rest)) if rest else first
@@ -235,7 +246,7 @@ class ExpressionParser(TokenReader):
         """`not a`."""
         first = self.take()
         self.deeper(first.at)
-        operand = self.ranked(_COMPARE)
+        operand = self.ranked(_COMPARE, self.token)
         self.nesting -= 1
         return ast.Prefix(self.between(first), "not", operand)
 

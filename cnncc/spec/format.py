@@ -17,6 +17,7 @@ from cnncc.spec.spacing import blank_between, spaced_equals
 WIDTH = 100
 _INDENT = "  "
 _CONTINUE = 4
+_MAX_GAP = 40
 _PROPS = ("model", "input", "output", "weights")
 
 
@@ -256,10 +257,10 @@ class _Layout:
         self._break(following)
 
     def _append_comment(self, comment: Comment) -> None:
-        """A comment behind code stays in its column, if the code leaves room."""
+        """A comment behind code stays in its column, if that is behind the code and near it."""
         column = comment.start - (self.text.rfind("\n", 0, comment.start) + 1)
-        gap = max(2, column - len(self.row))
-        self.row += " " * gap + comment.text
+        gap = column - len(self.row)
+        self.row += " " * (gap if 2 <= gap <= _MAX_GAP else 2) + comment.text
 
 
 # -- labels ----------------------------------------------------------------------------------------

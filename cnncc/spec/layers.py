@@ -45,6 +45,16 @@ _ASKS = {
     "high": "from where to where? clip(low=0, high=6)",
 }
 
+_BARE = {
+    "window": "a window",
+    "units": "a number of units",
+    "factors": "a factor",
+    "size": "a number of channels",
+    "groups": "a number of groups",
+    "pads": "the width of the border",
+    "pad": "the width of the border",
+}
+
 
 @dataclass(slots=True)
 class Bound:
@@ -147,7 +157,7 @@ class LayerBuilder:
             "E0305",
             f"`{spec.name}={expr.name[:40]}` is not one of {', '.join(spec.words)}{more}",
             expr.at,
-            help=suggest.close(expr.name, spec.words),
+            help=suggest.word(expr.name, spec.words) or f"write one of {', '.join(spec.words)}",
         )
         raise Failed
 
@@ -195,8 +205,7 @@ class LayerBuilder:
         ask = _ASKS.get(missing.name, "{op}({arg}=...)")
         self.report.error(
             "E0301",
-            f"`{row.name}` needs "
-            + (f"`{missing.name}=`" if not row.bare or missing is not row.args[0] else missing.doc),
+            f"`{row.name}` needs " + (_BARE.get(missing.name) or f"`{missing.name}=`"),
             name_place(call),
             help=ask.replace("{op}", row.name)
             .replace("{more}", more)
@@ -248,12 +257,13 @@ class LayerBuilder:
         first = self._paths.setdefault(path, span := self.report.span(at))
         if first is span:
             return True
+        again = (first.file, first.line, first.column) == (span.file, span.line, span.column)
         self.report.error(
             "E0203",
             f"two layers have the weight path `{path[:80]}`",
             at,
-            caption="again here",
-            labels=(Label(first, "first here"),),
+            caption="this line runs more than once" if again else "again here",
+            labels=() if again else (Label(first, "first here"),),
             help="in a loop put its variable into the label: `as conv{i}`; "
             "to share weights write from=",
         )

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from cnncc.spec.diagnostics import Reporter
 
 MAX_BYTES = 16 * 1024 * 1024
-MAX_TOKENS = 400_000
+MAX_TOKENS = 200_000
 
 RESERVED = frozenset(
     [
@@ -92,6 +92,7 @@ _MASTER = re.compile(
     re.VERBOSE,
 )
 _LABEL = re.compile(r"(?:[A-Za-z0-9_]|\{[^{}\n]*\})+(?:\.(?:[A-Za-z0-9_]|\{[^{}\n]*\})+)*")
+_QUOTED = re.compile(r"'[^'\n]*'")
 _CLOSER = {"(": ")", "[": "]", "{": "}"}
 _CONTINUES = frozenset(("(", "[", ",", "->", "=", "+", "-", "*", "/", "//", ":", "."))
 
@@ -109,15 +110,18 @@ def _scan(text: str, report: Reporter) -> Lexed:
     pos = 1 if text.startswith("\ufeff") else 0
     line_of = 0
     fresh = True  # nothing but blanks so far on this line
+    brackets = 0
+    after_as = False  # whether a label comes next
     while pos < len(text):
         while line_of + 1 < len(starts) and starts[line_of + 1] <= pos:
             line_of += 1
         column = pos - starts[line_of] + 1
-        after_as = bool(tokens) and tokens[-1].kind == "WORD" and tokens[-1].text == "as"
         label = _LABEL.match(text, pos) if after_as else None
         match = label or _MASTER.match(text, pos)
         if match is None:
-            pos = _skip_strange(text, pos, Place(line_of + 1, column, column + 1), report)
+            at = Place(line_of + 1, column, column + 1)
+            tokens.append(Token("BAD", "", pos, at))
+            pos = _skip_strange(text, pos, at, report)
             fresh = False
             continue
         kind = "LABEL" if label else str(match.lastgroup)
@@ -132,6 +136,8 @@ def _scan(text: str, report: Reporter) -> Lexed:
             place = Place(line_of + 1, column, column + max(1, len(piece.rstrip("\r\n"))))
             tokens.append(Token(kind, piece, pos, place))
             fresh = kind == "NEWLINE"
+            brackets += (kind in "([") - (kind in ")]")
+            after_as = piece == "as" if kind != "NEWLINE" else after_as and brackets > 0
         pos = match.end()
         if len(tokens) > MAX_TOKENS:
             report.error(
@@ -177,6 +183,9 @@ def _skip_strange(text: str, pos: int, at: Place, report: Reporter) -> int:
         at,
         help=hints.get(text[pos], "remove it"),
     )
+    quoted = _QUOTED.match(text, pos)
+    if quoted is not None:
+        return quoted.end()
     while pos < len(text) and text[pos] != "\n" and _MASTER.match(text, pos) is None:
         pos += 1
         if text[pos : pos + 1] == '"':
@@ -189,7 +198,6 @@ def _join_lines(tokens: list[Token], report: Reporter) -> list[Token]:
     unclosed = _unclosed(tokens)
     out: list[Token] = []
     depth = 0
-    statement = 0  # index in `out` where the present statement began
     skip_to = -1
     for index, token in enumerate(tokens):
         if index < skip_to:
@@ -197,13 +205,10 @@ def _join_lines(tokens: list[Token], report: Reporter) -> list[Token]:
         if index in unclosed:
             skip_to = _statement_end(tokens, index)
             _report_unclosed(tokens, index, skip_to, report)
-            braces = [t for t in out[statement:] + tokens[index:skip_to] if t.kind in "{}"]
-            del out[statement:]
             out.append(Token("BAD", "", token.start, token.at))
-            out.extend(braces if token.kind != "{" else ())
+            out.extend(t for t in tokens[index + 1 : skip_to] if t.kind in "{}")
             if tokens[skip_to - 1].kind == "NEWLINE":
                 out.append(tokens[skip_to - 1])
-            statement = len(out)
             depth = 0
             continue
         if token.kind in ("(", "["):
@@ -213,9 +218,6 @@ def _join_lines(tokens: list[Token], report: Reporter) -> list[Token]:
         if token.kind == "NEWLINE":
             if depth or (out and out[-1].kind == "NEWLINE"):
                 continue
-            statement = len(out) + 1
-        elif token.kind in ("{", "}"):
-            statement = len(out) + 1
         elif token.kind == "->" and out and out[-1].kind == "NEWLINE":
             out.pop()
         out.append(token)
@@ -259,11 +261,16 @@ def _statement_end(tokens: list[Token], opened: int) -> int:
 def _report_unclosed(tokens: list[Token], opened: int, end: int, report: Reporter) -> None:
     token = tokens[opened]
     following = tokens[end]
+    for other in tokens[opened : max(end, opened + 200)]:
+        if other.kind == "BAD" and other.at.line == token.at.line:
+            return  # the closing bracket was in the part that could not be read
     where = (
         "the file ends before it is closed"
         if following.kind == "END"
         else f"the next statement seems to start on line {following.at.line}"
     )
+    if following.at.line == token.at.line:
+        where = f"its statement ends before the `{following.text}`"
     if token.kind == "{":
         where = f"every `{{` needs its `}}`; this one opens on line {token.at.line}"
     report.error(

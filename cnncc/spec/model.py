@@ -67,12 +67,15 @@ def elaborate(
     weights: Path | Mapping[str, Any] | None,
     want_arrays: bool,
     bind_weights: bool = True,
+    library_may_pass: bool = False,
 ) -> Elaborated:
     """Turn a file into a graph; mistakes go to `report`.
 
-    With `bind_weights` false no weight file is opened and the graph has no arrays.
+    With `bind_weights` false no weight file is opened and the graph has no arrays; with
+    `library_may_pass` a file of nothing but blocks is no mistake.
     """
     made = _FileElaborator(tree, report, project, params)
+    made.library_may_pass = library_may_pass
     return made.run(weights, want_arrays, bind_weights)
 
 
@@ -93,12 +96,16 @@ class _FileElaborator:
         self.running: Running = Nothing(
             "nothing to continue from: no input yet", "start with: input photo: 150x150x3"
         )
+        if "in" in tree.broken:  # an input line with a syntax error
+            self.running = UNKNOWN
         self._clauses: dict[str, Span] = {}
+        self.library_may_pass = False
 
     def run(
         self, weights: Path | Mapping[str, Any] | None, want_arrays: bool, bind_weights: bool
     ) -> Elaborated:
         self._weights(weights)
+        self._check_inputs()
         self.graph.meta.update(labels={}, top={}, model={}, params=self._params())
         try:
             for item in self.tree.items:
@@ -304,14 +311,30 @@ class _FileElaborator:
 
     def _check_whole(self) -> None:
         has = {type(item) for item in self.tree.items}
-        help = "input photo: 32x32x3 ... output prob"
-        if ast.Input not in has and not self.report.failed:
-            self.report.error("E0209", "the file has no `input`", self.tree.at, help=help)
-        elif ast.Output not in has and not self.report.failed:
+        if ast.Output not in has and not self.report.failed and not self._is_library():
             last = self.tree.items[-1].at
             self.report.error(
                 "E0209", "the file has no `output`", last, help="add a line: output prob"
             )
+
+    def _check_inputs(self) -> None:
+        """E0209 for a network without inputs, and silence about all that follows from it."""
+        if any(isinstance(item, ast.Input) for item in self.tree.items) or self._is_library():
+            return
+        self.running = UNKNOWN
+        if not self.report.failed:
+            self.report.error(
+                "E0209",
+                "the file has no `input`",
+                self.tree.at,
+                help="add a line: input photo: 150x150x3",
+            )
+
+    def _is_library(self) -> bool:
+        """Whether the file may be, and is, nothing but blocks for other files to use."""
+        has = {type(item) for item in self.tree.items}
+        others = has - {ast.Block, ast.Use, ast.Param, ast.Model}
+        return self.library_may_pass and ast.Block in has and not others
 
     # -- weights -----------------------------------------------------------------------------------
 

@@ -41,6 +41,7 @@ class ModuleLoader:
         module = Module(file, tree)
         path = Path(file).absolute()
         module.owners = owners(tree)
+        module.broken = set(tree.broken)
         with self._reporting(file):
             for item in tree.items:
                 if isinstance(item, ast.Block):

@@ -43,6 +43,10 @@ def parse_expression(text: str, at: Place, report: Reporter) -> ast.Expr | None:
 
 
 class _Parser(ExpressionParser):
+    def __init__(self, tokens: list[Token], report: Reporter) -> None:
+        super().__init__(tokens, report)
+        self.broken: set[str] = set()
+
     def file(self) -> ast.File:
         first = self.token
         self.skip_newline()
@@ -52,7 +56,7 @@ class _Parser(ExpressionParser):
             item = self.recovering(self.item)
             if item is not None:
                 items.append(item)
-        return ast.File(first.at, edition, tuple(items))
+        return ast.File(first.at, edition, tuple(items), frozenset(self.broken))
 
     def header(self) -> int:
         token = self.token
@@ -98,8 +102,19 @@ class _Parser(ExpressionParser):
             return rule()
         except SyntaxStop:
             self.nesting = nesting
+            self.note_broken(start)
             self.skip_statement(start)
             return None
+
+    def note_broken(self, start: int) -> None:
+        """Remember the name that a statement would have defined, to say nothing of its users."""
+        first, second = self.tokens[start], self.tokens[min(start + 1, len(self.tokens) - 1)]
+        if first.kind == "WORD" and second.kind == "NAME":
+            self.broken.add(second.text)
+        elif first.kind == "NAME" and second.kind == "=":
+            self.broken.add(first.text)
+        if first.kind == "WORD" and first.text == "input":
+            self.broken.add("in")
 
     def skip_statement(self, start: int) -> None:
         """Move behind the statement that began at token `start`, with its braces."""

@@ -8,6 +8,7 @@ from cnncc.spec import suggest
 from cnncc.spec.lexer import MAX_BYTES
 from cnncc.spec.values import Unfit
 
+_MAX_PATH = 1000
 _ROOT_MARKS = (".git", "cnncc.toml")
 
 
@@ -29,7 +30,7 @@ class Project:
         Raises:
             Unfit: it is outside of the project.
         """
-        if "\0" in path or not path:
+        if "\0" in path or not 0 < len(path) <= _MAX_PATH:
             raise Unfit("E0208", "this is no path")
         found = (Path(user).absolute().parent / path).resolve()
         if not found.is_relative_to(self.root):

@@ -77,14 +77,20 @@ def _one(diagnostic: Diagnostic, sources: Sources) -> str:
     pad = " " * width
     notes = [f"note: {note}" for note in diagnostic.notes]
     if span is not None:
-        notes += [
-            f"note: while expanding `{frame.text}` at {frame.file}:{frame.line}:{frame.column}"
-            for frame in reversed(span.calls)
-        ]
+        notes += _expansions(span)
     if diagnostic.help:
         notes.append(f"help: {diagnostic.help}")
     out += [f"{pad} = {clean(note)}" for note in notes]
     return "\n".join(out) + "\n"
+
+
+def _expansions(span: Span) -> list[str]:
+    """A note for each block call that was being expanded, the innermost first."""
+    notes = [
+        f"note: while expanding `{frame.text}` at {frame.file}:{frame.line}:{frame.column}"
+        for frame in reversed(span.calls)
+    ]
+    return notes if len(notes) <= 6 else [*notes[:3], f"note: ... {len(notes) - 4} more", notes[-1]]
 
 
 def _excerpt(

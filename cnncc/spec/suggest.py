@@ -69,6 +69,22 @@ _ARGUMENTS = {
     "axis": "the operation always works on channels; leave it out",
     "rename_map": "write rename=",
 }
+_WORDS = {
+    "uint8": "u8",
+    "byte": "u8",
+    "int8": "i8",
+    "float": "f32",
+    "float32": "f32",
+    "half": "f16",
+    "float16": "f16",
+    "nchw": "chw",
+    "nhwc": "hwc",
+    "channels_last": "hwc",
+    "channels_first": "chw",
+    "linear": "bilinear",
+    "grayscale": "gray",
+    "same_upper": "same",
+}
 _SYNONYMS = {word: name for name, words in _OPERATIONS.items() for word in words.split()}
 
 
@@ -93,6 +109,13 @@ def argument(name: str, op: str, known: Iterable[str]) -> str:
     if near:
         return near
     return f"`{op}` takes {', '.join(names)}" if names else f"`{op}` takes no arguments"
+
+
+def word(name: str, words: Iterable[str]) -> str:
+    """The help for an unknown word of an argument, or an empty text."""
+    known = list(words)
+    translated = _WORDS.get(name.lower(), "")
+    return f"did you mean `{translated}`?" if translated in known else close(name, known)
 
 
 def close(name: str, known: Iterable[str]) -> str:

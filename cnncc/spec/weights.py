@@ -9,14 +9,10 @@ from __future__ import annotations
 
 import hashlib
 import math
-import struct
-import zipfile
-import zlib
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,16 +21,12 @@ from cnncc.errors import Span
 from cnncc.spec import suggest
 from cnncc.spec.builtins import Weight
 from cnncc.spec.diagnostics import Reporter
-from cnncc.spec.project import nearest
 from cnncc.spec.values import listed
+from cnncc.spec.weight_files import Damaged, Store, open_store
 
 F32 = NDArray[np.float32]
-_MAX_NPY_HEADER = 10_000
-_MAX_TENSORS = 100_000
-_PICKLED = frozenset((".pt", ".pth", ".pkl", ".pickle", ".bin", ".ckpt", ".joblib"))
 _HWIO = (3, 2, 0, 1)
 _FLOATS = frozenset(("F64", "F32", "F16", "BF16"))
-_NUMPY_FLOATS = {"float64": "F64", "float32": "F32", "float16": "F16"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,23 +85,6 @@ class WeightSource:
         return self.path.name if self.path else "the given arrays"
 
 
-class Damaged(Exception):
-    """A weight file cannot be read; the message says why, `help` what to do."""
-
-    def __init__(self, message: str, help: str = "") -> None:
-        super().__init__(message)
-        self.message = message
-        self.help = help
-
-
-class _Store(Protocol):
-    """Arrays by name: headers first, data on request."""
-
-    headers: dict[str, tuple[str, tuple[int, ...]]]
-
-    def read(self, name: str) -> NDArray[Any]: ...
-
-
 def bind(
     source: WeightSource, uses: Mapping[str, WeightUse], want_arrays: bool, report: Reporter
 ) -> dict[str, NDArray[Any]]:
@@ -120,7 +95,7 @@ def bind(
     """
     if source.from_file:
         try:
-            with _open(source) as store:
+            with open_store(source.path, source.arrays) as store:
                 return _from_store(source, store, uses, want_arrays, report)
         except Damaged as wrong:
             report.error("E0505", wrong.message, source.span, help=wrong.help)
@@ -159,7 +134,7 @@ def random_array(source: WeightSource, use: WeightUse) -> F32:
 
 def _from_store(
     source: WeightSource,
-    store: _Store,
+    store: Store,
     uses: Mapping[str, WeightUse],
     want_arrays: bool,
     report: Reporter,
@@ -183,7 +158,7 @@ def _from_store(
     return arrays
 
 
-def _names_here(source: WeightSource, store: _Store) -> dict[str, str]:
+def _names_here(source: WeightSource, store: Store) -> dict[str, str]:
     """Names as the layers say them, to names in the file."""
     found: dict[str, str] = {}
     for stored in store.headers:
@@ -223,7 +198,7 @@ def _report_missing(
 
 
 def _fits(
-    source: WeightSource, store: _Store, stored: str, use: WeightUse, report: Reporter
+    source: WeightSource, store: Store, stored: str, use: WeightUse, report: Reporter
 ) -> bool:
     dtype, shape = store.headers[stored]
     if dtype not in _FLOATS:
@@ -285,7 +260,7 @@ def _array(
 
 def _report_unused(
     source: WeightSource,
-    store: _Store,
+    store: Store,
     names: Mapping[str, str],
     uses: Mapping[str, WeightUse],
     report: Reporter,
@@ -309,167 +284,3 @@ def _report_unused(
 
 def _dims(shape: Sequence[int]) -> str:
     return "x".join(map(str, shape)) if shape else "a single number"
-
-
-# -- files -----------------------------------------------------------------------------------------
-
-
-@contextmanager
-def _open(source: WeightSource) -> Iterator[_Store]:
-    if source.kind == "arrays":
-        yield _Arrays(source.arrays)
-        return
-    path = source.path
-    if path is None or "\0" in str(path):
-        raise Damaged("this is no path to a weight file")
-    suffix = path.suffix.lower()
-    if suffix in _PICKLED:
-        raise Damaged(
-            f"`{path.name}` is a pickled file, which can run programs when it is opened",
-            "only .safetensors and .npz are read; in PyTorch: "
-            'safetensors.torch.save_file(model.state_dict(), "net.safetensors")',
-        )
-    if suffix not in (".safetensors", ".npz"):
-        raise Damaged(f"`{path.name}` is no weight file", "weights are .safetensors or .npz files")
-    try:
-        if not path.is_file():
-            raise Damaged(f"weight file `{path.name}` was not found", nearest(path))
-        if suffix == ".npz":
-            with zipfile.ZipFile(path) as archive:
-                yield _Npz(archive, path.name)
-        else:
-            yield _Safetensors(path)
-    except (zipfile.BadZipFile, NotImplementedError, zipfile.LargeZipFile) as wrong:
-        raise Damaged(f"`{path.name}` is damaged: {_plain(wrong)}") from None
-    except OSError as wrong:
-        raise Damaged(f"`{path.name}` cannot be read: {wrong.strerror or _plain(wrong)}") from None
-
-
-class _Arrays:
-    """Arrays that the caller holds."""
-
-    def __init__(self, arrays: Mapping[str, Any]) -> None:
-        self.headers: dict[str, tuple[str, tuple[int, ...]]] = {}
-        self._arrays: dict[str, NDArray[Any]] = {}
-        for name, value in arrays.items():
-            array = np.asarray(value)
-            dtype = _NUMPY_FLOATS.get(array.dtype.name, array.dtype.name)
-            self.headers[str(name)] = (dtype, array.shape)
-            self._arrays[str(name)] = array
-
-    def read(self, name: str) -> NDArray[Any]:
-        return self._arrays[name]
-
-
-class _Safetensors:
-    """A safetensors file, mapped; the library checks its header against its size."""
-
-    def __init__(self, path: Path) -> None:
-        from safetensors import SafetensorError, safe_open
-
-        self._path = path
-        self._error = SafetensorError
-        self.headers: dict[str, tuple[str, tuple[int, ...]]] = {}
-        try:
-            opener: Any = safe_open
-            self._file = opener(str(path), framework="np")
-            keys = list(self._file.keys())
-            if len(keys) > _MAX_TENSORS:
-                raise Damaged(f"`{path.name}` has {len(keys):,} tensors")
-            for name in keys:
-                view = self._file.get_slice(name)
-                self.headers[name] = (str(view.get_dtype()), tuple(view.get_shape()))
-        except (SafetensorError, ValueError, OverflowError) as wrong:
-            raise Damaged(f"`{path.name}` is damaged: {_plain(wrong)}") from None
-
-    def read(self, name: str) -> NDArray[Any]:
-        try:
-            if self.headers[name][0] == "BF16":
-                return self._bfloat16(name)
-            return np.asarray(self._file.get_tensor(name))
-        except (self._error, ValueError, TypeError) as wrong:
-            raise Damaged(f"`{name[:80]}` in `{self._path.name}`: {_plain(wrong)}") from None
-
-    def _bfloat16(self, name: str) -> NDArray[Any]:
-        """bfloat16 is the upper half of a float32; NumPy has no type for it."""
-        import json
-
-        with self._path.open("rb") as file:
-            (length,) = struct.unpack("<Q", file.read(8))
-            begin, end = json.loads(file.read(length))[name]["data_offsets"]
-            file.seek(8 + length + begin)
-            raw = np.frombuffer(file.read(end - begin), "<u2")
-        return (raw.astype(np.uint32) << 16).view(np.float32).reshape(self.headers[name][1])
-
-
-class _Npz:
-    """An npz archive: the header of each member is checked against the member's size."""
-
-    def __init__(self, archive: zipfile.ZipFile, title: str) -> None:
-        self._archive = archive
-        self._title = title
-        self.headers: dict[str, tuple[str, tuple[int, ...]]] = {}
-        self._members: dict[str, zipfile.ZipInfo] = {}
-        members = archive.infolist()
-        if len(members) > _MAX_TENSORS:
-            raise Damaged(f"`{title}` has {len(members):,} members")
-        for member in members:
-            name = member.filename.removesuffix(".npy")
-            if name == member.filename:
-                continue
-            self._members[name] = member
-            self.headers[name] = self._header(member)
-
-    def _header(self, member: zipfile.ZipInfo) -> tuple[str, tuple[int, ...]]:
-        try:
-            with self._archive.open(member) as stream:
-                version = np.lib.format.read_magic(stream)
-                if version not in ((1, 0), (2, 0)):
-                    raise ValueError(f"npy version {version}")
-                start = 8 + (2 if version == (1, 0) else 4)
-                length = int.from_bytes(stream.read(start - 8), "little")
-                if length > _MAX_NPY_HEADER:
-                    raise ValueError(f"a header of {length} bytes")
-            with self._archive.open(member) as stream:
-                stream.read(8)
-                reader = (
-                    np.lib.format.read_array_header_1_0
-                    if version == (1, 0)
-                    else np.lib.format.read_array_header_2_0
-                )
-                shape, _, dtype = reader(stream, max_header_size=_MAX_NPY_HEADER)
-        except (ValueError, EOFError, RuntimeError, SyntaxError, TypeError) as wrong:
-            raise self._damaged(member, wrong) from None
-        except zlib.error as wrong:
-            raise self._damaged(member, wrong) from None
-        if dtype.hasobject:
-            raise Damaged(
-                f"`{member.filename[:80]}` in `{self._title}` holds pickled objects",
-                "save plain float arrays",
-            )
-        if math.prod(shape) * dtype.itemsize != member.file_size - start - length:
-            raise Damaged(
-                f"`{member.filename[:80]}` in `{self._title}` has {member.file_size} bytes, "
-                f"its header promises {_dims(shape)} of {dtype}"
-            )
-        return _NUMPY_FLOATS.get(dtype.name, dtype.name), tuple(shape)
-
-    def read(self, name: str) -> NDArray[Any]:
-        member = self._members[name]
-        try:
-            with self._archive.open(member) as stream:
-                return np.lib.format.read_array(
-                    stream, allow_pickle=False, max_header_size=_MAX_NPY_HEADER
-                )
-        except (ValueError, EOFError, RuntimeError) as wrong:
-            raise self._damaged(member, wrong) from None
-        except zlib.error as wrong:
-            raise self._damaged(member, wrong) from None
-
-    def _damaged(self, member: zipfile.ZipInfo, wrong: Exception) -> Damaged:
-        return Damaged(f"`{member.filename[:80]}` in `{self._title}` is damaged: {_plain(wrong)}")
-
-
-def _plain(wrong: Exception) -> str:
-    """The first line of a library's message."""
-    return (str(wrong).splitlines() or [type(wrong).__name__])[0][:200]
