@@ -143,11 +143,12 @@ def run(
     """Take `graph` through the steps, in place.
 
     Args:
-        graph: a graph of the level `level`.
+        graph: a graph of the level `level`. Its meta tells afterwards the `level` reached and the
+            names of the `passes` that ran, so that a dump can take the rest of the way.
         steps: see `standard`.
         level: the level that the graph has now.
-        checks: 0 verifies nothing; 1 the level after each pass; 2 also that the text reads back and
-            that the float64 interpreter gives the same numbers.
+        checks: 0 verifies nothing; 1 the level after each pass that changed the graph; 2 after each
+            pass, and that the text reads back and the float64 interpreter gives the same numbers.
         dump: a folder for the graph after each step that changed it.
         observe: sees each record with the graph, for `--print-after` and progress.
 
@@ -161,12 +162,12 @@ def run(
     dumps = _Dumps(dump, level, graph) if dump is not None else None
     numbers = _Numbers(graph) if checks >= 2 else None
     records = []
-    for number, step in enumerate(steps, 1):
+    for number, step in enumerate(steps, len(passed(graph)) + 1):
         try:
             record = _apply(graph, number, step, level)
+            if checks >= 2 or (checks == 1 and (record.changed or record.level != level)):
+                verify(graph, record.level)
             level = record.level
-            if checks >= 1:
-                verify(graph, level)
             if numbers is not None and record.changed:
                 numbers.check(graph)
         except InternalError as error:
@@ -183,22 +184,36 @@ def run(
     return records
 
 
+def passed(graph: Graph) -> tuple[str, ...]:
+    """Names of the passes that a graph has behind it."""
+    names: tuple[str, ...] = graph.meta.get("passes", ())
+    return names
+
+
 def _apply(graph: Graph, number: int, step: Step, level: str) -> Record:
     version, nodes, told = graph.version, len(graph), len(decisions(graph))
+    notes = _notes(graph)
     start = time.perf_counter()
     step.apply.run(graph)
     milliseconds = (time.perf_counter() - start) * 1e3
+    reached = _reached(level, step.apply)
+    graph.meta |= {"level": reached, "passes": (*passed(graph), step.apply.name)}
     return Record(
         number,
         step.apply.name,
         step.why,
-        _reached(level, step.apply),
+        reached,
         milliseconds,
         nodes,
         len(graph),
-        graph.version != version,
+        graph.version != version or _notes(graph) != notes,
         dict(Counter(map(_rule, decisions(graph)[told:]))),
     )
+
+
+def _notes(graph: Graph) -> dict[int, dict[str, object]]:
+    """All notes of the plan; writing one is no new version of the graph."""
+    return {node_id: dict(node.notes) for node_id, node in graph.nodes()}
 
 
 def _rule(decision: Decision) -> str:

@@ -186,6 +186,26 @@ class Graph:
         self.inputs = [i for i in self.inputs if i != node_id]
         self.version += 1
 
+    def renumber(self, ids: Mapping[int, int], next_id: int) -> None:
+        """Give every node another id, and count on from `next_id`: how a dump gets its ids back.
+
+        Raises:
+            InternalError: two nodes would share an id, a node has none, or `next_id` is in use.
+        """
+        new = list(ids.values())
+        if set(ids) != set(self._nx) or len(set(new)) != len(new) or max(new, default=-1) >= next_id:
+            raise InternalError("ids must be distinct, one a node, and below the next one")
+        self._nx = nx.relabel_nodes(self._nx, dict(ids), copy=True)
+        self.inputs = [ids[i] for i in self.inputs]
+        self.outputs = [(name, ids[out]) for name, out in self.outputs]
+        self._next_id = next_id
+        self.version += 1
+
+    @property
+    def next_id(self) -> int:
+        """The id that the next node will get."""
+        return self._next_id
+
     def copy(self) -> Graph:
         """An independent graph with the same ids; arrays are shared, nodes are not."""
         twin = Graph(self.name)

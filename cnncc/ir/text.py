@@ -10,6 +10,7 @@
 Nodes without a name are `%#n`, n counting lines; names that are no plain words are quoted. Types,
 notes (`@key(value)`) and places (`at`) may be left out, attributes where they have defaults. Laws:
 parsing a printed graph gives the same graph up to ids, and printing that gives the same text.
+Dumps in files keep the ids too, for notes that name nodes: `ids [0, 3, 4] next 9`.
 """
 
 from __future__ import annotations
@@ -18,13 +19,13 @@ import hashlib
 import json
 import re
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from cnncc.errors import ArtifactError, Frame, Span
+from cnncc.errors import ArtifactError, Frame, InternalError, Span
 from cnncc.ir.decisions import Decision
 from cnncc.ir.graph import Graph, Node
 from cnncc.ir.op import Array, NoAttrs, lookup, registered
@@ -124,6 +125,7 @@ class _Parser:
         self.ids: dict[Ref, int] = {}
         self.inputs: list[Ref] = []
         self.outputs: list[tuple[str, Ref]] = []
+        self.renumber: Callable[[], None] | None = None
 
     def parse(self, text: str) -> Graph:
         headers = {
@@ -132,6 +134,7 @@ class _Parser:
             "data": self._data,
             "inputs": self._inputs,
             "outputs": self._outputs,
+            "ids": self._ids,
         }
         reader = Reader("", self.file, self.records)
         for number, line in enumerate(text.splitlines(), 1):
@@ -146,6 +149,8 @@ class _Parser:
             reader.next("end")
         self.graph.inputs = [self._id(reader, name) for name in self.inputs]
         self.graph.outputs = [(name, self._id(reader, ref)) for name, ref in self.outputs]
+        if self.renumber is not None:
+            self.renumber()
         return self.graph
 
     def _id(self, reader: Reader, ref: Ref) -> int:
@@ -188,6 +193,22 @@ class _Parser:
             reader.next(text="=")
             self.outputs.append((name, reader.reference()))
             reader.take(",")
+
+    def _ids(self, reader: Reader) -> None:
+        ids = reader.value()
+        reader.next(text="next")
+        following = reader.value()
+
+        def renumber() -> None:
+            sound = isinstance(ids, tuple) and len(ids) == len(self.graph)
+            try:
+                if not sound:
+                    raise InternalError(f"the text has {len(self.graph)} nodes")
+                self.graph.renumber(dict(zip(self.graph.order(), ids, strict=True)), following)
+            except (InternalError, TypeError) as error:
+                raise reader.error(f"the ids do not fit: {error}; leave the line out") from None
+
+        self.renumber = renumber
 
     def _line(self, reader: Reader) -> None:
         ref = reader.reference()
@@ -243,7 +264,9 @@ class _Parser:
 
 def dump(graph: Graph, path: Path) -> None:
     """Write the text to `path`, and the arrays beside it with the suffix `.npz`."""
-    path.write_text(print_graph(graph), encoding="utf-8")
+    ids = format_value(tuple(graph.order()))
+    text = f"{print_graph(graph)}ids {ids} next {graph.next_id}\n"
+    path.write_text(text, encoding="utf-8")
     names = sorted(graph.constants)
     arrays: dict[str, Any] = {
         f"a{index}": graph.constants[name] for index, name in enumerate(names)
