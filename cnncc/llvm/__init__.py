@@ -12,6 +12,7 @@ To see or change open
         `emit.py` (functions, loops), with `writer.py` and `types.py` below them
     passes, machine, code generation: `optimize.py`; what came out: `asm_stats.py`, `elf.py`
     threads: `parallel.py` (what `main` becomes), `pool_code.py` and `pool.py` (the workers)
+    the caller's rounding mode: `rounding.py`
     a program in this process: `program.py`, `jit.py`, `cache.py` (objects on disk)
     a program elsewhere: `link.py` (saved networks), `aot.py` and `c_api.py` (objects for C)
     what a CPU can run: `host.py` (this machine), `cpu_check.py` (generated code asks)

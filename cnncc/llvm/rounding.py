@@ -16,7 +16,7 @@ _X86_DEFAULT = 0x1F80  # to nearest, tiny numbers kept, no exception traps
 
 
 def in_default_mode(lines: Sequence[str], target: Target) -> list[str]:
-    """The lines of a one-block function between those that set the mode and those that restore it."""
+    """The lines of a one-block function, with those around that set and restore the mode."""
     if target.triple.startswith("x86_64"):
         return [
             "  %mode.before = alloca i32, align 4",

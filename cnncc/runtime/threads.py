@@ -118,6 +118,8 @@ class Pool:
         self._lock = threading.Lock()
         self._pid = 0
         self._address = 0
+        # Freed with this object and not by `close`: a call may be about to use the address.
+        self._memory: ctypes.Array[ctypes.c_char] | None = None
         self._finalizer: weakref.finalize[..., Pool] | None = None
 
     def address(self) -> int:
@@ -153,7 +155,7 @@ class Pool:
             if self._finalizer is not None:
                 self._finalizer.detach()
             self._finalizer = weakref.finalize(self, _stop, self._code, memory, address, pid)
-            self._address, self._pid = address, pid
+            self._memory, self._address, self._pid = memory, address, pid
         if started < self.threads:
             warnings.warn(
                 f"the system allows {started} of {self.threads} threads; "

@@ -183,6 +183,51 @@ def test_a_storm_of_signals_changes_nothing():
     assert out == "done\n"
 
 
+def test_fewer_threads_than_asked_for_still_compute():
+    out = _child(
+        """
+        import os, resource, warnings
+        net = network(threads=200)
+        x = np.ones((2, SIZE), np.float32)
+        used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+        resource.setrlimit(resource.RLIMIT_AS, (used + (100 << 20), resource.RLIM_INFINITY))
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            assert net(x).tobytes() == expected(x).tobytes()
+        assert 1 < len(os.listdir("/proc/self/task")) < 200
+        print([str(w.message).split("; ")[1] for w in caught])
+        """
+    )
+    assert out == "['the network runs on those, with the same results']\n"
+
+
+def test_closing_while_others_call_is_safe():
+    out = _child(
+        """
+        import threading
+        from cnncc.errors import InputError
+        x = np.ones((20, SIZE), np.float32)
+        wanted = expected(x).tobytes()
+        def calls(net, ended):
+            try:
+                while True:
+                    assert net(x).tobytes() == wanted
+            except InputError:
+                ended.append(1)
+        for _ in range(40):
+            net, ended = network(threads=2), []
+            callers = [threading.Thread(target=calls, args=(net, ended)) for _ in range(3)]
+            for c in callers: c.start()
+            net(x)
+            net.close()
+            for c in callers: c.join()
+            assert len(ended) == 3
+        print("done")
+        """
+    )
+    assert out == "done\n"
+
+
 def test_code_outlives_calls_but_not_its_network():
     out = _child(
         """
