@@ -1,0 +1,11 @@
+"""Measuring: kernels, whole networks, compile time, and other engines beside them in one run.
+
+Takes: plans, networks, the user's own install of another engine. Gives: figures, as data.
+May import: everything below the command line. Invariants: a claim about speed is a ratio of what
+ran side by side in one run, interleaved, as minima or medians; every answer says threads, CPU, load
+and versions; nothing here gates a test by its time.
+
+To change how time is taken open `timing.py`; a network's latency, `latency.py`; a peer,
+`onnx_peer.py`; single kernels, `kernels.py`; compile and import times, `compile_time.py`; what is
+said about the machine, `machine.py`.
+"""

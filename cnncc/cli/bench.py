@@ -1,0 +1,160 @@
+"""`cnncc bench`: latency of a model, alone or beside another engine."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cnncc.cli import model
+from cnncc.cli.options import ModelOptions, json_option, model_argument, model_options
+from cnncc.cli.screen import Column, screen
+
+if TYPE_CHECKING:
+    from cnncc.bench.latency import Result
+
+COLUMNS = (
+    Column("engine", "engine", style="bold"),
+    Column("threads", "threads", right=True),
+    Column("batch", "batch", right=True),
+    Column("min", "min", right=True),
+    Column("p50", "p50", right=True),
+    Column("p90", "p90", right=True),
+    Column("p99", "p99", right=True),
+    Column("gflops", "GFLOP/s", right=True),
+    Column("share", "of peak", right=True),
+)
+
+
+def _numbers(ctx: click.Context, param: click.Parameter, given: str) -> tuple[int, ...]:
+    try:
+        numbers = tuple(dict.fromkeys(int(text) for text in given.split(",")))
+    except ValueError:
+        numbers = ()
+    if not numbers or not all(1 <= number <= 1024 for number in numbers):
+        raise click.BadParameter(f"`{given}` is no list like 1,2", ctx, param)
+    return numbers
+
+
+@click.command()
+@model_argument
+@click.option(
+    "--threads",
+    default="1",
+    show_default=True,
+    callback=_numbers,
+    metavar="LIST",
+    help="Numbers of threads to measure, such as 1,2.",
+)
+@click.option(
+    "--batch",
+    default="1",
+    show_default=True,
+    callback=_numbers,
+    metavar="LIST",
+    help="Images a call.",
+)
+@click.option(
+    "--against", type=click.Choice(["onnxruntime"]), help="Run this engine in the same rounds."
+)
+@click.option(
+    "--seconds",
+    type=click.FloatRange(0.01, 600),
+    default=2.0,
+    show_default=True,
+    help="How long each engine runs in each setting.",
+)
+@json_option
+@model_options
+def command(
+    file: str,
+    threads: tuple[int, ...],
+    batch: tuple[int, ...],
+    against: str | None,
+    seconds: float,
+    as_json: bool,
+    options: ModelOptions,
+) -> None:
+    """Measure the latency of FILE on random inputs.
+
+    The peak is that of multiply-adds on this machine, measured in the same run.
+    """
+    from cnncc.bench import machine
+    from cnncc.bench.latency import measure
+
+    facts = machine.facts()
+    compilation = model.plan(file, options)
+    settings = [(count, size) for size in batch for count in threads]
+    results = []
+    with screen().progress("measuring", len(settings)) as progress:
+        for count, size in settings:
+            results.append(
+                measure(compilation, threads=count, batch=size, seconds=seconds, against=against)
+            )
+            progress.step()
+    if as_json:
+        rows = [_entry(result, engine) for result in results for engine in result.timings]
+        names = {"model": compilation.plan.interface.name, "target": compilation.plan.target.name}
+        screen().json({"schema": "cnncc.bench/1", **names, "machine": facts, "results": rows})
+        return
+    screen().result(machine.headline(facts))
+    for engine, version in results[0].versions.items():
+        screen().result(f"against {engine} {version}, whose preprocessing is not counted")
+    screen().result()
+    screen().table(COLUMNS, [_row(r, engine) for r in results for engine in r.timings])
+    for result in results:
+        for line in _verdicts(result):
+            screen().result(line)
+
+
+def _entry(result: Result, engine: str) -> dict[str, Any]:
+    entry = {
+        "engine": engine,
+        "threads": result.threads,
+        "batch": result.batch,
+        "milliseconds": result.timings[engine].figures(),
+        "gflops": round(result.gflops(engine), 2),
+        "share_of_peak": round(result.share(engine), 4),
+        "peak_gflops_per_thread": round(result.peak_gflops, 2),
+    }
+    if engine in result.versions:
+        best, median = result.ratio(engine)
+        entry |= {
+            "version": result.versions[engine],
+            "times_slower": {"min": round(best, 3), "p50": round(median, 3)},
+            "relative_difference": result.difference,
+        }
+    return entry
+
+
+def _row(result: Result, engine: str) -> dict[str, Any]:
+    timing = result.timings[engine]
+    return {
+        "engine": engine,
+        "threads": result.threads,
+        "batch": result.batch,
+        "min": duration(timing.best),
+        **{f"p{share}": duration(timing.percentile(share)) for share in (50, 90, 99)},
+        "gflops": f"{result.gflops(engine):.1f}",
+        "share": f"{result.share(engine):.0%}",
+    }
+
+
+def _verdicts(result: Result) -> list[str]:
+    lines = []
+    for engine in result.versions:
+        best, median = result.ratio(engine)
+        where = f"{result.threads} thread{'s' * (result.threads > 1)}, batch {result.batch}"
+        if result.separate(engine):
+            claim = f"{engine} takes {best:.2f} x as long (medians {median:.2f} x)"
+        else:
+            claim = f"no clear difference from {engine}: the calls' durations overlap"
+        lines.append(f"{where}: {claim}; outputs agree to {result.difference:.1g}")
+    return lines
+
+
+def duration(seconds: float) -> str:
+    """A time as people read it."""
+    if seconds < 1e-3:
+        return f"{seconds * 1e6:.1f} us"
+    return f"{seconds * 1e3:.2f} ms" if seconds < 1 else f"{seconds:.2f} s"
