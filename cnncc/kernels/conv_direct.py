@@ -53,6 +53,10 @@ class ConvDirect(Kernel):
         b = Builder(self.name)
         args = nest.declare(b, weights, weights.size)
         out, out_arg = out_buffer(b, site)
+        # Networks have many convolutions that differ in depth only: they share one function.
+        shared = g.attrs.groups == 1 and g.in_blocks > 1
+        blocks = b.index_param("in_blocks") if shared else g.in_blocks
+        panel_elems = b.imul(blocks, weights[0, 0].size)
         lo, hi = b.index_param("lo"), b.index_param("hi")
         down, across = -(-g.rows // tile.rows), -(-g.columns // tile.columns)
         with b.loop(lo, hi, hint="item") as items:
@@ -66,11 +70,13 @@ class ConvDirect(Kernel):
                     for v, value in enumerate(values):
                         b.store(out, base, value, offset=nest.out.offset(v, row, column))
 
-                nest.tile(b, part, panel, conv_place(b, nest, g, panel, y, x), store)
+                place = conv_place(b, nest, g, panel, y, x, blocks)
+                nest.tile(b, part, panel, place, store, panel_elems)
 
             where = (b.idiv(number, across), b.irem(number, across))
             for_each_tile(b, g.rows, g.columns, tile, where, body)
-        return [Launch(b.func, (*args, out_arg), nest.panels * down * across)]
+        depth = (g.in_blocks,) if shared else ()
+        return [Launch(b.func, (*args, out_arg, *depth), nest.panels * down * across)]
 
 
 def tile_estimate(choice: TileChoice, groups: int) -> Estimate:

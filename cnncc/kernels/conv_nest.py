@@ -215,6 +215,8 @@ class ConvNest:
 
     def first_input_block(self, b: Builder, panel: Index) -> Index:
         """The first input block of the group that a panel belongs to."""
+        if self.site.anchor.attrs.groups == 1:
+            return 0
         return b.imul(b.idiv(panel, self.group_panels), self.in_blocks)
 
     def tile(

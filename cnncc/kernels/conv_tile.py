@@ -33,7 +33,8 @@ class Taps:
     """How a tile walks over its input.
 
     Attributes:
-        blocks: input channel blocks to add up.
+        blocks: input channel blocks to add up (an index parameter where one function serves
+            convolutions of different depths).
         block: channels in each.
         rows: kernel rows (an index parameter where they differ from call to call).
         columns: kernel columns.
@@ -45,7 +46,7 @@ class Taps:
         row_pitch: elements from one input row to the next.
     """
 
-    blocks: int
+    blocks: Index
     block: int
     rows: Index
     columns: Index

@@ -171,7 +171,14 @@ class _Lowering:
         return Stage(node_id, label, tuple(names), tuple(x.work for x, _ in calls))
 
     def _function(self, func: Func) -> str:
-        """The name of a function of the program with this body; equal bodies are one function."""
+        """The name of a function of the program with this body; equal bodies are one function.
+
+        Sizes of buffers are dropped from the parameters, because they are no part of the code:
+        calls on buffers of different sizes can share it. Kernels' tests prove the bounds with them.
+        """
+        for param in func.params:
+            if isinstance(param.type, BufferType):
+                param.type = replace(param.type, extent=None)
         digest = hashlib.sha256(canonical_text(func).encode()).hexdigest()[:12]
         name = f"{func.name}_{digest}"
         self.funcs.setdefault(name, replace(func, name=name))

@@ -155,7 +155,11 @@ def verify_launches(launches: Sequence[Launch]) -> None:
     Accesses that it cannot prove are masked or go through a table: it looks into neither.
     """
     for launch in launches:
-        found = verify(launch.func, ranges={"lo": (0, launch.work), "hi": (0, launch.work)})
+        ranges = {"lo": (0, launch.work), "hi": (0, launch.work)}
+        for param, arg in zip(launch.func.params, launch.args, strict=False):
+            if isinstance(arg, int):
+                ranges[param.hint] = (arg, arg)
+        found = verify(launch.func, ranges=ranges)
         tables = any(isinstance(s, Bitcast) for s in walk(launch.func.body))
         open_ = [u for u in found if not tables and getattr(u.stmt, "mask", None) is None]
         assert not open_, f"{launch.func.name}: `{open_[0].text}` {open_[0].reason}"
