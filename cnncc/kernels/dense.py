@@ -39,6 +39,8 @@ class Dense(Kernel):
 
     def refuses(self, site: Site) -> str:
         x, w = site.anchor.args[:2]
+        if site.steps[-1].op in ("max_pool2d", "avg_pool2d"):
+            return "does not pool"
         if site.constants[w] is None:
             return "the weights are computed at run time"
         if not isinstance(site.layouts[x], Layout | FlatLayout):

@@ -6,6 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from cnncc.ir.op import lookup
+from cnncc.ir.types import TensorType
+from cnncc.kernels.conv_nest import conv_halo, groups_aligned
+from cnncc.kernels.conv_transposed import transposed_halo
 from cnncc.kernels.layout import Layout
 from cnncc.kernels.template import Site
 from cnncc.ops.fused import Step
@@ -77,3 +81,81 @@ def _result_layout(
         segments = shared
     halo = HALOS[int(rng.integers(len(HALOS)))] if len(shape) == 4 else HALOS[0]
     return blocked(shape, lanes, segments=segments, halo=halo)
+
+
+# -- operators with weights --------------------------------------------------------------------
+
+
+def weighted_site_of(case: Case, target: Target, rng: np.random.Generator) -> Site:
+    """A site for a convolution or dense layer, or a group that begins with one."""
+    steps = case.attrs.steps if case.op == "fused" else (_alone(case),)
+    anchor, lanes = steps[0], target.lanes()
+    types = [case.types[a] for a in anchor.args]
+    made = lookup(anchor.op).infer(types, anchor.attrs)
+    result = lookup(case.op).infer(case.types, case.attrs)
+    source, out = _weighted_segments(anchor, types[0], made, lanes, rng)
+    layouts: list[Any] = []
+    for operand, type_ in enumerate(case.types):
+        if operand == 0:
+            halo = _grown(_anchor_halo(anchor, types, made), rng)
+            block = types[0].shape[1] if source is None else lanes
+            layouts.append(blocked(type_.shape, block, segments=source or (), halo=halo))
+        elif operand in anchor.args or len(type_.shape) == 1:
+            layouts.append(None)
+        else:
+            halo = HALOS[int(rng.integers(len(HALOS)))]
+            layouts.append(blocked(type_.shape, lanes, segments=out, halo=halo))
+    halo = HALOS[int(rng.integers(len(HALOS)))]
+    return Site(
+        name=f"test.{case.op}",
+        steps=steps,
+        types=case.types,
+        result=result,
+        layouts=tuple(layouts),
+        out=blocked(result.shape, lanes, segments=out, halo=halo),
+        constants=tuple(
+            a if p is None else None for a, p in zip(case.arrays, layouts, strict=True)
+        ),
+        target=target,
+    )
+
+
+def _alone(case: Case) -> Step:
+    return Step(case.op, case.attrs, tuple(range(len(case.types))))
+
+
+def _anchor_halo(anchor: Step, types: list[TensorType], made: TensorType) -> Any:
+    if anchor.op == "dense":
+        return (0, 0, 0, 0)
+    rule = conv_halo if anchor.op == "conv2d" else transposed_halo
+    return rule(anchor.attrs, types[0], types[1], made)
+
+
+def _grown(halo: Any, rng: np.random.Generator) -> Any:
+    """Perhaps wider than needed: another reader may want more."""
+    if sum(halo) == 0 and rng.integers(2):
+        return halo
+    extra = HALOS[int(rng.integers(len(HALOS)))]
+    return tuple(a + b for a, b in zip(halo, extra, strict=True))
+
+
+def _weighted_segments(
+    anchor: Step, x: TensorType, made: TensorType, lanes: int, rng: np.random.Generator
+) -> tuple[tuple[int, ...] | None, tuple[int, ...]]:
+    """Segments of the input (None: one narrow block) and of the result, as plans choose them."""
+    taken, given = x.shape[1], made.shape[1]
+    groups = 1 if anchor.op == "dense" else anchor.attrs.groups
+    if anchor.op == "dense":
+        return (taken,), (given,)
+    if groups == 1:
+        narrow = anchor.op == "conv2d" and taken < min(lanes, 5) and bool(rng.integers(2))
+        return None if narrow else random_segments(rng, taken), random_segments(rng, given)
+    if groups == taken == given and anchor.op == "conv2d":
+        shared = random_segments(rng, taken)
+        return shared, shared
+
+    def cut(channels: int) -> tuple[int, ...]:
+        whole = groups_aligned(Layout(lanes, (channels,), 1, 1), groups)
+        return (channels,) if whole else (channels // groups,) * groups
+
+    return cut(taken), cut(given)
