@@ -189,10 +189,7 @@ class ModuleLoader:
     def _override(self, param: ast.Param, default: Value, given: object, env: Env) -> Value:
         value: object = given
         if isinstance(given, str) and not isinstance(default, str):
-            expr = parse_expression(given, param.at, self.report)
-            if expr is None:
-                self._bad_override(param, given, default)
-            value = self.evaluator.value(expr, env) if expr is not None else UNKNOWN
+            value = self._read_override(given, param, env)
         if isinstance(value, list):
             value = tuple(value)
         same = type(value) is type(default)
@@ -203,6 +200,18 @@ class ModuleLoader:
         if not same or not isinstance(value, int | float | str | Size | Word | tuple):
             self._bad_override(param, given, default)
         return value  # type: ignore[return-value]
+
+    def _read_override(self, given: str, param: ast.Param, env: Env) -> Value:
+        """The value of the text behind `-D name=`; UNKNOWN if it has none."""
+        loud = self.evaluator.report
+        self.evaluator.report = Reporter(loud.file)
+        try:
+            expr = parse_expression(given, param.at, loud)
+            return UNKNOWN if expr is None else self.evaluator.value(expr, env)
+        except Failed:
+            return UNKNOWN
+        finally:
+            self.evaluator.report = loud
 
     def _bad_override(self, param: ast.Param, given: object, default: Value) -> None:
         shown = given if isinstance(given, str) else repr(given)

@@ -388,6 +388,11 @@ class _Parser(ExpressionParser):
                     statements.append(statement)
         else:
             first: Token = self.token
+            if first.kind == "WORD" and first.text not in ("in", "as"):
+                raise self.stop(
+                    f"`{first.text}` cannot stand on the line of the `{{`",
+                    "only `a -> b` may; put each statement on a line of its own",
+                )
             flow = self.flow()
             statements.append(ast.Run(self.between(first), flow, None))
         self.expect("}", "`}`")
