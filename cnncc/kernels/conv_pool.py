@@ -282,8 +282,7 @@ class _Band:
             if window > stride:
                 is_first = b.compare("eq", pooled.iv, first)
                 new = b.select(is_first, start, b.iadd(start, window - stride))
-            with b.loop(new, b.iadd(start, window), hint="row") as rows:
-                self._row(panel, rows.iv)
+            self._fill_ring(panel, new, b.iadd(start, window))
             self._pool_row(panel, pooled.iv)
 
     def _clear(self, start: Index, pixels: int) -> None:
@@ -292,23 +291,34 @@ class _Band:
             with self.b.loop(0, pixels * self.pixel, self.site.lanes, hint="i") as i:
                 self.b.store(self.ring, self.b.iadd(start, i.iv), self.neutral)
 
-    def _row(self, panel: Index, padded_row: Value) -> None:
-        """One row of the convolution into its slot; neutral numbers beyond the map."""
+    def _fill_ring(self, panel: Index, start: Index, end: Index) -> None:
+        """Rows `start ..< end`: those of the convolution, neutral numbers above and below it."""
         b, top = self.b, int(self.attrs.pads[0])
+        bottom = top + self.g.rows
+        reach = (self.pool.rows - 1) * self.attrs.strides[0] + self.attrs.window[0]
+        if top:
+            with b.loop(start, b.imin(end, top), hint="above") as rows:
+                self._clear(self._slot(rows.iv), self.columns)
+            start = b.imax(start, top)
+        if reach > bottom:
+            with b.loop(b.imax(start, bottom), end, hint="below") as rows:
+                self._clear(self._slot(rows.iv), self.columns)
+            end = b.imin(end, bottom)
+        with b.loop(start, end, hint="row") as rows:
+            self._row(panel, b.isub(rows.iv, top), self._slot(rows.iv))
+
+    def _slot(self, padded_row: Value) -> Index:
+        """Where a row's first pixel behind the padding lies in the ring."""
+        b = self.b
         slot = b.imul(b.irem(padded_row, self.attrs.window[0]), self.pitch)
-        y = b.isub(padded_row, top)
-        base = b.iadd(slot, self.left * self.pixel)
-        inside = b.binary(
-            "and",
-            b.compare("ge", padded_row, top),
-            b.compare("lt", padded_row, top + self.g.rows),
-        )
-        with b.when(inside):
-            tiles = -(-self.columns // self.tile.columns)
-            with b.loop(0, tiles, hint="tile") as across:
-                self._tiles(panel, y, across.iv, base)
-        with b.otherwise():
-            self._clear(base, self.columns)
+        return b.iadd(slot, self.left * self.pixel)
+
+    def _row(self, panel: Index, y: Index, base: Index) -> None:
+        """One row of the convolution."""
+        b = self.b
+        tiles = -(-self.columns // self.tile.columns)
+        with b.loop(0, tiles, hint="tile") as across:
+            self._tiles(panel, y, across.iv, base)
 
     def _tiles(self, panel: Index, y: Index, across: Index, base: Index) -> None:
         b, lanes = self.b, self.site.lanes
