@@ -11,6 +11,7 @@ from typing import ClassVar
 import numpy as np
 
 from cnncc.kernels.conv_nest import out_buffer
+from cnncc.kernels.epilogue import LaneMask
 from cnncc.kernels.movement import AxisMap
 from cnncc.kernels.row_nest import grain_of, refuses_blocks, row_estimate
 from cnncc.kernels.scalar_math import VectorScalars
@@ -51,6 +52,8 @@ class Lrn(Kernel):
         first_channel.declare(b, "first_channel")
         if first_channel.table is not None:
             args.append(PackedArg(first_channel.table.array))
+        mask = LaneMask(site, needed=True)  # a padding lane may have a neighbour that is NaN
+        mask.declare(b)
         result, result_arg = out_buffer(b, site)
         squares = _Squares(b, site.lanes, int(out.slot_channels[first_slots[-1]]), attrs)
         lo, hi = b.index_param("lo"), b.index_param("hi")
@@ -63,8 +66,9 @@ class Lrn(Kernel):
                 value = b.load(x, source.index(b, blocks.iv, rows.iv, columns.iv), site.lanes)
                 base = squares.base(first_channel.at(b, blocks.iv))
                 scaled = _divided(VectorScalars(b, site.lanes), value, base, attrs.beta)
+                scaled = mask.apply(b, scaled, blocks.iv)
                 b.store(result, out.index(b, blocks.iv, rows.iv, columns.iv), scaled)
-        args.append(result_arg)
+        args += [*mask.args, result_arg]
         return [Launch(b.func, tuple(args), out.height, grain_of(out.height, _operations(site)))]
 
 

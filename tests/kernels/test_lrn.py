@@ -33,3 +33,13 @@ def test_sizes_and_exponents(target, size, beta):
     for layout in layouts:
         attrs = LrnAttrs(size, 0.5, beta, 2.0)
         check(Lrn(), make_site("lrn", attrs, [x], [layout], layout, target), [x], splits=((1, 1),))
+
+
+@each_target
+def test_nan_stays_out_of_padding_lanes(target):
+    x = np.ones((1, 19, 1, 4), np.float32)
+    x[0, 18, 0, 1], x[0, 0, 0, 2], x[0, 4, 0, 3] = np.nan, np.inf, np.nan
+    for segments in ((19,), (5, 14)):
+        layout = blocked(x.shape, target.lanes(), segments=segments)
+        attrs = LrnAttrs(5, 1.0, 0.75, 1.0)
+        check(Lrn(), make_site("lrn", attrs, [x], [layout], layout, target), [x])
