@@ -29,7 +29,7 @@ MESSAGES = (
     "unknown status",
 )
 NAME_CHARS = 64
-FEATURE_CHARS = 256
+FEATURE_CHARS = 512
 DIGEST_CHARS = 72
 _MESSAGE_CHARS = 64
 OPTS_BYTES = 32  # size, threads (padded), loop, host

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import secrets
 import stat
+import time
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
 from cnncc.errors import ArtifactError
 
+_STALE_SECONDS = 3600.0
 Chunk = bytes | bytearray | memoryview
 _FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | os.O_CLOEXEC
 
@@ -31,7 +34,8 @@ def write_file(path: Path, chunks: Iterable[Chunk]) -> None:
     if not stat.S_ISREG(found):
         kind = "a link" if stat.S_ISLNK(found) else "no file"
         raise ArtifactError(f"{path} is {kind} and is left alone", hint="choose another name")
-    temporary = path.with_name(f".{secrets.token_hex(8)}.new")
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.new")
+    _sweep(path)
     try:
         try:
             _write(temporary, chunks)
@@ -47,6 +51,15 @@ def write_file(path: Path, chunks: Iterable[Chunk]) -> None:
         ) from error
     with suppress(OSError):  # some file systems cannot synchronise a folder
         _synchronise(path.parent)
+
+
+def _sweep(path: Path) -> None:
+    """Remove what writers of the same file left behind when they were killed, long ago."""
+    oldest = time.time() - _STALE_SECONDS
+    for left in path.parent.glob(f".{glob.escape(path.name)}.{'[0-9a-f]' * 16}.new"):
+        with suppress(OSError):
+            if left.lstat().st_mtime < oldest:
+                left.unlink()
 
 
 def _write(path: Path, chunks: Iterable[Chunk]) -> None:

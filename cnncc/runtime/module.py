@@ -122,6 +122,7 @@ class Executable:
 
 def _address(array: Array) -> int:
     """Where an array starts; five times as quick as `ctypes.data` where the buffer is writable."""
-    if array.flags.writeable and array.size:
+    try:
         return _address_of(_byte_of(array))
-    return int(array.ctypes.data)
+    except (TypeError, ValueError):  # read-only, or empty
+        return int(array.ctypes.data)

@@ -60,6 +60,16 @@ def test_a_full_disk_leaves_the_old_file_and_no_other(tmp_path):
     assert os.listdir(tmp_path) == ["a"]
 
 
+def test_what_killed_writers_left_is_removed_when_it_is_old(tmp_path):
+    names = [".a.0123456789abcdef.new", ".a.fedcba9876543210.new", ".b.0123456789abcdef.new"]
+    for name in (*names, ".a.notes.new"):
+        (tmp_path / name).write_bytes(b"half")
+    for name in (names[0], names[2], ".a.notes.new"):
+        os.utime(tmp_path / name, (1, 1))
+    write_file(tmp_path / "a", [b"x"])
+    assert sorted(os.listdir(tmp_path)) == sorted([*names[1:], ".a.notes.new", "a"])
+
+
 def test_an_interrupted_write_leaves_nothing(tmp_path):
     def chunks():
         yield b"half"

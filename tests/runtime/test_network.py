@@ -1,8 +1,10 @@
 import copy
 import os
 import pickle
+import random
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -161,6 +163,26 @@ def test_replacing_a_saved_file_leaves_loaded_networks_alone(tmp_path):
     loaded = Network.load(path, check_weights=False)
     network().save(path)
     assert loaded(x).tobytes() == expected(x).tobytes()
+
+
+def test_a_killed_save_leaves_the_old_file_or_the_new_one(tmp_path):
+    path = tmp_path / "mirror.net"
+    network().save(path)
+    code = (
+        "import sys; from cnncc.runtime.network import Network\n"
+        f"net = Network.load({str(path)!r}, threads=1); print('go', flush=True)\n"
+        f"while True: net.save({str(path)!r})\n"
+    )
+    rng = random.Random(5)
+    for _ in range(12):
+        with subprocess.Popen(
+            [sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE
+        ) as child:
+            assert child.stdout is not None
+            child.stdout.readline()
+            time.sleep(rng.uniform(0, 0.02))
+            child.kill()
+        assert Network.load(path).name == "mirror"
 
 
 def test_damaged_weights_are_found(tmp_path):
