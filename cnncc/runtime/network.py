@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ from cnncc.runtime.atomic import write_file
 from cnncc.runtime.buffers import Array, InputSlot, OutputSlot, common_batch
 from cnncc.runtime.cpu import require
 from cnncc.runtime.module import Executable, aligned_bytes
-from cnncc.runtime.report import decision_text, size_text, table
+from cnncc.runtime.report import explanation, size_text, table
 from cnncc.runtime.threads import checked_threads, default_threads
 
 
@@ -229,23 +228,7 @@ class Network:
         Raises:
             InputError: there is no such layer.
         """
-        rows = [row for row in self.decisions if layer is None or row["subject"] == layer]
-        known = {row["subject"] for row in self.decisions}
-        known |= {row["layer"] for row in self.layers if "layer" in row}
-        if layer is not None and layer not in known:
-            near = difflib.get_close_matches(layer, sorted(known), n=3)
-            hint = f"did you mean {' or '.join(f'`{n}`' for n in near)}?" if near else ""
-            raise InputError(f"there is no layer `{layer}`", hint=hint)
-        if not rows:
-            return "no decision was recorded"
-        parts: list[str] = []
-        subject = None
-        for row in rows:
-            if row["subject"] != subject:
-                subject = row["subject"]
-                parts.append(f"\n{subject}" if parts else str(subject))
-            parts.append(_indented(decision_text(row)))
-        return "\n".join(parts)
+        return explanation(self.decisions, self.layers, layer)
 
     # -- saving ------------------------------------------------------------------------------------
 
@@ -370,7 +353,3 @@ def _check_names(
     if said:
         listed = ", ".join(f"`{name}`" for name in names)
         raise InputError("; ".join(said), hint=f"the {kind}s are {listed}")
-
-
-def _indented(text: str) -> str:
-    return "\n".join(f"  {line}" for line in text.splitlines())

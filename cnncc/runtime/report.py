@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import difflib
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
+
+from cnncc.errors import InputError
 
 Row = Mapping[str, Any]
 
@@ -35,6 +39,29 @@ def decision_text(row: Row) -> str:
         lines.append(f"  figures: {figures}")
     lines += [f"  not {other}: {why}" for other, why in row.get("rejected", ())]
     return "\n".join(lines)
+
+
+def explanation(decisions: Sequence[Row], layers: Sequence[Row], layer: str | None) -> str:
+    """The decisions on one layer, or all of them, each below the name that it is about.
+
+    Raises:
+        InputError: there is no such layer.
+    """
+    known = {row["subject"] for row in decisions}
+    known |= {row["layer"] for row in layers if "layer" in row}
+    if layer is not None and layer not in known:
+        near = difflib.get_close_matches(layer, sorted(known), n=3)
+        hint = f"did you mean {' or '.join(f'`{n}`' for n in near)}?" if near else ""
+        raise InputError(f"there is no layer `{layer}`", hint=hint)
+    chosen = [row for row in decisions if layer is None or row["subject"] == layer]
+    parts: list[str] = []
+    subject = None
+    for row in chosen:
+        if row["subject"] != subject:
+            subject = row["subject"]
+            parts.append(f"\n{subject}" if parts else str(subject))
+        parts.append(textwrap.indent(decision_text(row), "  "))
+    return "\n".join(parts) or "no decision was recorded"
 
 
 def size_text(count: int) -> str:
