@@ -1,0 +1,52 @@
+# Everything sets itself up: python3, make and git are all that a machine needs.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready-$(shell cksum < pyproject.toml | cut -d' ' -f1)
+PIP := $(BIN)/python -m pip install -q --disable-pip-version-check
+TESTS ?= tests
+
+.PHONY: demo test lint unit fuzz oracle docs bench bench-kernels bench-compile bench-resnet18 clean help
+
+help:  ## List the targets.
+	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /: /'
+
+# The environment is made anew when pyproject.toml changes.
+$(READY):
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(PIP) -e '.[dev]'
+	@rm -f $(VENV)/.ready-*
+	@touch $@
+
+demo: $(READY)  ## Compile a network of twenty lines and let it read handwritten digits.
+	@$(BIN)/python examples/digits/demo.py
+
+test: lint unit  ## Lint, types and tests.
+
+lint: $(READY)  ## Format, style and types.
+	@$(BIN)/ruff format --check -q .
+	@$(BIN)/ruff check -q .
+	@$(BIN)/mypy
+
+unit: $(READY)  ## Tests without lint.
+	@$(BIN)/python -m pytest -n 2 -q $(TESTS)
+
+oracle: $(READY)  ## Long: thousands of random operators and networks on every level of the CPU.
+	@CNNCC_LONG=1 $(BIN)/python -m pytest -n 2 -q tests/test_oracle.py
+
+fuzz: $(READY)  ## Long: hostile and random files.
+	@CNNCC_LONG=1 $(BIN)/python -m pytest -n 2 -q tests/test_fuzz.py
+
+bench: bench-kernels bench-compile bench-resnet18  ## All measurements.
+
+bench-kernels: $(READY)  ## Kernels against the multiply-add peak of this machine.
+	@$(BIN)/python -m cnncc.bench.kernels
+
+bench-compile: $(READY)  ## Compile time of ResNet-18, cold and cached; import times.
+	@$(BIN)/python -m cnncc.bench.compile_time
+
+bench-resnet18: $(READY)  ## Latency of ResNet-18 beside onnxruntime, 1 and 2 threads.
+	@$(BIN)/cnncc bench examples/resnet18.cnn --threads 1,2 --against onnxruntime --seconds 10
+
+clean:  ## Remove the environment and all caches.
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist *.egg-info
