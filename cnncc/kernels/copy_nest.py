@@ -1,34 +1,27 @@
-"""Loops of a separable movement: four shapes, the first that fits is taken.
+"""Loops of a separable movement: five shapes, the first that fits is taken.
 
 `runs`: a row of a group is one run of elements on both sides. `lanes`: the channels of a group are
 neighbours on both sides, one vector a pixel. `transpose`: channels are neighbours on one side,
-columns on the other; square tiles go through registers. `scalars`: everything else, one element at
-a time.
+columns on the other; square tiles go through registers. `interleave`: the same for a few channels
+that become one narrow block. `scalars`: everything else, one element at a time.
 Each may scale on the way: x·factor + summand with one pair of numbers a channel.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
 from functools import cached_property
 
 import numpy as np
-from numpy.typing import NDArray
 
-from cnncc.kernels.movement import AxisMap, Movement
+from cnncc.kernels.copy_loops import CopyLoops, Scaling, turn_elems
+from cnncc.kernels.movement import Movement, Offsets
 from cnncc.kernels.template import Arg, Launch, PackedArg, ResultArg
-from cnncc.loopir.build import Builder, vector
-from cnncc.loopir.nodes import Index, Kind, Value
-
-Scaling = tuple[NDArray[np.float32], NDArray[np.float32]]  # factor and summand, f32[C] each
 
 BYTES_PER_SECOND = 20e9
 CYCLES_PER_SECOND = 3.5e9
 # Cycles an element beside the memory traffic, by shape of the loops.
-_CYCLES = {"runs": 0.05, "lanes": 0.1, "transpose": 0.6, "scalars": 3.0}
-_UNROLLED = 4
-_MOST_CONSTANT_VECTORS = 8
+_CYCLES = {"runs": 0.05, "lanes": 0.1, "transpose": 0.6, "interleave": 0.3, "scalars": 3.0}
+_NARROW = 4  # most channels that are interleaved
 _GRAIN_ELEMS = 8192  # below this a second thread costs more than it saves
 
 
@@ -46,13 +39,17 @@ class CopyNest:
 
     @cached_property
     def shape(self) -> str:
-        """Which of the four shapes of loops it is."""
+        """Which of the five shapes of loops it is."""
         move = self.move
         in_line = move.source_in_line(), move.dest_in_line()
         based = bool(np.all(move.source[:, 0] >= 0) and np.all(move.dest[:, 0] >= 0))
         whole = move.loads_whole_groups and move.stores_whole_groups
-        if all(in_line) and based and whole and self._row_is_run() and self._unit():
+        scaled = self.scaling is not None
+        unit = turn_elems(move.lanes, self.lanes, scaled=scaled)
+        if all(in_line) and based and whole and self._rows_are_runs() and unit:
             return "runs"
+        if self._interleaves(in_line[1]):
+            return "interleave"
         if move.lanes != self.lanes or self.lanes == 1 or not based:
             return "scalars"
         if all(in_line):
@@ -61,9 +58,18 @@ class CopyNest:
             return "transpose"
         return "scalars"
 
-    def _row_is_run(self) -> bool:
-        steps = np.arange(self.width) * self.move.lanes
-        return all(np.array_equal(c.column - c.column[0], steps) for c in self.move.cells)
+    def _rows_are_runs(self) -> bool:
+        return all(self._row_is_run(c.column) for c in self.move.cells)
+
+    def _row_is_run(self, column: Offsets) -> bool:
+        return np.array_equal(column - column[0], np.arange(self.width) * self.move.lanes)
+
+    def _interleaves(self, in_line: bool) -> bool:
+        """A few channels, columns in line before and channels in line behind."""
+        narrow = 1 < self.move.lanes <= _NARROW and self.lanes <= self.width
+        across = bool(np.all(np.diff(self.source.column) == 1))
+        whole = bool(self.move.moved.all())
+        return narrow and across and whole and in_line and self._row_is_run(self.dest.column)
 
     def _transposes(self, in_line: tuple[bool, bool]) -> bool:
         """Lanes in line on one side, columns on the other (and nowhere a column repeated)."""
@@ -71,13 +77,6 @@ class CopyNest:
         into = in_line[1] and across[0] and self.move.stores_whole_groups
         out_of = in_line[0] and across[1] and self.move.loads_whole_groups
         return bool(into or (out_of and self.scaling is None))
-
-    def _unit(self) -> int:
-        """Elements that a turn of the `runs` loop moves; 0 where the constants need too many."""
-        if self.scaling is None:
-            return _UNROLLED * self.lanes
-        unit = math.lcm(self.move.lanes, self.lanes)
-        return unit if unit <= _MOST_CONSTANT_VECTORS * self.lanes else 0
 
     @property
     def seconds(self) -> float:
@@ -89,295 +88,19 @@ class CopyNest:
 
     def launch(self, name: str, source: Arg) -> Launch:
         """The function with its arguments; `source` is the buffer that it reads."""
-        writer = _Writer(self, name)
+        loops = CopyLoops(name, self.move, self.lanes, self.scaling)
         emit = {
-            "runs": writer.runs,
-            "lanes": writer.lanes_,
-            "transpose": writer.transpose,
-            "scalars": writer.scalars,
+            "runs": loops.runs,
+            "lanes": loops.pixels,
+            "transpose": loops.transpose,
+            "interleave": loops.interleave,
+            "scalars": loops.scalars,
         }[self.shape]
         units, body = emit()
-        lo, hi = writer.b.index_param("lo"), writer.b.index_param("hi")
-        with writer.b.loop(lo, hi, hint="item") as items:
+        lo, hi = loops.b.index_param("lo"), loops.b.index_param("hi")
+        with loops.b.loop(lo, hi, hint="item") as items:
             body(items.iv)
         work = units * self.rows
         grain = max(1, _GRAIN_ELEMS * work // max(1, self.move.dest.size * self.rows * self.width))
-        args = (source, ResultArg(), *map(PackedArg, writer.tables))
-        return Launch(writer.b.func, args, work, min(grain, work))
-
-
-Body = Callable[[Value], None]
-
-
-class _Writer:
-    """Writes one function; each shape declares its tables and gives (units a row, item body)."""
-
-    def __init__(self, nest: CopyNest, name: str) -> None:
-        self.nest = nest
-        self.move = nest.move
-        self.b = Builder(name)
-        self.tables: list[NDArray[np.float32]] = []
-        source, dest = nest.source, nest.dest
-        self.x = self.b.buffer("x", source.kind, source.layout.elems)
-        self.out = self.b.buffer("out", Kind.F32, dest.layout.elems, writable=True)
-        self.row = self._map(source.row, "source_row"), self._map(dest.row, "row")
-        self.column = self._map(source.column, "source_column"), self._map(dest.column, "column")
-
-    # -- parameters --------------------------------------------------------------------------------
-
-    def _map(self, offsets: NDArray[np.int64], hint: str, *, fill: bool = False) -> AxisMap:
-        made = AxisMap(offsets, fill=fill)
-        made.declare(self.b, hint)
-        if made.table is not None:
-            self.tables.append(made.table.array)
-        return made
-
-    def _numbers(self, hint: str, values: NDArray[np.float32]) -> Value:
-        flat = np.ascontiguousarray(values, np.float32).reshape(-1)
-        self.tables.append(flat)
-        return self.b.buffer(hint, Kind.F32, flat.size)
-
-    def _flags(self, hint: str, lanes: NDArray[np.bool_]) -> Value | None:
-        """A table of 0 and 1, unless all are set."""
-        return None if lanes.all() else self._numbers(hint, lanes.astype(np.float32))
-
-    def _constants(self, channels: NDArray[np.int64]) -> tuple[Value, Value] | None:
-        """Tables of factors and summands in the order of `channels`, 0 where there is none."""
-        if self.nest.scaling is None:
-            return None
-        there = channels >= 0
-        tables = [np.where(there, v[channels], np.float32(0)) for v in self.nest.scaling]
-        return self._numbers("factor", tables[0]), self._numbers("summand", tables[1])
-
-    # -- pieces ------------------------------------------------------------------------------------
-
-    def _load(self, index: Index, lanes: int, offset: int = 0, mask: Value | None = None) -> Value:
-        value = self.b.load(self.x, index, lanes, offset=offset, mask=mask)
-        return value if self.nest.source.kind is Kind.F32 else self.b.convert(value, Kind.F32)
-
-    def _scaled(self, value: Value, pair: tuple[Value, Value] | None) -> Value:
-        return value if pair is None else self.b.fma(value, *pair)
-
-    def _pair(
-        self, tables: tuple[Value, Value] | None, index: Index, lanes: int, offset: int = 0
-    ) -> tuple[Value, Value] | None:
-        if tables is None:
-            return None
-        factor, summand = (self.b.load(t, index, lanes, offset=offset) for t in tables)
-        return factor, summand
-
-    def _mask(self, flags: Value | None, index: Index) -> Value | None:
-        if flags is None:
-            return None
-        lanes = self.nest.lanes
-        zero = self.b.const(0.0, vector(lanes))
-        return self.b.compare("gt", self.b.load(flags, index, lanes), zero)
-
-    def _bases(self, maps: tuple[AxisMap, AxisMap], unit: Index, row: Index) -> tuple[Index, Index]:
-        """Where a row of a group begins, on both sides."""
-        source, dest = (
-            self.b.iadd(m.at(self.b, unit), r.at(self.b, row))
-            for m, r in zip(maps, self.row, strict=True)
-        )
-        return source, dest
-
-    def _split(self, item: Value) -> tuple[Index, Index]:
-        """Group and row of an item."""
-        return self.b.idiv(item, self.nest.rows), self.b.irem(item, self.nest.rows)
-
-    def _group_maps(self) -> tuple[AxisMap, AxisMap]:
-        source = self._map(self.move.source[:, 0], "source_group")
-        return source, self._map(self.move.dest[:, 0], "group")
-
-    # -- the four shapes ---------------------------------------------------------------------------
-
-    def runs(self) -> tuple[int, Body]:
-        """One run of `width * group` elements an item."""
-        b, lanes = self.b, self.nest.lanes
-        group, total, unit = self.move.lanes, self.nest.width * self.move.lanes, self.nest._unit()
-        maps = self._group_maps()
-        starts = [*range(0, unit, lanes), max(0, total - lanes)]  # the last one overlaps
-        places = np.add.outer(starts, np.arange(lanes)).reshape(-1) % group
-        constants = self._constants(self.move.channel[:, places])
-        first = self.nest.source.column[0], self.nest.dest.column[0]
-
-        def body(item: Value) -> None:
-            group_index, row = self._split(item)
-            source, dest = self._bases(maps, group_index, row)
-            source, dest = b.iadd(source, int(first[0])), b.iadd(dest, int(first[1]))
-            known = b.imul(group_index, len(starts) * lanes)
-
-            def move(at: Index, number: int, offset: int, count: int = lanes) -> None:
-                pair = self._pair(constants, known, count, number * lanes)
-                value = self._load(b.iadd(source, at), count, offset)
-                b.store(self.out, b.iadd(dest, at), self._scaled(value, pair), offset=offset)
-
-            turns = total // unit
-            with b.loop(0, turns, hint="turn") as loop:
-                at = b.imul(loop.iv, unit)
-                for v in range(unit // lanes):
-                    move(at, v, v * lanes)
-            rest = total - turns * unit
-            for v in range(rest // lanes):
-                move(turns * unit, v, v * lanes)
-            if total < lanes:
-                for e in range(total):
-                    self._element(source, dest, constants, known, e)
-            elif rest % lanes:
-                move(total - lanes, len(starts) - 1, 0)
-
-        return self.move.groups, body
-
-    def _element(
-        self,
-        source: Index,
-        dest: Index,
-        constants: tuple[Value, Value] | None,
-        known: Index,
-        place: int,
-    ) -> None:
-        pair = self._pair(constants, known, 1, place)
-        self.b.store(self.out, dest, self._scaled(self._load(source, 1, place), pair), offset=place)
-
-    def lanes_(self) -> tuple[int, Body]:
-        """One vector a pixel."""
-        b, lanes = self.b, self.nest.lanes
-        maps = self._group_maps()
-        loads = self.move.moved | self.move.zero
-        load_flags = self._flags("load_lanes", loads)
-        store_flags = self._flags("store_lanes", self.move.dest >= 0)
-        constants = self._constants(self.move.channel)
-
-        def body(item: Value) -> None:
-            group, row = self._split(item)
-            source, dest = self._bases(maps, group, row)
-            known = b.imul(group, lanes)
-            load_mask, store_mask = self._mask(load_flags, known), self._mask(store_flags, known)
-            pair = self._pair(constants, known, lanes)
-            with b.loop(0, self.nest.width, hint="x") as columns:
-                at, to = (m.at(b, columns.iv) for m in self.column)
-                value = self._load(b.iadd(source, at), lanes, mask=load_mask)
-                value = self._scaled(value, pair)
-                b.store(self.out, b.iadd(dest, to), value, mask=store_mask)
-
-        return self.move.groups, body
-
-    def transpose(self) -> tuple[int, Body]:
-        """Square tiles; the last one overlaps the one before."""
-        into_lanes = self.move.dest_in_line() and self.move.stores_whole_groups
-        return self._rows_to_lanes() if into_lanes else self._lanes_to_rows()
-
-    def _tiles(self, body: Callable[[Index], None]) -> None:
-        width, lanes = self.nest.width, self.nest.lanes
-        with self.b.loop(0, -(-width // lanes), hint="tile") as tiles:
-            body(self.b.imin(self.b.imul(tiles.iv, lanes), width - lanes))
-
-    def _rows_to_lanes(self) -> tuple[int, Body]:
-        b, lanes = self.b, self.nest.lanes
-        channels = self._map(self.move.source, "source_channel", fill=True)
-        base = self._map(self.move.dest[:, 0], "group")
-        flags = self._flags("lane_flags", self.move.moved)
-        constants = self._constants(self.move.channel)
-
-        def body(item: Value) -> None:
-            group, row = self._split(item)
-            known = b.imul(group, lanes)
-            line = self.row[0].at(b, row)
-            lines = [b.iadd(channels.at(b, b.iadd(known, i)), line) for i in range(lanes)]
-            dest = b.iadd(base.at(b, group), self.row[1].at(b, row))
-            mask, pair = self._mask(flags, known), self._pair(constants, known, lanes)
-
-            def tile(x: Index) -> None:
-                at = self.column[0].at(b, x)
-                square = transposed(b, [self._load(b.iadd(line, at), lanes) for line in lines])
-                for i, pixel in enumerate(square):
-                    value = self._scaled(pixel, pair)
-                    if mask is not None:
-                        value = b.select(mask, value, b.const(0.0, vector(lanes)))
-                    b.store(self.out, b.iadd(dest, self.column[1].at(b, b.iadd(x, i))), value)
-
-            self._tiles(tile)
-
-        return self.move.groups, body
-
-    def _lanes_to_rows(self) -> tuple[int, Body]:
-        b, lanes = self.b, self.nest.lanes
-        base = self._map(self.move.source[:, 0], "source_group")
-        channels = self._map(self.move.dest, "channel", fill=True)
-        there = self.move.dest.reshape(-1) >= 0
-        count = self._map(np.count_nonzero(self.move.dest >= 0, axis=1), "count")
-
-        def body(item: Value) -> None:
-            group, row = self._split(item)
-            known = b.imul(group, lanes)
-            source = b.iadd(base.at(b, group), self.row[0].at(b, row))
-            line = self.row[1].at(b, row)
-
-            def tile(x: Index) -> None:
-                pixels = [
-                    self._load(b.iadd(source, self.column[0].at(b, b.iadd(x, i))), lanes)
-                    for i in range(lanes)
-                ]
-                at = b.iadd(line, self.column[1].at(b, x))
-                for i, values in enumerate(transposed(b, pixels)):
-                    to = b.iadd(channels.at(b, b.iadd(known, i)), at)
-                    if there.all():
-                        b.store(self.out, to, values)
-                        continue
-                    with b.when(b.compare("gt", count.at(b, group), i)):
-                        b.store(self.out, to, values)
-
-            self._tiles(tile)
-
-        return self.move.groups, body
-
-    def scalars(self) -> tuple[int, Body]:
-        """One channel of one row an item, neighbouring channels one after another."""
-        b = self.b
-        goes = self.move.dest.reshape(-1) >= 0
-        come, to = self.move.source.reshape(-1)[goes], self.move.dest.reshape(-1)[goes]
-        source, dest = self._map(come, "source_channel"), self._map(to, "channel")
-        constants = self._constants(self.move.channel.reshape(-1)[goes])
-        count = len(come)
-
-        def body(item: Value) -> None:
-            row, slot = b.idiv(item, count), b.irem(item, count)
-            first, line = source.at(b, slot), self.row[0].at(b, row)
-            target = b.iadd(dest.at(b, slot), self.row[1].at(b, row))
-
-            def copy() -> None:
-                pair = self._pair(constants, slot, 1)
-                with b.loop(0, self.nest.width, hint="x") as columns:
-                    at = b.iadd(first, line, self.column[0].at(b, columns.iv))
-                    where = b.iadd(target, self.column[1].at(b, columns.iv))
-                    b.store(self.out, where, self._scaled(self._load(at, 1), pair))
-
-            if (come >= 0).all():
-                copy()
-                return
-            with b.when(b.compare("ge", first, 0)):
-                copy()
-            with b.otherwise(), b.loop(0, self.nest.width, hint="x") as columns:
-                where = b.iadd(target, self.column[1].at(b, columns.iv))
-                b.store(self.out, where, b.const(0.0))
-
-        return count, body
-
-
-def transposed(b: Builder, rows: list[Value]) -> list[Value]:
-    """The transpose of a square of n vectors of n lanes, n a power of two.
-
-    Stage h swaps bit h of the row number with bit h of the lane number.
-    """
-    lanes = len(rows)
-    stage = 1
-    while stage < lanes:
-        swapped = list(rows)
-        for i in (i for i in range(lanes) if not i & stage):
-            j = i | stage
-            low = [lane if not lane & stage else lanes + lane - stage for lane in range(lanes)]
-            high = [lane + stage if not lane & stage else lanes + lane for lane in range(lanes)]
-            swapped[i] = b.shuffle(rows[i], rows[j], low)
-            swapped[j] = b.shuffle(rows[i], rows[j], high)
-        rows, stage = swapped, stage * 2
-    return rows
+        args = (source, ResultArg(), *map(PackedArg, loops.tables))
+        return Launch(loops.b.func, args, work, min(grain, work))

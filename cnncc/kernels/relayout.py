@@ -7,7 +7,8 @@ from typing import ClassVar
 import numpy as np
 
 from cnncc.errors import InternalError
-from cnncc.kernels.copy_nest import CopyNest, Scaling
+from cnncc.kernels.copy_loops import Scaling
+from cnncc.kernels.copy_nest import CopyNest
 from cnncc.kernels.layout import DenseLayout, FlatLayout, Layout
 from cnncc.kernels.movement import KINDS, Cells, movement
 from cnncc.kernels.template import Estimate, Kernel, Launch, OperandArg, Site

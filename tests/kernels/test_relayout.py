@@ -45,7 +45,9 @@ def test_dense_to_blocked_and_back(target, shape, memory):
 
 @pytest.mark.parametrize("dtype", [DType.U8, DType.I8, DType.I32, DType.F32], ids=str)
 @pytest.mark.parametrize("memory", ["hwc", "chw"])
-@pytest.mark.parametrize("shape", [(3, 7, 17), (1, 5, 21), (4, 9, 3), (19, 3, 17)], ids=str)
+@pytest.mark.parametrize(
+    "shape", [(3, 7, 17), (1, 5, 21), (2, 2, 16), (4, 2, 35), (4, 9, 3), (19, 3, 17)], ids=str
+)
 def test_normalize(dtype, memory, shape):
     x = numbers(shape, dtype)
     channels = shape[0]
@@ -102,7 +104,8 @@ def test_vectors():
         (Layout(16, (1000,), 1, 1), DenseLayout(DType.F32, 1000, 1, 1, "chw"), "lanes"),
         (Layout(16, (64,), 56, 56), DenseLayout(DType.F32, 64, 56, 56, "chw"), "transpose"),
         (Layout(16, (64,), 56, 56), DenseLayout(DType.F32, 64, 56, 56, "hwc"), "lanes"),
-        (DenseLayout(DType.U8, 3, 224, 224, "chw"), Layout(3, (3,), 224, 224), "scalars"),
+        (DenseLayout(DType.U8, 3, 224, 224, "chw"), Layout(3, (3,), 224, 224), "interleave"),
+        (DenseLayout(DType.U8, 3, 9, 9, "chw"), Layout(3, (3,), 9, 9), "scalars"),
     ],
 )
 def test_shape_of_loops(source, out, shape):
