@@ -15,7 +15,7 @@ AARCH64 = Target(
     fma=True,
     l1_bytes=64 << 10,
     l2_bytes=512 << 10,
-    tiles=((8, 2), (6, 3), (4, 4), (16, 1)),
+    tiles=((8, 2), (6, 3), (4, 4), (12, 1)),
 )
 
 TARGETS = (AARCH64,)

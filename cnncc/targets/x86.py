@@ -11,8 +11,8 @@ from cnncc.targets.target import Target
 _TRIPLE = "x86_64-unknown-linux-gnu"
 _AVX512_TILES = ((14, 2), (9, 3), (6, 4), (28, 1))
 _AVX2_TILES = ((6, 2), (4, 3), (10, 1))
-# Without multiply-add an extra register holds each product.
-_SSE_TILES = ((5, 2), (3, 3), (10, 1))
+# Without multiply-add an extra register holds each product: (5, 2) and (10, 1) spill.
+_SSE_TILES = ((3, 3), (2, 4), (4, 2), (8, 1))
 
 X86_64_V4 = Target(
     name="x86-64-v4",

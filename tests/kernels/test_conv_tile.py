@@ -1,0 +1,134 @@
+"""The multiply-add tile: the model that chooses it, and that its code stays in registers."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import cnncc.kernels.conv_direct as conv_direct
+from cnncc.errors import InternalError
+from cnncc.kernels.conv_tile import (
+    Taps,
+    Tile,
+    TileChoice,
+    choose_tile,
+    tile_cycles,
+    tile_parts,
+)
+from cnncc.llvm.asm_stats import functions, spills_in_inner_loops
+from cnncc.llvm.emit import emit_program
+from cnncc.llvm.optimize import emit_assembly
+from cnncc.loopir.nodes import Program
+from cnncc.ops.conv import Conv2dAttrs
+from cnncc.targets import TARGETS, find
+from tests.kernels.conv_sites import Conv, chain
+
+MOST_SPILLS = 2
+TABLES = [
+    pytest.param(target, *tile, id=f"{target.name}-{tile[0]}x{tile[1]}")
+    for target in TARGETS.values()
+    for tile in target.tiles
+]
+
+
+def assembly(monkeypatch, target, tile: Tile, size: int, stride: int, narrow: bool = False) -> str:
+    """The code of a direct convolution with this very tile."""
+    lanes = target.lanes()
+    x = (3 if narrow else 2 * lanes, stride * tile.rows * 2, stride * tile.columns * 2)
+    attrs = Conv2dAttrs((stride, stride), (size // 2,) * 4)
+    conv = Conv(x, tile.vectors * lanes, (size, size), attrs, narrow=narrow, steps=chain(3, "relu"))
+    monkeypatch.setattr(conv_direct, "conv_tile_choice", lambda s, g: TileChoice(tile, 1, 1, ()))
+    launch = conv_direct.ConvDirect().lower(conv.site(target))[0]
+    return emit_assembly(emit_program(Program([launch.func]), target), target)
+
+
+@pytest.mark.parametrize(("target", "pixels", "vectors"), TABLES)
+def test_no_tile_of_the_tables_spills(monkeypatch, target, pixels, vectors):
+    """At most two spills in any inner loop; a tile that breaks this must leave the table."""
+    tile = Tile(1, pixels, vectors)
+    for size, stride, narrow in ((3, 1, False), (1, 1, False), (3, 2, False), (7, 2, True)):
+        text = assembly(monkeypatch, target, tile, size, stride, narrow)
+        found = spills_in_inner_loops(text)["conv_direct"]
+        what = f"{target.name}: tile {tile}, {size}x{size} stride {stride}"
+        assert found <= MOST_SPILLS, f"{what} spills {found} registers; take it out of `tiles`"
+
+
+@pytest.mark.parametrize("name", ["x86-64-v4", "x86-64-v3"])
+def test_the_inner_loop_is_all_multiply_adds(monkeypatch, name):
+    """Each turn: four channels times the tile, and little else."""
+    target = find(name)
+    pixels, vectors = target.tiles[0]
+    text = assembly(monkeypatch, target, Tile(1, pixels, vectors), 3, 1)
+    stats = functions(text)["conv_direct"]
+    inner = max((s.counts for s in stats.loops if s.inner), key=lambda c: c.fmas)
+    assert inner.fmas == 4 * pixels * vectors
+    loads = 4 * (pixels + vectors)
+    assert inner.instructions <= inner.fmas + loads + 10
+
+
+def test_tables_leave_room():
+    for target in TARGETS.values():
+        for pixels, vectors in target.tiles:
+            assert pixels * vectors + vectors <= target.vector_registers
+        assert any(vectors == 1 for _, vectors in target.tiles), "one block must always fit"
+
+
+targets = st.sampled_from([find(n) for n in ("x86-64", "x86-64-v3", "x86-64-v4", "aarch64")])
+extents = st.integers(1, 60)
+
+
+@given(targets, extents, extents, st.integers(1, 24), st.sampled_from((1, 9, 64, 576, 4608)))
+def test_the_choice_is_legal_and_the_best(target, rows, columns, blocks, steps):
+    choice = choose_tile(target, rows, columns, blocks, steps)
+    tile = choice.tile
+    assert blocks % tile.vectors == 0
+    assert 1 <= tile.rows <= rows
+    assert 1 <= tile.columns <= columns
+    most = max(p for p, v in target.tiles if v == tile.vectors)
+    assert tile.rows * tile.columns <= most
+    assert 0 < choice.utilisation <= 1
+    assert all(cycles >= choice.cycles for _, cycles in choice.rejected)
+
+
+@given(targets, st.integers(1, 12), st.integers(1, 12), st.sampled_from(((1, 2), (2, 2), (2, 1))))
+def test_units_stay_together(target, rows, columns, unit):
+    choice = choose_tile(target, rows * unit[0], columns * unit[1], 4, 9, unit=unit)
+    assert choice.tile.rows % unit[0] == 0
+    assert choice.tile.columns % unit[1] == 0
+
+
+@given(targets, st.integers(1, 4))
+def test_most_vectors(target, most):
+    assert choose_tile(target, 8, 8, 12, 64, most_vectors=most).tile.vectors <= most
+
+
+def test_a_unit_that_no_tile_holds():
+    with pytest.raises(InternalError, match="no register tile"):
+        choose_tile(find("x86-64"), 8, 8, 1, 9, unit=(8, 8))
+
+
+@given(extents, extents, st.integers(1, 28), st.integers(1, 28))
+def test_parts_cover_the_map(rows, columns, tile_rows, tile_columns):
+    parts = list(tile_parts(rows, columns, tile_rows, tile_columns))
+    assert sum(h * w * count for h, w, count in parts) == rows * columns
+    assert all(h <= tile_rows and w <= tile_columns for h, w, _ in parts)
+
+
+def test_the_model():
+    target = find("x86-64-v4")
+    # One 512-bit multiply-add a cycle: 28 accumulators need 28 cycles a step.
+    assert tile_cycles(target, 14, 2, 101) - tile_cycles(target, 14, 2, 1) == 2800
+    # A single accumulator waits for the one before: four cycles a step.
+    assert tile_cycles(target, 1, 1, 101) - tile_cycles(target, 1, 1, 1) == 400
+    # Two multiply-adds, but also two loads a cycle on narrower machines.
+    narrow = find("x86-64-v3")
+    assert tile_cycles(narrow, 10, 1, 101) - tile_cycles(narrow, 10, 1, 1) == 550
+
+
+def test_channel_step():
+    taps = Taps(1, 16, 3, 3, 1, 1, 1, 1, 64, 64)
+    assert taps.channel_step == 4
+    assert [replace(taps, block=n).channel_step for n in (1, 2, 3, 4, 6)] == [1, 2, 3, 4, 3]
