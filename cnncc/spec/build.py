@@ -11,12 +11,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from cnncc.errors import Frame, Label
+from cnncc.errors import Frame
 from cnncc.spec import ast
+from cnncc.spec.arguments import Bound, name_place
+from cnncc.spec.block_calls import match_arguments, shown_arguments
 from cnncc.spec.builtins import BUILTINS, Builtin
 from cnncc.spec.diagnostics import Reporter
-from cnncc.spec.evaluate import FUNCTIONS, Evaluator, Failed
-from cnncc.spec.layers import Bound, LayerBuilder, Result, TooLarge, name_place
+from cnncc.spec.evaluate import Evaluator, Failed
+from cnncc.spec.functions import FUNCTIONS
+from cnncc.spec.joins import joinable
+from cnncc.spec.layers import LayerBuilder, Result, TooLarge
 from cnncc.spec.lexer import Place
 from cnncc.spec.modules import ModuleLoader
 from cnncc.spec.scopes import Env, Module, Paths, Scope
@@ -344,10 +348,10 @@ class Elaborator:
             if operands is None:
                 self.layers.name_stage(row.name, stage, env)
                 return UNKNOWN
-            if not self._joinable(row, call, operands):
+            if not joinable(self.report, row, call, operands):
                 operands = [UNKNOWN]
             return self.layers.apply(row, call, stage, env, Bound({}, {}), operands)
-        bound = self.layers.bind(row, call, env)
+        bound = self.layers.binder.bind(row, call, env)
         operand = self._continue(value, call)
         return self.layers.apply(row, call, stage, env, bound, [operand])
 
@@ -403,70 +407,6 @@ class Elaborator:
             return UNKNOWN
         return found
 
-    def _joinable(self, row: Builtin, call: ast.Call, operands: list[Result]) -> bool:
-        """Whether the shapes fit; E0404 or E0405 if not."""
-        known = [x for x in operands if isinstance(x, Tensor)]
-        if len(known) != len(operands):
-            return True
-        places = [arg.at for arg in call.args]
-        if len(places) < len(operands):
-            places.insert(0, name_place(call))
-        if row.name == "concat":
-            return self._concatenable(known, places)
-        a, b = (x.type for x in known)
-        if a.shape == b.shape:
-            return True
-        if row.name == "mul" and a.is_feature_map and b.is_feature_map:
-            ones = [t.shape[1] == a.shape[1] and t.shape[2:] == (1, 1) for t in (a, b)]
-            if any(ones):
-                return True
-        self._report_unequal(row, call, known, places)
-        return False
-
-    def _concatenable(self, operands: list[Tensor], places: list[Place]) -> bool:
-        first = operands[0]
-        for x, place in zip(operands[1:], places[1:], strict=True):
-            if len(x.type.shape) != len(first.type.shape):
-                self.report.error(
-                    "E0405",
-                    "`concat` needs all feature maps or all vectors "
-                    f"({shape_text(first.type)}, {shape_text(x.type)})",
-                    place,
-                    help="put `flatten` behind the feature map",
-                )
-                return False
-            if x.type.shape[2:] != first.type.shape[2:]:
-                self._report_heights(first, x, place)
-                return False
-        return True
-
-    def _report_heights(self, first: Tensor, x: Tensor, place: Place) -> None:
-        (h, w), (oh, ow) = first.type.shape[2:], x.type.shape[2:]
-        help = "bring it to the same height and width with `pad` or `crop`"
-        if h % oh == 0 and w % ow == 0 and (h, w) > (oh, ow):
-            factor = f"{h // oh}" if h // oh == w // ow else f"{h // oh}x{w // ow}"
-            help = f"this branch is smaller: ... -> upsample({factor})"
-        self.report.error(
-            "E0405",
-            f"`concat` needs equal height and width ({h}x{w}, {oh}x{ow})",
-            place,
-            caption=f"this is {shape_text(x.type)}, the first is {shape_text(first.type)}",
-            help=help,
-        )
-
-    def _report_unequal(
-        self, row: Builtin, call: ast.Call, known: list[Tensor], places: list[Place]
-    ) -> None:
-        a, b = known[0].type, known[1].type
-        self.report.error(
-            "E0404",
-            f"`{row.name}` needs equal shapes: {shape_text(a)} and {shape_text(b)}",
-            places[0],
-            caption=shape_text(a),
-            labels=(Label(self.report.span(places[1]), shape_text(b)),),
-            help=_bring_together(call, known),
-        )
-
     # -- blocks ------------------------------------------------------------------------------------
 
     def _block(
@@ -495,7 +435,7 @@ class Elaborator:
         muted = not self.layers.claim(path, call.at, env.paths) or env.paths.muted
         key = (self.report.file, stage.at.line, stage.at.column)
         paths = Paths(path + ".", automatic, muted, (*env.paths.chain, key))
-        shown = ", ".join(_shown_args(block, scope, call))
+        shown = ", ".join(shown_arguments(block, scope, call))
         label = path[len(env.paths.prefix) :]
         text = f"{call.title}({shown})" + (f" as {label}" if stage.label else "")
         frame = Frame(text, self.report.file, call.at.line, call.at.column)
@@ -518,7 +458,7 @@ class Elaborator:
         self, block: ast.Block, module: Module, call: ast.Call, env: Env, value: Running
     ) -> Scope | None:
         """The scope of a block call: its parameters with their values; None if some are wrong."""
-        matched = self._match(block, call)
+        matched = match_arguments(self.report, block, call)
         if matched is None:
             return None
         scope = Scope()
@@ -553,72 +493,3 @@ class Elaborator:
             )
             raise Failed
         return self.loader.check_formal(formal, self.evaluator.value(arg.value, env), arg.at)
-
-    def _match(self, block: ast.Block, call: ast.Call) -> dict[str, ast.Arg] | None:
-        """Arguments by parameter; None if they do not fit (E0306, reported)."""
-        names = [formal.name for formal in block.formals]
-        matched: dict[str, ast.Arg] = {}
-        wrong = ""
-        place = name_place(call)
-        bare = [arg for arg in call.args if not arg.name]
-        if len(bare) > len(names):
-            wrong = f"block `{block.name}` takes {len(names)}, got {len(bare)}"
-        for index, arg in enumerate(call.args):
-            name = arg.name or (names[index] if index < len(names) else "")
-            if arg.name and arg.name not in names:
-                wrong = f"block `{block.name}` has no parameter `{arg.name[:40]}`"
-                place = arg.at
-            elif name in matched:
-                wrong = f"`{name}` of block `{block.name}` is given twice"
-                place = arg.at
-            matched[name] = arg
-        needed = [f.name for f in block.formals if f.default is None and f.name not in matched]
-        if needed and not wrong:
-            wrong = f"block `{block.name}` needs `{needed[0]}`"
-        if wrong:
-            self.report.error("E0306", wrong, place, help=f"it is {_signature(block)}")
-            return None
-        return matched
-
-
-def _bring_together(call: ast.Call, known: list[Tensor]) -> str:
-    """How to repair unequal shapes: a 1x1 convolution on the larger map."""
-    a, b = known[0].type, known[1].type
-    if not (a.is_feature_map and b.is_feature_map):
-        return "bring both to one shape"
-    ha, wa, hb, wb = *a.shape[2:], *b.shape[2:]
-    names = [arg.value.name if isinstance(arg.value, ast.Call) else "..." for arg in call.args]
-    names = ["...", *names][-2:]
-    large = 0 if ha * wa > hb * wb else 1
-    big, little = (a, b) if large == 0 else (b, a)
-    stride = -(-big.shape[2] // little.shape[2])
-    fits = -(-big.shape[2] // stride) == little.shape[2]
-    if not fits or -(-big.shape[3] // stride) != little.shape[3]:
-        return "bring both to one height and width, with `pad`, `crop` or a stride"
-    step = f", stride={stride}" if stride > 1 else ""
-    name = names[large]
-    return (
-        f"bring `{name}` to {shape_text(little)}: "
-        f"{name} -> conv(1x1, filters={little.shape[1]}{step})"
-    )
-
-
-def _shown_args(block: ast.Block, scope: Scope, call: ast.Call) -> list[str]:
-    """The arguments of a block call with their values, as a note shows them."""
-    shown: list[str] = []
-    for index, arg in enumerate(call.args):
-        name = arg.name or block.formals[index].name
-        value = scope.names[name][0] if name in scope.names else UNKNOWN
-        text = "..." if isinstance(value, Unknown) else show(value)
-        if isinstance(value, Tensor) and isinstance(arg.value, ast.Call):
-            text = arg.value.title
-        shown.append(f"{name}={text}" if arg.name else text)
-    return shown
-
-
-def _signature(block: ast.Block) -> str:
-    parts: list[str] = []
-    for formal in block.formals:
-        kind = f": {formal.kind}" if formal.kind else ""
-        parts.append(formal.name + kind + ("=..." if formal.default is not None else ""))
-    return f"{block.name}({', '.join(parts)})"

@@ -241,11 +241,15 @@ def _slice(v: Values, x: TensorType) -> Lowered:
     return Lowered("slice_channels", {"start": start, "stop": stop})
 
 
+def _pad2d(v: Values, x: TensorType) -> Lowered:
+    return Lowered("pad2d", {"pads": v["border"], "value": v["value"]})
+
+
 def _crop(v: Values, x: TensorType) -> Lowered:
-    top, left, bottom, right = v["pad"]
+    top, left, bottom, right = v["border"]
     if top + bottom >= x.shape[2] or left + right >= x.shape[3]:
         raise Misfit("E0401", f"nothing is left of {shape_text(x)} after this crop")
-    return Lowered("crop2d", {"pads": v["pad"]})
+    return Lowered("crop2d", {"pads": v["border"]})
 
 
 def _shuffle(v: Values, x: TensorType) -> Lowered:
@@ -427,17 +431,17 @@ _ROWS = (
         "a border around the map",
         "map",
         (
-            Argument("pads", Kind.PADS, doc="width of the border"),
+            Argument("border", Kind.PADS, doc="its width"),
             Argument("value", Kind.NUMBER, 0.0, "what it is filled with"),
         ),
-        _plain("pad2d"),
+        _pad2d,
         bare=True,
     ),
     Builtin(
         "crop",
         "the map without its border",
         "map",
-        (Argument("pad", Kind.PADS, doc="width of the border"),),
+        (Argument("border", Kind.PADS, doc="its width"),),
         _crop,
         bare=True,
     ),

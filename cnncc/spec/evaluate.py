@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from cnncc.spec import ast, suggest
 from cnncc.spec.builtins import BUILTINS, WORDS
 from cnncc.spec.diagnostics import Reporter
+from cnncc.spec.functions import FUNCTIONS, Function
 from cnncc.spec.lexer import Place
 from cnncc.spec.parser import parse_expression
 from cnncc.spec.project import Project
@@ -25,11 +25,11 @@ from cnncc.spec.values import (
     Value,
     Word,
     describe,
+    is_number,
     listed,
     show,
 )
 
-MAX_RANGE = 100_000
 MAX_LABEL = 200
 ALL_WORDS = WORDS | frozenset(
     ["u8", "i8", "f16", "f32", "rgb", "bgr", "gray", "oihw", "hwio", "he", "xavier"]
@@ -39,74 +39,6 @@ ALL_WORDS = WORDS | frozenset(
 class Failed(Exception):
     """The expression has no value; that has been reported, or follows from a reported error."""
 
-
-# -- functions -------------------------------------------------------------------------------------
-
-
-def make_divisible(value: float, divisor: int) -> int:
-    """The multiple of `divisor` nearest to `value`, at least `divisor` and 0.9 of `value`.
-
-    The rule of the MobileNet papers' reference code.
-    """
-    rounded = max(divisor, int(value + divisor / 2) // divisor * divisor)
-    return rounded + divisor if rounded < 0.9 * value else rounded
-
-
-def _round(value: float) -> int:
-    """The nearest whole number, halves away from zero."""
-    return int(math.copysign(math.floor(abs(value) + 0.5), value))
-
-
-def _range(*bounds: int) -> tuple[int, ...]:
-    found = range(*bounds)
-    if len(found) > MAX_RANGE:
-        raise Unfit("E0310", f"a range of {len(found):,} numbers; at most {MAX_RANGE:,}")
-    return tuple(found)
-
-
-@dataclass(frozen=True, slots=True)
-class Function:
-    """A function of expressions: how it is called, what it takes, what it computes."""
-
-    usage: str
-    least: int
-    most: int
-    takes: str
-    compute: Callable[..., Any]
-
-
-def _numbers(name: str, compute: Callable[[Any], Any]) -> Function:
-    return Function(f"{name}(x)", 1, 1, "number", compute)
-
-
-def _axis(name: str, index: int) -> Function:
-    def extent(x: Tensor) -> int:
-        if index > 1 and not x.type.is_feature_map:
-            raise Unfit("E0406", f"`{name}` of a vector: it has no height and width")
-        return x.type.shape[index]
-
-    return Function(f"{name}(tensor)", 1, 1, "tensor", extent)
-
-
-def _divisible(value: float, divisor: int = 8) -> int:
-    if divisor < 1:
-        raise Unfit("E0309", f"`make_divisible` by {divisor}: the divisor must be at least 1")
-    return make_divisible(value, divisor)
-
-
-FUNCTIONS: dict[str, Function] = {
-    "round": _numbers("round", _round),
-    "floor": _numbers("floor", math.floor),
-    "ceil": _numbers("ceil", math.ceil),
-    "min": Function("min(a, b, ...)", 1, 64, "number", lambda *a: min(a)),
-    "max": Function("max(a, b, ...)", 1, 64, "number", lambda *a: max(a)),
-    "range": Function("range(n)", 1, 3, "int", _range),
-    "make_divisible": Function("make_divisible(x, 8)", 1, 2, "divisible", _divisible),
-    "channels": _axis("channels", 1),
-    "height": _axis("height", 2),
-    "width": _axis("width", 3),
-    "file": Function('file("names.txt")', 1, 1, "text", lambda path: path),
-}
 
 _ARITHMETIC: dict[str, Callable[[Any, Any], Any]] = {
     "+": operator.add,
@@ -123,10 +55,6 @@ _COMPARISONS: dict[str, Callable[[Any, Any], bool]] = {
     ">": operator.gt,
     ">=": operator.ge,
 }
-
-
-def _is_number(value: Value) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 class Evaluator:
@@ -217,7 +145,7 @@ class Evaluator:
         if expr.op == "not":
             return not self.truth(expr.operand, env)
         value = self.value(expr.operand, env)
-        if not _is_number(value):
+        if not is_number(value):
             self._fail(
                 "E0304", f"`{expr.op}` needs a number, got {describe(value)}", expr.operand.at
             )
@@ -243,7 +171,7 @@ class Evaluator:
         return result
 
     def _compare(self, op: str, left: Value, right: Value, expr: ast.Chain) -> bool:
-        if op not in ("==", "!=") and not (_is_number(left) and _is_number(right)):
+        if op not in ("==", "!=") and not (is_number(left) and is_number(right)):
             self._fail(
                 "E0304",
                 f"`{op}` compares numbers, got {describe(left)} and {describe(right)}",
@@ -252,8 +180,8 @@ class Evaluator:
         return _COMPARISONS[op](left, right)
 
     def _compute(self, op: str, left: Value, right: Value, expr: ast.Chain) -> Value:
-        if not (_is_number(left) and _is_number(right)):
-            wrong = right if _is_number(left) else left
+        if not (is_number(left) and is_number(right)):
+            wrong = right if is_number(left) else left
             self._fail("E0304", f"`{op}` needs numbers, got {describe(wrong)}", expr.at)
         shown = f"{show(left)} {op} {show(right)}"
         if op in ("/", "//") and right == 0:
@@ -396,9 +324,9 @@ class Evaluator:
 
     def _check_types(self, function: Function, args: Sequence[Value], expr: ast.Call) -> None:
         wants = {
-            "number": ("numbers", _is_number),
+            "number": ("numbers", is_number),
             "int": ("whole numbers", lambda v: isinstance(v, int) and not isinstance(v, bool)),
-            "divisible": ("numbers", _is_number),
+            "divisible": ("numbers", is_number),
             "tensor": ("a tensor", lambda v: isinstance(v, Tensor)),
             "text": ("a text", lambda v: isinstance(v, str)),
         }

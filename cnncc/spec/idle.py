@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 from cnncc.spec import ast, suggest
 from cnncc.spec.builtins import BUILTINS, arguments_of
-from cnncc.spec.evaluate import ALL_WORDS, FUNCTIONS, Evaluator
+from cnncc.spec.evaluate import ALL_WORDS, Evaluator
+from cnncc.spec.functions import FUNCTIONS
 from cnncc.spec.scopes import Env, Module, Paths, Scope
 
 

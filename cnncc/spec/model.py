@@ -160,7 +160,7 @@ class _FileElaborator:
             else:
                 places[prop.name] = prop
                 try:
-                    values[prop.name] = self.layers.evaluate(prop, spec, self.env)
+                    values[prop.name] = self.layers.binder.evaluate(prop, spec, self.env)
                 except Failed:
                     continue
         return values, places
@@ -181,7 +181,9 @@ class _FileElaborator:
         for prop in model.props:
             spec = Argument(prop.name, Kind.ANY)
             try:
-                self.graph.meta["model"][prop.name] = self.layers.evaluate(prop, spec, self.env)
+                self.graph.meta["model"][prop.name] = self.layers.binder.evaluate(
+                    prop, spec, self.env
+                )
             except Failed:
                 continue
 

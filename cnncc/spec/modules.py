@@ -10,7 +10,8 @@ from cnncc.errors import Label, Span
 from cnncc.spec import ast, suggest
 from cnncc.spec.builtins import BUILTINS
 from cnncc.spec.diagnostics import Reporter
-from cnncc.spec.evaluate import FUNCTIONS, Evaluator, Failed
+from cnncc.spec.evaluate import Evaluator, Failed
+from cnncc.spec.functions import FUNCTIONS
 from cnncc.spec.lexer import Place
 from cnncc.spec.parser import parse, parse_expression
 from cnncc.spec.project import Project

@@ -252,6 +252,11 @@ def _wrong(value: Value, arg: Argument) -> str:
     return f"`{arg.name}` must be a {arg.kind.value}, got {describe(value)}"
 
 
+def is_number(value: Value) -> bool:
+    """Whether a value is a whole number or a fraction."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
 def listed(items: Sequence[object], limit: int = 8) -> str:
     """`1, 2, 4, ...`."""
     shown = ", ".join(str(item) for item in items[:limit])
