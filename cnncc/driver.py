@@ -6,21 +6,33 @@ A model file becomes a typed graph, the graph a plan, the plan machine code, and
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cnncc import pipeline
-from cnncc.errors import Diagnostic, InputError, UnsupportedError
+from cnncc import pipeline, stages
+from cnncc.errors import (
+    ArtifactError,
+    Diagnostic,
+    InputError,
+    TargetError,
+    UnsupportedError,
+    VerifyError,
+)
+from cnncc.ir import text
 from cnncc.ir.counts import macs, parameters
 from cnncc.ir.graph import Graph
+from cnncc.ir.verify import LEVELS, verify
+from cnncc.kernels.layout import DenseLayout, FlatLayout, Layout
 from cnncc.llvm import host
 from cnncc.llvm.cache import ObjectCache
 from cnncc.llvm.link import link
 from cnncc.llvm.pool import pool_object
 from cnncc.llvm.program import compile_program
+from cnncc.passes import InferTypes
 from cnncc.pipeline import Observer, Record, Step
 from cnncc.plan.choose_kernel import ChooseKernel
 from cnncc.plan.choose_layout import ChooseLayout
@@ -31,11 +43,30 @@ from cnncc.runtime.module import RUN
 from cnncc.runtime.network import Network
 from cnncc.runtime.threads import POOL_EXPORTS
 from cnncc.spec import load as load_spec
+from cnncc.stages import Lowered, load_program
 from cnncc.targets import Target, find
+
+__all__ = [
+    "Compilation",
+    "Lowered",
+    "Model",
+    "build",
+    "build_program",
+    "compile",
+    "compile_model",
+    "load_model",
+    "load_program",
+    "objects",
+    "plan_model",
+    "steps",
+    "summary_rows",
+    "target_named",
+]
 
 log = logging.getLogger(__name__)
 
 Shapes = Mapping[str, Sequence[int]]
+_LAYOUTS: dict[str, type] = {c.__name__: c for c in (Layout, DenseLayout, FlatLayout)}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -43,7 +74,7 @@ class Model:
     """A model as it is written.
 
     Attributes:
-        graph: typed; nothing is folded yet.
+        graph: typed; nothing is folded yet, but in a dump of a later stage.
         diagnostics: warnings about the file.
     """
 
@@ -79,7 +110,7 @@ def load_model(
     """Read a model file.
 
     Args:
-        path: a `.cnn` file.
+        path: a `.cnn` file, or a `.graph` file that a dump left; compiling goes on from there.
         params: values for its `param`s.
         weights: a weight file or arrays by name, instead of what the file names.
         shapes: shapes for dynamic dimensions by input name; a `.cnn` file has none.
@@ -88,9 +119,17 @@ def load_model(
     Raises:
         SpecError: the file has mistakes.
         WeightsError: the weights do not fit.
+        ArtifactError: a `.graph` file cannot be read, or breaks the rules of its level.
         UnsupportedError: files of this kind cannot be read.
     """
     path = Path(path)
+    if path.suffix == ".graph":
+        if params or weights:
+            raise InputError(
+                "a `.graph` file has its weights beside it and no `param`s",
+                hint="leave -D and --weights out, or compile the `.cnn` file",
+            )
+        return Model(_load_graph(path), ())
     if path.suffix.lower() == ".onnx":
         raise UnsupportedError(
             f"`{path.name}` is an ONNX file, and this version reads `.cnn` files",
@@ -103,6 +142,21 @@ def load_model(
         )
     loaded = load_spec(path, params=params, weights=weights, want_arrays=want_arrays)
     return Model(loaded.graph, loaded.diagnostics)
+
+
+def _load_graph(path: Path) -> Graph:
+    graph = text.load(path, records=_LAYOUTS)
+    level = graph.meta.get("level", "parsed")
+    if level not in LEVELS:
+        raise ArtifactError(f"{path}: `{level}` is no level of graphs")
+    try:
+        if level == "parsed":
+            verify(graph, level)
+            InferTypes().run(graph)
+        verify(graph, max(level, "typed", key=LEVELS.index))
+    except VerifyError as error:
+        raise ArtifactError(f"{path}: {error}") from error
+    return graph
 
 
 def target_named(name: str | Target) -> Target:
@@ -132,20 +186,75 @@ def plan_model(
     *,
     dump: Path | None = None,
     observe: Observer | None = None,
+    checks: int | None = None,
 ) -> Compilation:
-    """Decide everything and lower to LoopIR; the model's own graph stays as it is."""
+    """Decide everything and lower to LoopIR; the model's own graph stays as it is.
+
+    Args:
+        model: what to compile.
+        target: the machine.
+        dump: folder for every stage as text; by default that of `CNNCC_DUMP`, if it is set.
+        observe: sees each pass's record, and the graph after it.
+        checks: how much is verified, see `pipeline.run`; by default `CNNCC_VERIFY`, else 1.
+
+    Raises:
+        TargetError: the model is a dump of a graph that was planned for another machine.
+        ArtifactError: the dump cannot be written, or the model is one of another list of passes.
+        UnsupportedError: no kernel can do some nodes.
+    """
     start = time.perf_counter()
     graph = model.graph.copy()
-    graph.meta = {
-        **model.graph.meta,
-        "parameters": parameters(model.graph),
-        "macs": macs(model.graph),
-    }
-    records = pipeline.run(graph, steps(target), dump=dump, observe=observe)
+    todo = _remaining(graph, target)
+    facts = {"parameters": parameters(graph), "macs": macs(graph)}
+    graph.meta = {**facts, **graph.meta, "target": target.name}
+    folder = dump or _dump_folder()
+    records = pipeline.run(
+        graph,
+        todo,
+        level=graph.meta.get("level", "parsed"),
+        checks=_checks() if checks is None else checks,
+        dump=folder,
+        observe=observe,
+    )
     plan = lower(graph, target)
     seconds = time.perf_counter() - start
     log.info("planned in %.1f ms", seconds * 1e3)
+    if folder is not None:
+        number = len(pipeline.passed(graph)) + 1
+        stages.write(folder, number, plan.program, plan.weights, plan.interface, target)
     return Compilation(model, plan, tuple(records), seconds)
+
+
+def _remaining(graph: Graph, target: Target) -> tuple[Step, ...]:
+    """The steps that a graph still has to take: all of them, but for dumps."""
+    whole, behind = steps(target), pipeline.passed(graph)
+    if tuple(step.apply.name for step in whole[: len(behind)]) != tuple(behind):
+        raise ArtifactError(
+            f"this graph has been through {', '.join(behind)}: the pipeline begins otherwise",
+            hint="leave `level` and `passes` out of its meta to compile it as a new graph",
+        )
+    planned_for = graph.meta.get("target", target.name)
+    if planned_for != target.name and ChooseLayout.name in behind:
+        raise TargetError(
+            f"this graph is planned for `{planned_for}`, not for `{target.name}`",
+            hint=f"use --target {planned_for}, or a dump from before {ChooseLayout.name}",
+        )
+    return whole[len(behind) :]
+
+
+def _dump_folder() -> Path | None:
+    named = os.environ.get("CNNCC_DUMP")
+    return Path(named) if named else None
+
+
+def _checks() -> int:
+    wanted = os.environ.get("CNNCC_VERIFY", "") or "1"
+    if wanted not in ("0", "1", "2"):
+        raise InputError(
+            f"CNNCC_VERIFY is `{wanted}`",
+            hint="0 verifies nothing, 1 each graph that a pass changed, 2 its numbers too",
+        )
+    return int(wanted)
 
 
 def compile_model(
@@ -189,6 +298,26 @@ def build(
         layers=tuple(summary_rows(compilation)),
         decisions=tuple(decision_rows(plan.graph)),
     )
+
+
+def build_program(
+    lowered: Lowered,
+    target: Target,
+    *,
+    threads: int | None = None,
+    cache: ObjectCache | None = None,
+) -> Network:
+    """The network of a program that was read from a `.loops` file with its weights.
+
+    Raises:
+        ArtifactError: the weights are missing.
+        TargetError: the program was made for another machine, or this one cannot run it.
+    """
+    weights, interface = lowered.complete(target)
+    host.require(target)
+    code = [*compile_program(lowered.program, target, cache or ObjectCache()), pool_object()]
+    image = link(code, (RUN, *POOL_EXPORTS), target)
+    return Network(image, interface, weights, threads=threads)
 
 
 def summary_rows(compilation: Compilation) -> list[dict[str, Any]]:

@@ -227,7 +227,7 @@ class _Dumps:
     def __init__(self, folder: Path, level: str, graph: Graph) -> None:
         self._folder = folder
         self._lines: list[str] = []
-        self.last = folder / f"00-{level}.graph"
+        self.last = folder / f"{len(passed(graph)):02}-{level}.graph"
         self._write(f"{self.last.name}: {len(graph)} nodes", graph)
 
     def write(self, record: Record, graph: Graph) -> None:

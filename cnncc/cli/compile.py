@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,9 @@ from cnncc.cli.screen import Column, screen, size_text
 from cnncc.errors import ArtifactError, TargetError
 
 if TYPE_CHECKING:
-    from cnncc.plan.lower import Plan
+    from cnncc.ir.graph import Graph
+    from cnncc.stages import Lowered
+    from cnncc.targets import Target
 
 STAGES = ("graph", "loops", "llvm", "asm")
 EXPORTS = ("obj", "lib", "shared", "header", "main", "cmake")
@@ -60,22 +63,25 @@ def command(
     as_json: bool,
     options: ModelOptions,
 ) -> None:
-    """Compile FILE into NAME.o, libNAME.a, libNAME.so, NAME.h and an example main.c."""
+    """Compile FILE into NAME.o, libNAME.a, libNAME.so, NAME.h and an example main.c.
+
+    FILE is a `.cnn` file, or a stage that --dump left: a `.graph` or a `.loops` file.
+    """
     if output == "-" and (len(emit) != 1 or emit[0] not in STAGES):
         raise click.UsageError(f"only one of {', '.join(STAGES)} can go to stdout: --emit KIND")
-    plan = model.plan(file, options).plan
+    code = _program(file, options) if file.endswith(".loops") else _plan(file, options)
     if output == "-":
-        click.echo(_text(plan, emit[0]), nl=False)
+        click.echo(_text(code, emit[0]), nl=False)
         return
-    stem = name or _UNFIT.sub("_", plan.interface.name if file == "-" else Path(file).stem)
+    stem = name or _UNFIT.sub("_", code.name if file == "-" else Path(file).stem)
     folder = Path(output) if output else Path("build") / stem
-    paths = _write_stages(plan, folder, stem, emit)
+    paths = _write_stages(code, folder, stem, emit)
     if not emit or set(emit) & set(EXPORTS):
-        paths |= _export(plan, folder, stem, emit, prefix)
+        paths |= _export(code, folder, stem, emit, prefix)
     rows = [{"kind": k, "path": str(p), "bytes": p.stat().st_size} for k, p in paths.items()]
     if as_json:
-        answer = {"schema": "cnncc.files/1", "model": plan.interface.name}
-        screen().json({**answer, "target": plan.target.name, "files": rows})
+        answer = {"schema": "cnncc.files/1", "model": code.name}
+        screen().json({**answer, "target": code.target.name, "files": rows})
     elif screen().verbosity >= 0:
         shown = [
             {**row, "size": size_text(p.stat().st_size)}
@@ -84,7 +90,33 @@ def command(
         screen().table((Column("path", "file"), Column("size", "size", right=True)), shown)
 
 
-def _write_stages(plan: Plan, folder: Path, stem: str, emit: tuple[str, ...]) -> dict[str, Path]:
+@dataclass(frozen=True, slots=True)
+class _Code:
+    """What files are made of; a program out of a `.loops` file has no graph."""
+
+    name: str
+    lowered: Lowered
+    target: Target
+    graph: Graph | None
+
+
+def _plan(file: str, options: ModelOptions) -> _Code:
+    from cnncc.stages import Lowered
+
+    plan = model.plan(file, options).plan
+    lowered = Lowered(plan.program, plan.weights, plan.interface)
+    return _Code(plan.interface.name, lowered, plan.target, plan.graph)
+
+
+def _program(file: str, options: ModelOptions) -> _Code:
+    from cnncc.driver import load_program
+
+    lowered = load_program(file)
+    name = lowered.interface.name if lowered.interface else Path(file).stem
+    return _Code(name, lowered, model.target(options), None)
+
+
+def _write_stages(code: _Code, folder: Path, stem: str, emit: tuple[str, ...]) -> dict[str, Path]:
     from cnncc.runtime.atomic import write_file
 
     paths = {}
@@ -95,10 +127,10 @@ def _write_stages(plan: Plan, folder: Path, stem: str, emit: tuple[str, ...]) ->
             if kind == "graph":
                 from cnncc.ir.text import dump
 
-                dump(plan.graph, path)
+                dump(_graph(code), path)
                 paths["arrays"] = path.with_suffix(".npz")
             else:
-                write_file(path, [_text(plan, kind).encode()])
+                write_file(path, [_text(code, kind).encode()])
         except OSError as error:
             raise ArtifactError(
                 f"cannot write {path}: {error.strerror or error}",
@@ -108,56 +140,42 @@ def _write_stages(plan: Plan, folder: Path, stem: str, emit: tuple[str, ...]) ->
     return paths
 
 
-def _text(plan: Plan, kind: str) -> str:
-    makers: dict[str, Callable[[Plan], str]] = {
-        "graph": _graph_text,
-        "loops": _loops_text,
-        "llvm": _llvm_text,
-        "asm": _asm_text,
-    }
-    return makers[kind](plan)
+def _graph(code: _Code) -> Graph:
+    if code.graph is None:
+        raise click.UsageError("a `.loops` file has no graph any more")
+    return code.graph
 
 
-def _graph_text(plan: Plan) -> str:
+def _text(code: _Code, kind: str) -> str:
+    from cnncc import stages
     from cnncc.ir.text import print_graph
-
-    return print_graph(plan.graph)
-
-
-def _loops_text(plan: Plan) -> str:
     from cnncc.loopir.text import print_program
 
-    return print_program(plan.program)
-
-
-def _llvm_text(plan: Plan) -> str:
-    from cnncc.llvm.emit import module_text
-    from cnncc.llvm.parallel import kernel_functions, main_functions
-
-    program, target = plan.program, plan.target
-    main = main_functions(program.funcs[-1], target, pool=False)
-    return module_text([*kernel_functions(program, target, linkage=""), *main], target)
-
-
-def _asm_text(plan: Plan) -> str:
-    from cnncc.llvm.optimize import emit_assembly
-
-    return emit_assembly(_llvm_text(plan), plan.target)
+    program = code.lowered.program
+    makers: dict[str, Callable[[], str]] = {
+        "graph": lambda: print_graph(_graph(code)),
+        "loops": lambda: print_program(program),
+        "llvm": lambda: stages.llvm_text(program, code.target),
+        "asm": lambda: stages.assembly_text(program, code.target),
+    }
+    return makers[kind]()
 
 
 def _export(
-    plan: Plan, folder: Path, stem: str, emit: tuple[str, ...], prefix: str | None
+    code: _Code, folder: Path, stem: str, emit: tuple[str, ...], prefix: str | None
 ) -> dict[str, Path]:
     from cnncc.export import export
+
+    weights, interface = code.lowered.complete(code.target)
 
     def write(kinds: tuple[str, ...]) -> dict[str, Path]:
         return export(
             folder,
             stem,
-            plan.program,
-            plan.target,
-            plan.interface,
-            plan.weights,
+            code.lowered.program,
+            code.target,
+            interface,
+            weights,
             kinds=kinds,
             prefix=prefix,
         )

@@ -25,7 +25,7 @@ class ModelOptions:
         target: name of the target.
         mcpu: name of a CPU; overrides the target.
         print_after: passes after which the graph is printed.
-        dump: folder for the graph after each pass.
+        dump: folder for every stage as text; by default that of CNNCC_DUMP.
         time_passes: whether the time of each pass is shown.
     """
 
@@ -163,9 +163,8 @@ def model_options(function: F) -> F:
         click.option(
             "--dump",
             type=click.Path(path_type=Path, file_okay=False),
-            envvar="CNNCC_DUMP",
             metavar="DIR",
-            help="Write the graph after each pass there; also CNNCC_DUMP.",
+            help="Write every stage there as text; also CNNCC_DUMP.",
         ),
         click.option(
             "--print-after",

@@ -192,8 +192,9 @@ class Graph:
         Raises:
             InternalError: two nodes would share an id, a node has none, or `next_id` is in use.
         """
-        new = list(ids.values())
-        if set(ids) != set(self._nx) or len(set(new)) != len(new) or max(new, default=-1) >= next_id:
+        new = set(ids.values())
+        sound = set(ids) == set(self._nx) and len(new) == len(ids)
+        if not sound or max(new, default=-1) >= next_id:
             raise InternalError("ids must be distinct, one a node, and below the next one")
         self._nx = nx.relabel_nodes(self._nx, dict(ids), copy=True)
         self.inputs = [ids[i] for i in self.inputs]

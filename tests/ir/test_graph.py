@@ -108,3 +108,24 @@ def test_missing_operands_and_types_are_internal_errors() -> None:
         graph.add("relu", [99])
     with pytest.raises(InternalError, match="no type yet"):
         graph.type_of(b)
+
+
+def test_renumber_gives_back_the_ids_of_a_dump() -> None:
+    graph = residual()
+    ids = graph.order()
+    for gap in ({}, {ids[-1]: ids[-1] + 7}):
+        twin = graph.copy()
+        twin.renumber({i: gap.get(i, i) for i in ids}, 50)
+        assert twin.order() == [gap.get(i, i) for i in ids]
+        assert twin.next_id == 50
+        assert [twin[gap.get(i, i)] for i in ids] == [graph[i] for i in ids]
+        assert twin.outputs == [(name, gap.get(i, i)) for name, i in graph.outputs]
+
+
+@pytest.mark.parametrize(
+    ("ids", "next_id"), [({0: 0}, 9), (None, 2), (dict.fromkeys(range(6), 1), 9)]
+)
+def test_renumber_refuses_ids_that_clash(ids, next_id) -> None:
+    graph = residual()
+    with pytest.raises(InternalError, match="ids must be distinct"):
+        graph.renumber(ids or {i: i for i in graph.order()}, next_id)

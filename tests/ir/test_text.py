@@ -210,3 +210,17 @@ def test_damaged_texts_name_the_line(old: str, new: str, message: str) -> None:
         parse_graph(text.replace(old, new, 1), graph.constants, file="a.graph")
     assert message in caught.value.message
     assert caught.value.message.startswith("a.graph:")
+
+
+def test_dumps_keep_ids_for_notes_that_name_nodes(tmp_path: Path) -> None:
+    graph = planned()
+    spare = graph.add("input", (), graph[graph.inputs[0]].attrs)
+    graph.erase(spare)
+    conv, last = named(graph, "conv"), graph.outputs[0][1]
+    graph.replace_uses(conv, conv)
+    graph[last].notes["alias"] = (conv, 3)
+    dump(graph, tmp_path / "a.graph")
+    again = load(tmp_path / "a.graph")
+    assert again.order() == graph.order()
+    assert again.next_id == graph.next_id
+    assert again[last].notes == graph[last].notes
