@@ -63,10 +63,17 @@ class Epilogue:
             layout = self.site.blocked(operand)
             if layout.segments != out.segments or layout.block != out.block:
                 raise InternalError(f"{self.site.name}: operand {operand} has other segments")
-            in_place = self.site.in_place == operand
-            param = b.buffer(f"value{operand}", extent=layout.elems, unique=not in_place)
+            param = b.buffer(f"value{operand}", extent=layout.elems, unique=self._is_apart(layout))
             self.args.append(OperandArg(operand))
             self._streams[operand] = _Stream(operand, param, layout)
+
+    def _is_apart(self, layout: Layout) -> bool:
+        """Whether an operand of that layout surely lies elsewhere than the result.
+
+        In `add(x, x)` two operands share the buffer that may be written over.
+        """
+        written = self.site.in_place
+        return written is None or layout != self.site.layouts[written]
 
     def open(self, b: Builder, block: Index, y: Index, x: Index) -> None:
         """Prepare addresses for a tile whose first pixel is (y, x) of channel block `block`."""

@@ -9,19 +9,24 @@ from __future__ import annotations
 
 import argparse
 import ctypes
+import itertools
 from typing import Any
 
 import numpy as np
 
+from cnncc.ir.op import NoAttrs
+from cnncc.ir.types import DType
 from cnncc.kernels import KERNELS
+from cnncc.kernels.relayout import Relayout
 from cnncc.kernels.template import Kernel, Site
 from cnncc.llvm.emit import emit_program
 from cnncc.llvm.jit import Library, load
 from cnncc.llvm.optimize import emit_object
 from cnncc.loopir.nodes import Func, Program
+from cnncc.ops.source import NormalizeAttrs
 from cnncc.targets import Target, find
 from tests.kernels.cases import single, site_of
-from tests.kernels.harness import check
+from tests.kernels.harness import blocked, check, dense, make_site
 from tests.strategies import MAKERS, random_case
 
 # Kernels that need more than the drawn layouts (packed weights, halos) have tests of their own.
@@ -70,6 +75,31 @@ def run_case(name: str, values: str, seed: int, target: Target) -> bool:
     return True
 
 
+def run_ends(target: Target) -> int:
+    """Re-layouts between callers' arrays and blocks, with and without scaling; how many."""
+    rng, done = np.random.default_rng(0), 0
+    sides = itertools.product(
+        (DType.U8, DType.I8, DType.I32, DType.F32),
+        ((3, 3, 17), (1, 2, 21), (4, 2, 35), (19, 3, 17), (33, 1, 1)),
+        ("hwc", "chw"),
+        (False, True),
+    )
+    for dtype, shape, memory, narrow in sides:
+        x = rng.integers(0, 120, (1, *shape)).astype(dtype.numpy)
+        outer = dense(x.shape, memory, dtype)
+        inner = blocked(x.shape, shape[0] if narrow else target.lanes(), halo=(1, 2, 3, 1))
+        std = tuple(0.5 + 0.1 * c for c in range(shape[0]))
+        pairs = [("normalize", NormalizeAttrs(1 / 255, std, std), outer, inner)]
+        pairs.append(("relayout", NoAttrs(), outer, inner))
+        if dtype is DType.F32:
+            pairs.append(("relayout", NoAttrs(), inner, outer))
+        for op, attrs, source, out in pairs:
+            site = make_site(op, attrs, [x], [source], out, target)
+            check(Relayout(), site, [x], runner=Native(target))
+            done += 1
+    return done
+
+
 def main() -> None:
     """Run cases until one fails."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -84,6 +114,7 @@ def main() -> None:
             seed = options.seed * 1000 + number
             print(f"{name} {values} {seed}", flush=True)
             done += run_case(name, values, seed, target)
+    done += run_ends(target)
     print(f"{done} cases")
 
 

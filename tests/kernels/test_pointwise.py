@@ -14,7 +14,7 @@ from cnncc.ops.fused import Step
 from cnncc.ops.norm import BatchNormAttrs
 from cnncc.targets import find
 from tests.kernels.cases import single, site_of
-from tests.kernels.harness import TARGETS, blocked, check, each_target, make_site
+from tests.kernels.harness import TARGETS, blocked, check, each_target, interpret, make_site
 from tests.strategies import op_case
 
 
@@ -81,6 +81,16 @@ def test_variance_zero_leaves_padding_lanes_zero():
             "batch_norm", BatchNormAttrs(0.0), arrays, [layout, *[None] * 4], layout, target
         )
         check(Pointwise(), site, arrays)
+
+
+def test_one_buffer_for_both_operands_and_the_result():
+    x, target = numbers(1, 8, 3, 5), find("avx2")
+    layout = blocked(x.shape, 8)
+    site = make_site("add", NoAttrs(), [x, x], [layout, layout], layout, target, in_place=0)
+    [launch] = Pointwise().lower(site)
+    buffer = layout.pack(x[0])
+    interpret(launch.func, [buffer] * len(launch.args) + [0, launch.work])
+    np.testing.assert_array_equal(layout.unpack(buffer), 2 * x[0])
 
 
 def test_refusals():
