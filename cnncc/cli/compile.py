@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from cnncc.cli import model
 from cnncc.cli.options import ModelOptions, json_option, model_argument, model_options
 from cnncc.cli.screen import Column, screen, size_text
-from cnncc.errors import ArtifactError, TargetError
+from cnncc.errors import ArtifactError, InputError, TargetError
 
 if TYPE_CHECKING:
     from cnncc.ir.graph import Graph
@@ -22,8 +21,10 @@ if TYPE_CHECKING:
 
 STAGES = ("graph", "loops", "llvm", "asm")
 EXPORTS = ("obj", "lib", "shared", "header", "main", "cmake")
-_SUFFIXES = {"graph": "graph", "loops": "loops", "llvm": "ll", "asm": "s"}
+# Each with its arrays beside it, so that it can be compiled further: two names, two files.
+_SUFFIXES = {"graph": "planned.graph", "loops": "loops", "llvm": "ll", "asm": "s"}
 _UNFIT = re.compile(r"[^A-Za-z0-9_+.-]+")
+_COLUMNS = (Column("path", "file"), Column("size", "size", right=True))
 
 
 def _kinds(ctx: click.Context, param: click.Parameter, given: str | None) -> tuple[str, ...]:
@@ -33,6 +34,15 @@ def _kinds(ctx: click.Context, param: click.Parameter, given: str | None) -> tup
             known = ", ".join((*STAGES, *EXPORTS))
             raise click.BadParameter(f"`{kind}` is not one of {known}", ctx, param)
     return kinds
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """What files are made of: a planned model, or a program that an earlier run left."""
+
+    lowered: Lowered
+    target: Target
+    graph: Graph | None
 
 
 @click.command()
@@ -65,120 +75,104 @@ def command(
 ) -> None:
     """Compile FILE into NAME.o, libNAME.a, libNAME.so, NAME.h and an example main.c.
 
-    FILE is a `.cnn` file, or a stage that --dump left: a `.graph` or a `.loops` file.
+    FILE may also be a .graph or .loops file that an earlier run left; compiling goes on from there.
     """
     if output == "-" and (len(emit) != 1 or emit[0] not in STAGES):
         raise click.UsageError(f"only one of {', '.join(STAGES)} can go to stdout: --emit KIND")
-    code = _program(file, options) if file.endswith(".loops") else _plan(file, options)
+    source = _source(file, options)
     if output == "-":
-        click.echo(_text(code, emit[0]), nl=False)
+        click.echo(_text(source, emit[0]), nl=False)
         return
-    stem = name or _UNFIT.sub("_", code.name if file == "-" else Path(file).stem)
+    stem = name or _UNFIT.sub("_", "model" if file == "-" else Path(file).name.split(".")[0])
     folder = Path(output) if output else Path("build") / stem
-    paths = _write_stages(code, folder, stem, emit)
+    paths = _write_stages(source, folder, stem, emit)
     if not emit or set(emit) & set(EXPORTS):
-        paths |= _export(code, folder, stem, emit, prefix)
-    rows = [{"kind": k, "path": str(p), "bytes": p.stat().st_size} for k, p in paths.items()]
+        paths |= _export(source, folder, stem, emit, prefix)
+    rows: list[dict[str, Any]] = [
+        {"kind": kind, "path": str(path), "bytes": path.stat().st_size}
+        for kind, path in paths.items()
+    ]
     if as_json:
-        answer = {"schema": "cnncc.files/1", "model": code.name}
-        screen().json({**answer, "target": code.target.name, "files": rows})
+        screen().json({"schema": "cnncc.files/1", "target": source.target.name, "files": rows})
     elif screen().verbosity >= 0:
-        shown = [
-            {**row, "size": size_text(p.stat().st_size)}
-            for row, p in zip(rows, paths.values(), strict=True)
-        ]
-        screen().table((Column("path", "file"), Column("size", "size", right=True)), shown)
+        screen().table(_COLUMNS, [{**row, "size": size_text(row["bytes"])} for row in rows])
 
 
-@dataclass(frozen=True, slots=True)
-class _Code:
-    """What files are made of; a program out of a `.loops` file has no graph."""
+def _source(file: str, options: ModelOptions) -> Source:
+    from cnncc import driver
 
-    name: str
-    lowered: Lowered
-    target: Target
-    graph: Graph | None
-
-
-def _plan(file: str, options: ModelOptions) -> _Code:
-    from cnncc.stages import Lowered
-
+    if file.endswith(".loops"):
+        return Source(driver.load_program(file), model.target(options), None)
     plan = model.plan(file, options).plan
-    lowered = Lowered(plan.program, plan.weights, plan.interface)
-    return _Code(plan.interface.name, lowered, plan.target, plan.graph)
+    lowered = driver.Lowered(plan.program, plan.weights, plan.interface)
+    return Source(lowered, plan.target, plan.graph)
 
 
-def _program(file: str, options: ModelOptions) -> _Code:
-    from cnncc.driver import load_program
-
-    lowered = load_program(file)
-    name = lowered.interface.name if lowered.interface else Path(file).stem
-    return _Code(name, lowered, model.target(options), None)
-
-
-def _write_stages(code: _Code, folder: Path, stem: str, emit: tuple[str, ...]) -> dict[str, Path]:
-    from cnncc.runtime.atomic import write_file
-
+def _write_stages(
+    source: Source, folder: Path, stem: str, emit: tuple[str, ...]
+) -> dict[str, Path]:
     paths = {}
     for kind in (kind for kind in STAGES if kind in emit):
         path = folder / f"{stem}.{_SUFFIXES[kind]}"
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            if kind == "graph":
-                from cnncc.ir.text import dump
-
-                dump(_graph(code), path)
-                paths["arrays"] = path.with_suffix(".npz")
-            else:
-                write_file(path, [_text(code, kind).encode()])
+            _write_stage(source, kind, path)
         except OSError as error:
             raise ArtifactError(
                 f"cannot write {path}: {error.strerror or error}",
                 hint="check that the folder may be written to and has room",
             ) from error
         paths[kind] = path
+        if kind in ("graph", "loops"):
+            paths[f"arrays of {kind}"] = path.with_suffix(".npz")
     return paths
 
 
-def _graph(code: _Code) -> Graph:
-    if code.graph is None:
-        raise click.UsageError("a `.loops` file has no graph any more")
-    return code.graph
+def _write_stage(source: Source, kind: str, path: Path) -> None:
+    from cnncc import stages
+    from cnncc.ir.text import dump
+    from cnncc.runtime.atomic import write_file
+
+    if kind == "graph":
+        dump(_graph(source), path)
+    elif kind == "loops":
+        stages.save_program(path, source.lowered.program, *source.lowered.complete())
+    else:
+        write_file(path, [_text(source, kind).encode()])
 
 
-def _text(code: _Code, kind: str) -> str:
+def _text(source: Source, kind: str) -> str:
     from cnncc import stages
     from cnncc.ir.text import print_graph
     from cnncc.loopir.text import print_program
 
-    program = code.lowered.program
-    makers: dict[str, Callable[[], str]] = {
-        "graph": lambda: print_graph(_graph(code)),
-        "loops": lambda: print_program(program),
-        "llvm": lambda: stages.llvm_text(program, code.target),
-        "asm": lambda: stages.assembly_text(program, code.target),
-    }
-    return makers[kind]()
+    program = source.lowered.program
+    match kind:
+        case "graph":
+            return print_graph(_graph(source))
+        case "loops":
+            return print_program(program)
+        case "llvm":
+            return stages.llvm_text(program, source.target)
+    return stages.assembly_text(program, source.target)
+
+
+def _graph(source: Source) -> Graph:
+    if source.graph is None:
+        raise InputError("a `.loops` file has no graph any more")
+    return source.graph
 
 
 def _export(
-    code: _Code, folder: Path, stem: str, emit: tuple[str, ...], prefix: str | None
+    source: Source, folder: Path, stem: str, emit: tuple[str, ...], prefix: str | None
 ) -> dict[str, Path]:
     from cnncc.export import export
 
-    weights, interface = code.lowered.complete(code.target)
+    weights, interface = source.lowered.complete()
 
     def write(kinds: tuple[str, ...]) -> dict[str, Path]:
-        return export(
-            folder,
-            stem,
-            code.lowered.program,
-            code.target,
-            interface,
-            weights,
-            kinds=kinds,
-            prefix=prefix,
-        )
+        program, target = source.lowered.program, source.target
+        return export(folder, stem, program, target, interface, weights, kinds=kinds, prefix=prefix)
 
     wanted = tuple(kind for kind in EXPORTS if kind in (emit or EXPORTS))
     try:
