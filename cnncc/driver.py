@@ -5,10 +5,12 @@ A model file becomes a typed graph, the graph a plan, the plan machine code, and
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -208,15 +210,16 @@ def plan_model(
     facts = {"parameters": parameters(graph), "macs": macs(graph)}
     graph.meta = {**facts, **graph.meta, "target": target.name}
     folder = dump or _dump_folder()
-    records = pipeline.run(
-        graph,
-        todo,
-        level=graph.meta.get("level", "parsed"),
-        checks=_checks() if checks is None else checks,
-        dump=folder,
-        observe=observe,
-    )
-    plan = lower(graph, target)
+    with _collector_paused():
+        records = pipeline.run(
+            graph,
+            todo,
+            level=graph.meta.get("level", "parsed"),
+            checks=_checks() if checks is None else checks,
+            dump=folder,
+            observe=observe,
+        )
+        plan = lower(graph, target)
     seconds = time.perf_counter() - start
     log.info("planned in %.1f ms", seconds * 1e3)
     if folder is not None:
@@ -240,6 +243,18 @@ def _remaining(graph: Graph, target: Target) -> tuple[Step, ...]:
             hint=f"use --target {planned_for}, or a dump from before {ChooseLayout.name}",
         )
     return whole[len(behind) :]
+
+
+@contextmanager
+def _collector_paused() -> Iterator[None]:
+    """No search for cyclic garbage: a plan is many new objects and no garbage, visited in vain."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 def _dump_folder() -> Path | None:
@@ -274,7 +289,7 @@ def compile_model(
 
 def objects(plan: Plan, cache: ObjectCache | None = None) -> list[bytes]:
     """Machine code of a plan, function by function, from the cache where it has it."""
-    return compile_program(plan.program, plan.target, cache or ObjectCache())
+    return compile_program(plan.program, plan.target, cache or ObjectCache(), plan.texts)
 
 
 def build(

@@ -13,9 +13,10 @@ import pytest
 
 from cnncc.llvm import cache as cache_module
 from cnncc.llvm.cache import ObjectCache, default_folder, full_key, pack, unpack
-from cnncc.llvm.program import compile_text
+from cnncc.llvm.program import compile_program
 from cnncc.targets import find
 from tests.llvm.native import ROOT
+from tests.llvm.test_program import program
 
 KEY, PAYLOAD = b"everything that matters", bytes(range(256)) * 40
 V2 = find("x86-64-v2")
@@ -134,13 +135,12 @@ def test_trouble_with_the_disk_costs_only_the_entry(
 
     cache = ObjectCache(tmp_path / "cache")
     monkeypatch.setattr(os, call, fail)
-    text = "define void @f() {\n  ret void\n}\n"
-    image = compile_text(text, V2, cache)
-    assert image.startswith(b"\x7fELF")
+    images = compile_program(program(), V2, cache)
+    assert all(image.startswith(b"\x7fELF") for image in images)
     assert os.strerror(code) in cache.reason
     monkeypatch.undo()
     assert list((tmp_path / "cache").iterdir()) == []
-    assert compile_text(text, V2, cache) == image
+    assert compile_program(program(), V2, cache) == images
 
 
 def test_a_file_size_limit_costs_only_the_entry(tmp_path: Path) -> None:
@@ -162,10 +162,9 @@ def test_a_file_size_limit_costs_only_the_entry(tmp_path: Path) -> None:
 
 def test_compiling_uses_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cache = ObjectCache(tmp_path / "cache")
-    text = "define void @f() {\n  ret void\n}\n"
-    image = compile_text(text, V2, cache)
+    images = compile_program(program(), V2, cache)
     monkeypatch.setattr("cnncc.llvm.program.emit_object", lambda *_: pytest.fail("compiled twice"))
-    assert compile_text(text, V2, cache) == image
+    assert compile_program(program(), V2, cache) == images
 
 
 def test_the_size_is_bounded_and_the_oldest_go_first(tmp_path: Path) -> None:
