@@ -9,7 +9,8 @@ depend on the split.
 
 To add a kernel write a file with a `Kernel` and name it in `KERNELS`; to change the multiply-add
 tile open `conv_tile.py`; what is fused behind an anchor, `epilogue.py`; where elements lie,
-`layout.py`.
+`layout.py`; how they move, `movement.py` (from where to where) and `copy_nest.py` (in which loops);
+exp, log, tanh and sigmoid, `scalar_math.py`.
 """
 
 from cnncc.kernels.conv_depthwise import ConvDepthwise
