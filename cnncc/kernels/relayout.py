@@ -1,4 +1,7 @@
-"""Between a caller's dense arrays and the layouts inside, and between two layouts inside."""
+"""Between a caller's dense arrays and the layouts inside, and between two layouts inside.
+
+Also a constant that is a value of the network: it is copied to where its readers want it.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +12,9 @@ import numpy as np
 from cnncc.errors import InternalError
 from cnncc.kernels.copy_loops import Scaling
 from cnncc.kernels.copy_nest import CopyNest
-from cnncc.kernels.layout import DenseLayout, FlatLayout, Layout
+from cnncc.kernels.layout import NO_HALO, AnyLayout, DenseLayout, FlatLayout, Layout
 from cnncc.kernels.movement import KINDS, Cells, movement
-from cnncc.kernels.template import Estimate, Kernel, Launch, OperandArg, Site
+from cnncc.kernels.template import Arg, Estimate, Kernel, Launch, OperandArg, PackedArg, Site
 
 
 class Relayout(Kernel):
@@ -28,7 +31,7 @@ class Relayout(Kernel):
         """One side is blocked, the other any array that LoopIR has elements for."""
         if len(site.steps) > 1:
             return "has no epilogue"
-        source, out = site.layouts[site.anchor.args[0]], site.out
+        source, out = _source(site)[0], site.out
         if not isinstance(source, Layout | DenseLayout) or not isinstance(
             out, Layout | DenseLayout
         ):
@@ -52,11 +55,25 @@ class Relayout(Kernel):
 
     def lower(self, site: Site) -> list[Launch]:
         """One launch."""
-        return [_nest(site).launch(self.name, OperandArg(site.anchor.args[0]))]
+        return [_nest(site).launch(self.name, _source(site)[1])]
+
+
+def _source(site: Site) -> tuple[AnyLayout | None, Arg]:
+    """Where the values lie; a constant is packed as the result wants it."""
+    operand, out = site.anchor.args[0], site.out
+    constant = site.constants[operand]
+    if constant is None:
+        return site.layouts[operand], OperandArg(operand)
+    if isinstance(out, Layout):
+        packed = out.with_halo(NO_HALO)
+    else:
+        channels, height, width = (*site.types[operand].shape[1:], 1, 1)[:3]
+        packed = Layout(site.lanes, (channels,), height, width)
+    return packed, PackedArg(packed.pack(np.asarray(constant, np.float32)))
 
 
 def _nest(site: Site) -> CopyNest:
-    source, out = site.layouts[site.anchor.args[0]], site.out
+    source, out = _source(site)[0], site.out
     if isinstance(source, FlatLayout) or isinstance(out, FlatLayout) or source is None:
         raise InternalError(f"{site.name}: a re-layout of {source} to {out}")
     return CopyNest(movement(Cells.of(source), Cells.of(out)), site.lanes, scaling_of(site))

@@ -56,6 +56,7 @@ class ChooseLayout:
     def run(self, graph: Graph) -> None:
         """Choose for the whole graph."""
         _add_ends(graph)
+        _add_constants(graph)
         _Chooser(graph, self.target.lanes()).run()
 
 
@@ -101,6 +102,20 @@ def _add_ends(graph: Graph) -> None:
             graph.type_of(value).dtype, *dimensions(graph.type_of(value)), memory
         )
         graph.outputs[position] = (name, end)
+
+
+def _add_constants(graph: Graph) -> None:
+    """A constant map in a sum or product becomes a value; one number a channel needs no memory."""
+    for node_id, node in list(graph.nodes()):
+        if Trait.POINTWISE not in lookup(node.op).traits:
+            continue
+        channels = dimensions(graph.type_of(node_id))[0]
+        for index, operand in enumerate(graph.operands(node_id)):
+            if graph[operand].op == "constant" and graph.type_of(operand).elems > channels:
+                label = _free_name(graph, f"{graph[operand].name or node.op}.blocked")
+                spans = graph[operand].spans
+                held = add_typed(graph, "relayout", [operand], name=label, spans=spans)
+                graph.set_operand(node_id, index, held)
 
 
 def _free_name(graph: Graph, wanted: str) -> str:
