@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 
 from cnncc.errors import InternalError
 from cnncc.loopir.build import INDEX, Builder
@@ -177,6 +178,7 @@ class TileChoice:
     rejected: tuple[tuple[Tile, float], ...]
 
 
+@cache
 def choose_tile(
     target: Target,
     rows: int,
