@@ -126,6 +126,11 @@ class ExpressionParser(TokenReader):
         first = self.token
         stages = [self.stage()]
         while self.accept("->"):
+            if self.token.kind == "NEWLINE":
+                raise self.stop(
+                    "expected an operation or a block behind `->`, found the end of the line",
+                    "a flow goes on with `->` at the start of the next line",
+                )
             stages.append(self.stage())
         return ast.Flow(self.between(first), tuple(stages))
 

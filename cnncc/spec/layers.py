@@ -79,8 +79,6 @@ class LayerBuilder:
             return self._add(row, call, env, bound, known, path, automatic)
         except Misfit as wrong:
             self._report_misfit(wrong, call, bound, known)
-        except TypeInferenceError as wrong:
-            self.report.error("E0309", wrong.message, call.at, help=wrong.hint)
         return UNKNOWN
 
     def name_stage(self, kind: str, stage: ast.Stage, env: Env) -> tuple[str, bool]:
@@ -136,7 +134,11 @@ class LayerBuilder:
         self._warn(row, lowered, call, bound)
         op = lookup(lowered.op)
         attrs = op.Attrs(**lowered.attrs)
-        inferred = op.infer([*types, *(f32(*w.shape) for w in lowered.weights)], attrs)
+        try:
+            inferred = op.infer([*types, *(f32(*w.shape) for w in lowered.weights)], attrs)
+        except TypeInferenceError as wrong:
+            message = wrong.message.replace(f"`{lowered.op}`", f"`{row.name}`")
+            raise Misfit("E0309", message, help=wrong.hint) from None
         if not self.claim(path, (stage_at := call.at), env.paths):
             return UNKNOWN
         span = self.report.span(stage_at)
