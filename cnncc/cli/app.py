@@ -68,6 +68,7 @@ class App(click.Group):
 
 
 @click.group(
+    "cnncc",
     cls=App,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     invoke_without_command=True,

@@ -34,6 +34,9 @@ def exit_code(run: Callable[[], object]) -> int:
     except click.UsageError as error:
         _usage(error)
         return USAGE
+    except SystemExit:  # click's own answer to a closed pipe
+        _silence_stdout()
+        return PIPE
     except (click.Abort, KeyboardInterrupt):
         return INTERRUPTED
     except SpecError as error:

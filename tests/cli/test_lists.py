@@ -1,0 +1,57 @@
+from cnncc.spec.builtins import BUILTINS
+from cnncc.targets import TARGETS
+from tests.cli.conftest import DIGITS, answer
+
+
+def test_targets(run):
+    made = answer(run("targets", "--json"), "cnncc.targets/1")["targets"]
+    assert [t["name"] for t in made] == ["host", *TARGETS]
+    assert made[0]["here"] is True
+    assert {t["name"]: t["vector_bits"] for t in made}["x86-64-v4"] == 512
+    assert "avx2, haswell" in run("targets").stdout
+
+
+def test_ops(run):
+    made = answer(run("ops", "--json"), "cnncc.ops/1")["ops"]
+    assert [op["name"] for op in made] == list(BUILTINS)
+    assert all(op["summary"] for op in made)
+    assert "conv " in run("ops").stdout
+
+
+def test_one_op(run):
+    (conv,) = answer(run("ops", "conv", "--json"), "cnncc.ops/1")["ops"]
+    defaults = {a["name"]: (a["required"], a["default"]) for a in conv["arguments"]}
+    assert defaults["filters"] == (True, None)
+    assert defaults["stride"] == (False, "1x1")
+    assert defaults["pad"] == (False, "valid")
+    shown = run("ops", "conv").stdout
+    assert "(valid | same | same_lower), valid if not given" in shown
+    assert "weights: weight, bias" in shown
+
+
+def test_no_such_op(run):
+    assert "did you mean `conv`?" in run("ops", "cnov", code=2).stderr
+
+
+def test_cache(run, tmp_path, monkeypatch):
+    monkeypatch.setenv("CNNCC_CACHE_DIR", str(tmp_path / "c"))
+    assert run("cache", "path").stdout == f"{tmp_path / 'c'}\n"
+    assert answer(run("cache", "--json"), "cnncc.cache/1")["entries"] == 0
+    run("run", DIGITS, "-i", DIGITS.parent / "two.png")
+    (tmp_path / "c" / "mine.txt").write_text("stays")
+    full = answer(run("cache", "--json"), "cnncc.cache/1")
+    assert full["entries"] >= 7
+    assert full["bytes"] > 1000
+    assert run("cache").stdout.startswith(f"{full['entries']} kernels, ")
+    cleared = answer(run("cache", "clear", "--json"), "cnncc.cache/1")
+    assert (cleared["removed"], cleared["entries"], cleared["bytes"]) == (full["entries"], 0, 0)
+    assert [p.name for p in (tmp_path / "c").iterdir()] == ["mine.txt"]
+
+
+def test_a_cache_that_is_off_or_unusable(run, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("CNNCC_CACHE_DIR", str(tmp_path / "file"))
+    assert "the cache is not used: " in run("cache").stderr
+    monkeypatch.setenv("CNNCC_CACHE", "off")
+    assert run("cache").stdout == "the cache is switched off by CNNCC_CACHE\n"
+    assert answer(run("cache", "clear", "--json"), "cnncc.cache/1")["path"] is None
