@@ -20,7 +20,7 @@ from cnncc.spec.diagnostics import Reporter
 from cnncc.spec.evaluate import Evaluator, Failed
 from cnncc.spec.functions import FUNCTIONS
 from cnncc.spec.joins import joinable
-from cnncc.spec.layers import LayerBuilder, Result, TooLarge
+from cnncc.spec.layers import LayerBuilder, Result
 from cnncc.spec.lexer import Place
 from cnncc.spec.modules import ModuleLoader
 from cnncc.spec.scopes import Env, Module, Paths, Scope
@@ -39,7 +39,7 @@ from cnncc.spec.values import (
 
 MAX_CALLS = 32
 MAX_DEPTH = 64
-MAX_STEPS = 200_000
+_LINE = 10  # the work of a line or of one operation, in evaluated expressions
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,22 +64,13 @@ class Elaborator:
         self.loader = loader
         self.layers = layers
         self.expanded: set[tuple[str, str]] = set()
-        self._steps = 0
         self._depth = 0
 
     # -- statements --------------------------------------------------------------------------------
 
     def statement(self, statement: ast.Statement, env: Env, running: Running) -> Running:
         """Run one statement; the result is what the next line continues from."""
-        self._steps += 1
-        if self._steps > MAX_STEPS:
-            self.report.error(
-                "E0310",
-                f"the loops of this file run more than {MAX_STEPS:,} lines",
-                statement.at,
-                help="is a `repeat` or `for` count too large?",
-            )
-            raise TooLarge
+        self.evaluator.spend(_LINE, statement.at)
         try:
             match statement:
                 case ast.Run():
@@ -251,6 +242,7 @@ class Elaborator:
         value = running
         for index, stage in enumerate(flow.stages):
             call = stage.value
+            self.evaluator.spend(_LINE, stage.at)
             if not isinstance(call, ast.Call):
                 self.report.error(
                     "E0304",

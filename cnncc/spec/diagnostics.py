@@ -28,6 +28,11 @@ class Reporter:
         """Whether there was an error."""
         return any(d.severity == "error" for d in self.diagnostics)
 
+    @property
+    def full(self) -> bool:
+        """Whether further errors are only counted, so that help for them would be wasted work."""
+        return sum(d.severity == "error" for d in self.diagnostics) >= MAX_ERRORS
+
     def sorted(self) -> tuple[Diagnostic, ...]:
         """All diagnostics in the order of their places, the main file's first."""
 
@@ -88,8 +93,7 @@ class Reporter:
         if key in self._seen:
             return
         self._seen.add(key)
-        errors = sum(d.severity == "error" for d in self.diagnostics)
-        if severity == "error" and errors >= MAX_ERRORS:
+        if severity == "error" and self.full:
             self.dropped += 1
             return
         self.diagnostics.append(

@@ -36,6 +36,13 @@ ALL_WORDS = WORDS | frozenset(
 )
 
 
+MAX_WORK = 2_000_000
+
+
+class TooLarge(Exception):
+    """The network outgrew its limits; reported."""
+
+
 class Failed(Exception):
     """The expression has no value; that has been reported, or follows from a reported error."""
 
@@ -64,6 +71,7 @@ class Evaluator:
         self.report = report
         self.project = project
         self._labels: dict[str, ast.Expr | None] = {}
+        self._work = 0
 
     def value(self, expr: ast.Expr, env: Env) -> Value:
         """The value of `expr`.
@@ -71,6 +79,7 @@ class Evaluator:
         Raises:
             Failed: it has none; reported.
         """
+        self.spend(1, expr.at)
         match expr:
             case ast.Number():
                 return self._number(expr)
@@ -90,6 +99,22 @@ class Evaluator:
                 return self.value(expr.then if self.truth(expr.test, env) else expr.other, env)
             case ast.Call():
                 return self._call(expr, env)
+
+    def spend(self, amount: int, at: Place) -> None:
+        """Count work; loops can ask for more than anybody wants to wait for.
+
+        Raises:
+            TooLarge: it is too much; reported.
+        """
+        self._work += amount
+        if self._work > MAX_WORK:
+            self.report.error(
+                "E0310",
+                f"the file asks for more than {MAX_WORK:,} steps of computation",
+                at,
+                help="is a `repeat`, `for` or `range` count too large?",
+            )
+            raise TooLarge
 
     def truth(self, expr: ast.Expr, env: Env) -> bool:
         """The value of a condition."""
@@ -171,6 +196,7 @@ class Evaluator:
         return result
 
     def _compare(self, op: str, left: Value, right: Value, expr: ast.Chain) -> bool:
+        self.spend(len(left) if isinstance(left, tuple) else 1, expr.at)
         if op not in ("==", "!=") and not (is_number(left) and is_number(right)):
             self._fail(
                 "E0304",
@@ -247,7 +273,7 @@ class Evaluator:
         if owner is not None and not expr.module:
             self._not_visible(expr, at, owner, env)
             return
-        where = suggest.operation(expr.title, known)
+        where = "" if self.report.full else suggest.operation(expr.title, known)
         if expr.module and expr.module not in env.module.uses:
             where = f'no file is called `{expr.module}`: use "file.cnn" as {expr.module}'
         elif expr.module:
@@ -320,6 +346,8 @@ class Evaluator:
     def _checked(self, value: Any, expr: ast.Call) -> Value:
         if isinstance(value, int | float):
             return self._finite(value, expr.at)
+        if isinstance(value, tuple):
+            self.spend(len(value), expr.at)
         return value  # type: ignore[no-any-return]
 
     def _check_types(self, function: Function, args: Sequence[Value], expr: ast.Call) -> None:

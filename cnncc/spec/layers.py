@@ -14,7 +14,7 @@ from cnncc.spec import ast
 from cnncc.spec.arguments import Binder, Bound, name_place
 from cnncc.spec.builtins import Builtin, Lowered, Misfit, Weight
 from cnncc.spec.diagnostics import Reporter
-from cnncc.spec.evaluate import Evaluator, Failed
+from cnncc.spec.evaluate import Evaluator, Failed, TooLarge
 from cnncc.spec.lexer import Place
 from cnncc.spec.scopes import Env, Paths, StageKey
 from cnncc.spec.values import (
@@ -298,7 +298,7 @@ class LayerBuilder:
     def history(self, x: Tensor) -> list[str]:
         """The different shapes on the way from the input to `x`."""
         shapes: list[str] = []
-        node: int | None = x.node
+        node: int | None = None if self.report.full else x.node
         while node is not None:
             shown = shape_text(self.graph.type_of(node))
             if not shapes or shapes[-1] != shown:
@@ -307,10 +307,6 @@ class LayerBuilder:
             node = operands[0] if operands else None
         shapes.reverse()
         return shapes if len(shapes) <= 12 else [*shapes[:3], "...", *shapes[-8:]]
-
-
-class TooLarge(Exception):
-    """The network outgrew its limits; reported."""
 
 
 def row_pad(window: tuple[int, int]) -> str:

@@ -16,9 +16,9 @@ from cnncc.spec import ast, suggest
 from cnncc.spec.build import Elaborator, Nothing, Running
 from cnncc.spec.builtins import BUILTINS
 from cnncc.spec.diagnostics import Reporter
-from cnncc.spec.evaluate import Evaluator, Failed
+from cnncc.spec.evaluate import Evaluator, Failed, TooLarge
 from cnncc.spec.idle import check_block
-from cnncc.spec.layers import LayerBuilder, TooLarge
+from cnncc.spec.layers import LayerBuilder
 from cnncc.spec.modules import ModuleLoader
 from cnncc.spec.parser import is_name
 from cnncc.spec.project import Project
@@ -104,10 +104,10 @@ class _FileElaborator:
     def run(
         self, weights: Path | Mapping[str, Any] | None, want_arrays: bool, bind_weights: bool
     ) -> Elaborated:
-        self._weights(weights)
-        self._check_inputs()
         self.graph.meta.update(labels={}, top={}, model={}, params=self._params())
         try:
+            self._weights(weights)
+            self._check_inputs()
             for item in self.tree.items:
                 self._item(item)
             self._idle_blocks()

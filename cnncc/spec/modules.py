@@ -10,7 +10,7 @@ from cnncc.errors import Label, Span
 from cnncc.spec import ast, suggest
 from cnncc.spec.builtins import BUILTINS
 from cnncc.spec.diagnostics import Reporter
-from cnncc.spec.evaluate import Evaluator, Failed
+from cnncc.spec.evaluate import Evaluator, Failed, TooLarge
 from cnncc.spec.functions import FUNCTIONS
 from cnncc.spec.lexer import Place
 from cnncc.spec.parser import parse, parse_expression
@@ -183,7 +183,7 @@ class ModuleLoader:
             if isinstance(allowed, tuple) and param.allowed is not None and value not in allowed:
                 self._not_allowed(param, value, allowed, param.name in overrides)
                 value = UNKNOWN
-        except Failed:
+        except (Failed, TooLarge):
             value = UNKNOWN
         module.params[param.name] = (value, span)
 

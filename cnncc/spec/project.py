@@ -23,6 +23,7 @@ class Project:
         self.main = Path(file).absolute()
         self.root = _root(self.main.parent)
         self.texts = {} if texts is None else texts
+        self._lists: dict[Path, tuple[str, ...]] = {}
 
     def resolve(self, path: str, user: str) -> Path:
         """The file that `path` in the file `user` means.
@@ -68,8 +69,10 @@ class Project:
             found = self.resolve(path, user)
         except Unfit as wrong:
             raise Unfit("E0505", wrong.message, wrong.help) from None
-        text = self.read(found, "E0505")
-        return tuple(line.strip() for line in text.splitlines() if line.strip())
+        if found not in self._lists:
+            text = self.read(found, "E0505")
+            self._lists[found] = tuple(x.strip() for x in text.splitlines() if x.strip())
+        return self._lists[found]
 
 
 def nearest(path: Path) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from itertools import islice
 
 _OPERATIONS = {
     "conv": "conv2d convolution convolutional convolution2d conv1 conv2 convs convlayer",
@@ -128,6 +129,6 @@ def closest(name: str, known: Iterable[str], count: int) -> list[str]:
     """At most `count` names that are spelt like `name`, the closest first."""
     if len(name) > 200:
         return []
-    by_lower = {item.lower(): item for item in known if len(item) <= 200}
+    by_lower = {item.lower(): item for item in islice(known, 5000) if len(item) <= 200}
     found = difflib.get_close_matches(name.lower(), list(by_lower), n=count, cutoff=0.6)
     return [by_lower[item] for item in found]

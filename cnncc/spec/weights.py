@@ -182,9 +182,9 @@ def _names_here(source: WeightSource, store: Store) -> dict[str, str]:
 def _report_missing(
     source: WeightSource, use: WeightUse, names: Mapping[str, str], report: Reporter
 ) -> None:
-    near = suggest.closest(use.name, names, 3)
+    near = [] if report.full else suggest.closest(use.name, list(names)[:5000], 3)
     leaf = use.name.rpartition(".")[2]
-    same = [name for name in names if name.endswith("." + use.name)]
+    same = [] if report.full else [n for n in names if n.endswith("." + use.name)]
     if same:
         help = f'try prefix = "{same[0][: -len(use.name)]}"'
     elif near:

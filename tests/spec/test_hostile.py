@@ -63,6 +63,14 @@ CASES = {
     "huge number": "let a = 9007199254740991\n" + "let b = a * a",
     "powers": "let a0 = 1e300\n" + "".join(f"let a{n + 1} = a{n} * a{n}\n" for n in range(99)),
     "loops": "repeat 100000 { repeat 100000 { repeat 100000 { if false { relu } } } }",
+    "many ranges": "for i in range(100000) { relu -> tanh }\nfor i in range(100000) {\n"
+    "  let a = range(100000) == range(100000)\n}",
+    "many stages": "block b() { relu" + " -> relu" * 2000 + " }\nrepeat 100000 { b }",
+    "many lists": "for i in range(100000) {\n  let a = [" + "1, " * 10_000 + "]\n}",
+    "many unknown names": "".join(f"name{n} = other{n}\n" for n in range(3000)),
+    "many misfits": "relu\n" * 500 + "y = conv(9x9, filters=1)\nx -> conv(9x9, filters=1)\n" * 500,
+    "many params": "".join(f"param p{n} = range(100000)\n" for n in range(40)),
+    "long property": "model m { a = [" + "range(100000), " * 40 + "] }",
     "range": "for i in range(1000000000000) { relu }",
     "blocks": "block b0() { relu -> relu }\n"
     + "".join(f"block b{n}() {{ b{n - 1} -> b{n - 1} }}\n" for n in range(1, 31))
