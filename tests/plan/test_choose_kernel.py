@@ -1,0 +1,104 @@
+"""Kernel choice: the quickest that can, with what it beat; one message for all that none can."""
+
+from __future__ import annotations
+
+import pytest
+
+from cnncc.errors import UnsupportedError
+from cnncc.kernels import KERNELS
+from cnncc.plan.choose_kernel import candidates, kernel_named
+from cnncc.plan.site import is_computed, site_of
+from tests.passes.nets import Net
+from tests.plan.planning import SSE, by, laid_out, placed, plan_of
+
+SAME = {"pads": (1, 1, 1, 1)}
+
+
+def kernels(graph):
+    return [n.notes["kernel"] for _, n in graph.nodes() if n.op not in ("input", "constant")]
+
+
+def test_each_operator_gets_its_kernel():
+    net = Net()
+    x = net.input(1, 3, 8, 8)
+    c = net.conv(x, 8, 3, **SAME)
+    d = net.conv(c, 8, 3, groups=8, **SAME)
+    e = net.deconv(d, 5, 2, strides=(2, 2))
+    f = net.dense(net.add("flatten", net.add("global_avg_pool", e)), 4)
+    plan = plan_of(net.outputs(net.add("softmax", f)))
+    chosen = [n.notes["kernel"] for _, n in plan.graph.nodes() if "kernel" in n.notes]
+    assert chosen == [
+        "relayout",
+        "conv_direct",
+        "conv_depthwise",
+        "conv_transposed",
+        "global_pool",
+        "dense",
+        "softmax",
+        "relayout",
+    ]
+
+
+def test_a_pool_behind_a_convolution():
+    """Windows that do not overlap go to tiles, those that overlap to bands."""
+    for window, stride, kernel in ((2, 2, "conv_pool_tile"), (3, 2, "conv_pool_band")):
+        net = Net()
+        x = net.add("relu", net.conv(net.input(1, 3, 24, 24), 8, 3, **SAME))
+        plan = plan_of(net.outputs(net.pool(x, window, stride)))
+        (node,) = [n for _, n in plan.graph.nodes() if n.op == "fused"]
+        assert node.notes["kernel"] == kernel
+
+
+def test_the_quickest_wins_and_the_others_are_told():
+    net = Net()
+    x = net.conv(net.input(1, 3, 1, 1), 64, 1)
+    graph = placed(net.outputs(net.conv(x, 64, 1)))
+    last = [i for i, n in graph.nodes() if n.op == "conv2d"][-1]
+    offers, refusals = candidates(site_of(graph, last, SSE))
+    assert [e.seconds for _, e in offers] == sorted(e.seconds for _, e in offers)
+    assert {k.name for k, _ in offers} == {"dense", "conv_direct"}
+    assert graph[last].notes["kernel"] == offers[0][0].name
+    (decision,) = [d for d in by(graph, "choose-kernel") if d.subject == graph[last].name]
+    told = [name for name, _ in decision.rejected]
+    assert told == [offers[1][0].name, *(name for name, _ in refusals)]
+    assert all(reason for _, reason in decision.rejected)
+    assert decision.figures
+
+
+def test_every_node_that_runs_has_one():
+    net = Net()
+    x = net.conv(net.input(1, 3, 4, 4), 8, 1)
+    y = net.add("concat", x, net.add("slice_channels", net.pool(x, 3, 1, 1), start=0, stop=4))
+    graph = placed(net.outputs(y))
+    for node_id, node in graph.nodes():
+        assert ("kernel" in node.notes) == is_computed(graph, node_id)
+        if "kernel" in node.notes:
+            assert node.notes["predicted_us"] >= 0
+            assert kernel_named(node.notes["kernel"]).name == node.notes["kernel"]
+
+
+def test_names_are_unique():
+    assert len({k.name for k in KERNELS}) == len(KERNELS)
+
+
+def test_all_that_no_kernel_can_do_is_told_at_once():
+    net = Net()
+    x = net.input(1, 4, 4, 4)
+    computed = net.conv(x, 2, 1)  # a filter that is no constant
+    first = net.add("conv2d", x, net.add("reshape", net.add("tanh", computed), shape=(2, 4, 2, 2)))
+    second = net.add("dense", net.add("flatten", x), net.add("reshape", x, shape=(1, -1)))
+    graph = laid_out(net.outputs(net.add("tanh", x)))
+    assert by(graph, "choose-kernel") == []
+    del first, second
+    net = Net()
+    x = net.input(1, 2, 4, 4)
+    y = net.add("transpose", x, perm=(0, 1, 3, 2))
+    weights = net.add("tanh", net.add("transpose", y, perm=(0, 1, 3, 2)))
+    bad = net.add("conv2d", x, weights, name="bad")
+    worse = net.add("conv2d", y, weights, name="worse")
+    with pytest.raises(UnsupportedError) as caught:
+        placed(net.outputs(bad, worse))
+    message = str(caught.value)
+    assert "no kernel for 2 node(s)" in message
+    assert "bad (conv2d): conv_direct: the filter is computed at run time" in message
+    assert "worse (conv2d)" in message
