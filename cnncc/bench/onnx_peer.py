@@ -266,11 +266,11 @@ def _slice_channels(w: _Writer, node_id: int, attrs: Any, operands: list[str]) -
 
 
 def _shuffle(w: _Writer, node_id: int, attrs: Any, operands: list[str]) -> str:
-    _, channels, height, width = w.graph.type_of(node_id).shape
-    parts = (w.batch, attrs.groups, channels // attrs.groups, height, width)
+    _, channels, *extents = w.graph.type_of(node_id).shape
+    parts = (w.batch, attrs.groups, channels // attrs.groups, *extents)
     split = w.node("Reshape", [*operands, w.constant(parts, np.int64)])
-    turned = w.node("Transpose", [split], perm=(0, 2, 1, 3, 4))
-    whole = w.constant((w.batch, channels, height, width), np.int64)
+    turned = w.node("Transpose", [split], perm=(0, 2, 1, *range(3, len(parts))))
+    whole = w.constant((w.batch, channels, *extents), np.int64)
     return w.node("Reshape", [turned, whole])
 
 

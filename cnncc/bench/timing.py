@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import itertools
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -74,16 +75,15 @@ def interleaved(
     for call in calls.values():
         for _ in range(_WARM_CALLS):
             call()
-    blocks = max(rounds, int(seconds / BLOCK_SECONDS))
     spent = dict.fromkeys(calls, 0.0)
     with quiet():
-        for done in range(blocks):
+        for done in itertools.count(1):
             for name, call in calls.items():
                 time.sleep(REST_SECONDS)
                 spent[name] += _block(call, took[name])
             if after is not None:
                 after()
-            if done + 1 >= rounds and min(spent.values()) >= seconds:
+            if done >= rounds and min(spent.values()) >= seconds:
                 break
     return {name: Timing(tuple(sorted(times))) for name, times in took.items()}
 
