@@ -2,7 +2,7 @@
 
 Two sides, kept apart: `CnnccError` and its heirs say that the *user's* file, argument, machine or
 data cannot be taken, and how to repair it; `InternalError` and its heirs say that *cnncc* is wrong.
-The command line answers the first with exit code 1, the second with 3, and neither with a traceback.
+The command line answers the first with exit code 1, the second with 3, neither with a traceback.
 """
 
 from __future__ import annotations
@@ -121,7 +121,7 @@ class WeightsError(CnnccError):
 
 
 class InputError(CnnccError):
-    """An array or option handed over at run time does not fit; the message shows expected and got."""
+    """An array or option of a call does not fit; the message shows expected and got."""
 
 
 class TargetError(CnnccError):

@@ -22,7 +22,13 @@ from cnncc.loopir.build import Builder
 from cnncc.loopir.nodes import Index, Kind, Value
 
 Offsets = NDArray[np.int64]
-KINDS = {DType.F32: Kind.F32, DType.I32: Kind.I32, DType.I8: Kind.I8, DType.U8: Kind.U8}
+KINDS = {
+    DType.F32: Kind.F32,
+    DType.F16: Kind.F16,
+    DType.I32: Kind.I32,
+    DType.I8: Kind.I8,
+    DType.U8: Kind.U8,
+}
 
 
 @dataclass(frozen=True, eq=False)

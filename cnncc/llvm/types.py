@@ -12,6 +12,7 @@ from cnncc.loopir.nodes import BufferType, Kind, Type, Value
 
 _REGISTER = {
     Kind.F32: "float",
+    Kind.F16: "i16",  # its bits: not every machine knows the type, and none computes with it here
     Kind.I32: "i32",
     Kind.I8: "i8",
     Kind.U8: "i8",
@@ -19,7 +20,7 @@ _REGISTER = {
     Kind.INDEX: "i64",
 }
 _BITS = {Kind.I32: 32, Kind.I8: 8, Kind.U8: 8, Kind.INDEX: 64}
-BYTES = {Kind.F32: 4, Kind.I32: 4, Kind.I8: 1, Kind.U8: 1, Kind.BOOL: 1, Kind.INDEX: 8}
+BYTES = {Kind.F32: 4, Kind.F16: 2, Kind.I32: 4, Kind.I8: 1, Kind.U8: 1, Kind.BOOL: 1, Kind.INDEX: 8}
 
 Number = float | int | bool
 

@@ -185,8 +185,12 @@ def _compare(w: FunctionWriter, op: str, a: Index, b: Index) -> str:
 
 def _convert(w: FunctionWriter, a: str, source: Type, out: Type) -> str:
     have, want = register_type(source), register_type(out)
+    if Kind.F16 in (source.kind, out.kind) and out.kind not in (source.kind, Kind.F32):
+        raise EmitError(f"{source} cannot become {out}: f16 is stored, and widened to f32")
     if source.kind is out.kind or (have == want and out.kind is not Kind.BOOL):
         return a
+    if source.kind is Kind.F16 and out.kind is Kind.F32:
+        return _widen_half(w, a, source.lanes)
     if out.kind is Kind.BOOL:
         zero = constant(source, 0)
         return w.let(f"{'fcmp une' if source.kind is Kind.F32 else 'icmp ne'} {have} {a}, {zero}")
@@ -199,6 +203,31 @@ def _convert(w: FunctionWriter, a: str, source: Type, out: Type) -> str:
     if _BITS[out.kind] < _BITS[source.kind]:
         return w.let(f"trunc {have} {a} to {want}")
     return w.let(f"{'z' if source.kind in _UNSIGNED else 's'}ext {have} {a} to {want}")
+
+
+def _widen_half(w: FunctionWriter, bits: str, lanes: int) -> str:
+    """The f32 of binary16 bits, exactly; NaN keeps its payload.
+
+    Exponent and fraction, moved to their places in an f32, are the number divided by 2^112, also
+    for subnormal ones; infinities and NaN get the largest exponent instead. In integers, because
+    not every level of a CPU family has the conversion.
+    """
+    whole, real = register_type(Type(Kind.I32, lanes)), register_type(Type(Kind.F32, lanes))
+
+    def number(value: int) -> str:
+        return constant(Type(Kind.I32, lanes), value)
+
+    wide = w.let(f"zext {register_type(Type(Kind.F16, lanes))} {bits} to {whole}")
+    sign = w.let(f"shl {whole} {w.let(f'and {whole} {wide}, {number(0x8000)}')}, {number(16)}")
+    size = w.let(f"shl {whole} {w.let(f'and {whole} {wide}, {number(0x7FFF)}')}, {number(13)}")
+    scale = constant(Type(Kind.F32, lanes), 2.0**112)
+    finite = w.let(f"fmul {real} {w.let(f'bitcast {whole} {size} to {real}')}, {scale}")
+    special = w.let(f"or {whole} {size}, {number(0x7F800000)}")
+    test = w.let(f"icmp uge {whole} {size}, {number(0x7C00 << 13)}")
+    flags = "i1" if lanes == 1 else f"<{lanes} x i1>"
+    kept = w.let(f"bitcast {real} {finite} to {whole}")
+    chosen = w.let(f"select {flags} {test}, {whole} {special}, {whole} {kept}")
+    return w.let(f"bitcast {whole} {w.let(f'or {whole} {chosen}, {sign}')} to {real}")
 
 
 def _shuffle(w: FunctionWriter, stmt: Shuffle, out: Type) -> str:

@@ -23,6 +23,7 @@ Operation = Callable[..., Any]
 
 DTYPES: dict[Kind, np.dtype[Any]] = {
     Kind.F32: np.dtype(np.float32),
+    Kind.F16: np.dtype(np.float16),
     Kind.I32: np.dtype(np.int32),
     Kind.I8: np.dtype(np.int8),
     Kind.U8: np.dtype(np.uint8),

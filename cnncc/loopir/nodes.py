@@ -30,9 +30,14 @@ from enum import Enum
 
 
 class Kind(Enum):
-    """Element kinds. `INDEX` is a signed 64-bit integer for addresses and counts."""
+    """Element kinds.
+
+    `INDEX` is a signed 64-bit integer for addresses and counts. `F16` is a kind of storage: such
+    elements are loaded, stored, moved between lanes and converted to f32, never computed with.
+    """
 
     F32 = "f32"
+    F16 = "f16"
     I32 = "i32"
     I8 = "i8"
     U8 = "u8"

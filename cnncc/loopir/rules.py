@@ -32,6 +32,8 @@ Arithmetic = (
 INDEX = Type(Kind.INDEX)
 _FLOAT_ONLY = ("sqrt", "floor")
 _FLOAT_BINARY = ("add", "sub", "mul", "div", "min", "max")
+# What may be done with elements of a kind of storage.
+_MOVES = (Convert, Select, Splat, Shuffle, Extract)
 _LOGIC = ("and", "or", "xor")
 _LIMITS = {
     Kind.I8: (-(1 << 7), (1 << 7) - 1),
@@ -75,6 +77,8 @@ def _operands(stmt: Arithmetic) -> Sequence[Index]:
 
 
 def _fits(stmt: Arithmetic, out: Type, operands: Sequence[Type]) -> bool:
+    if Kind.F16 in {t.kind for t in (out, *operands)} and not isinstance(stmt, _MOVES):
+        return False
     same = all(operand == out for operand in operands)
     match stmt:
         case Const(value=value):
@@ -94,7 +98,9 @@ def _fits(stmt: Arithmetic, out: Type, operands: Sequence[Type]) -> bool:
             chosen = cond in (Type(Kind.BOOL), Type(Kind.BOOL, out.lanes))
             return chosen and a == out and b == out
         case Convert():
-            return operands[0].lanes == out.lanes
+            half = Kind.F16 in (operands[0].kind, out.kind)
+            widened = operands[0].kind is Kind.F16 and out.kind is Kind.F32
+            return operands[0].lanes == out.lanes and (widened or not half)
         case Bitcast():
             kinds = {operands[0].kind, out.kind}
             return operands[0].lanes == out.lanes and kinds <= {Kind.F32, Kind.I32}

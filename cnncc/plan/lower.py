@@ -13,24 +13,18 @@ from numpy.typing import NDArray
 from cnncc.abi import ALIGNMENT, Interface, Port
 from cnncc.errors import InternalError
 from cnncc.ir.graph import Graph
-from cnncc.ir.types import DType
 from cnncc.kernels.fill_halo import fill_halo
 from cnncc.kernels.layout import DenseLayout, FlatLayout, Layout
+from cnncc.kernels.movement import KINDS
 from cnncc.kernels.template import Launch, OperandArg, PackedArg, ResultArg
 from cnncc.loopir.build import Builder
-from cnncc.loopir.nodes import BufferType, Func, Index, Kind, Program, Value
+from cnncc.loopir.nodes import BufferType, Func, Index, Program, Value
 from cnncc.loopir.text import canonical_text
 from cnncc.plan.choose_kernel import kernel_named
 from cnncc.plan.site import is_computed, site_of
 from cnncc.targets.target import Target
 
 _GLANCE = 64
-_KINDS = {
-    DType.F32: Kind.F32,
-    DType.I32: Kind.I32,
-    DType.I8: Kind.I8,
-    DType.U8: Kind.U8,
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,13 +238,13 @@ class _Lowering:
         buffers: dict[Any, Value] = {}
         for node_id in self.graph.inputs:
             layout: DenseLayout = self.graph[node_id].notes["layout"]
-            kind = _KINDS.get(layout.dtype)
+            kind = KINDS.get(layout.dtype)
             if kind is None:
                 raise InternalError(f"inputs of {layout.dtype} have no buffer kind")
             buffers[node_id] = b.buffer(f"input_{node_id}", kind, layout.elems)
         for name, node_id in self.graph.outputs:
             layout = self.graph[node_id].notes["layout"]
-            kind = _KINDS[layout.dtype]
+            kind = KINDS[layout.dtype]
             buffers[node_id] = b.buffer(f"output_{name}", kind, layout.elems, writable=True)
         buffers["weights"] = b.buffer("weights", extent=self.blob.elems)
         arena = self.graph.meta["arena_elems"]

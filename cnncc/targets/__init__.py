@@ -1,7 +1,8 @@
 """Targets: the machines that code is made for, as data.
 
 Takes: a name. Gives: a frozen `Target`. May import: `ir.types`, `errors`.
-Invariants: no behaviour and no `if target is ...` anywhere; what differs between machines is a field.
+Invariants: no behaviour, and no `if target is ...` anywhere: what differs is a field.
+
 To add a machine, add a record to a file of this folder and its tuple to `TARGETS` here; the tests
 then cross-compile every example for it.
 """

@@ -27,8 +27,8 @@ class Target:
         fma: whether multiply-add is one instruction.
         l1_bytes: level-1 data cache of a core.
         l2_bytes: level-2 cache of a core.
-        tiles: register tiles (pixels, vectors of output channels) for multiply-add kernels, the best
-            first; each is known to compile without spills in the inner loop.
+        tiles: register tiles (pixels, vectors of output channels) for multiply-add kernels, the
+            best first; each is known to compile without spills in the inner loop.
     """
 
     name: str

@@ -16,6 +16,8 @@ REAL = {"add", "sub", "mul", "div", "min", "max"}
 
 
 def allowed(op: str, kind: Kind) -> bool:
+    if kind is Kind.F16:
+        return False  # storage only
     if op in COMPARE_OPS:
         return True
     if kind is Kind.BOOL:
@@ -41,3 +43,13 @@ def test_operations_of_each_kind(op: str, kind: Kind, lanes: int) -> None:
         run(b.func, [np.ones(lanes, DTYPES[kind]), out])
         if op == "eq":
             assert out.all()
+
+
+@pytest.mark.parametrize("kind", list(Kind))
+def test_halves_become_f32_and_nothing_else(kind: Kind) -> None:
+    b = Builder("f")
+    b.convert(b.load(b.buffer("x", Kind.F16), 0, 4), kind)
+    _, broken = arithmetic_rule(b.func.body[-1])
+    assert (broken == "") == (kind is Kind.F32)
+    b.convert(b.load(b.buffer("y", Kind.F32), 0, 4), Kind.F16)
+    assert arithmetic_rule(b.func.body[-1])[1]
