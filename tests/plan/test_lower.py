@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from cnncc.abi import ALIGNMENT
 from cnncc.errors import InternalError
 from cnncc.ir.types import DType
-from cnncc.loopir.nodes import MAIN, Barrier, Call, If
+from cnncc.loopir import interp
+from cnncc.loopir.nodes import MAIN, Barrier, Call, Func, If, Program
 from cnncc.loopir.text import print_program
 from cnncc.loopir.verify import verify
 from cnncc.plan.lower import lower
@@ -110,6 +112,33 @@ def test_shares_of_threads_make_the_whole(threads):
     shared = observe(plan, interpreter_engine(plan.program, threads), inputs)
     for node_id, value in alone.items():
         assert value.tobytes() == shared[node_id].tobytes()
+
+
+def run_with_two_threads(program, plan, order):
+    """The first output, with the threads of each segment in that order."""
+    face = plan.interface
+    buffers = [random_inputs(face.inputs)[p.name].reshape(-1) for p in face.inputs]
+    buffers += [np.full(p.elems, np.nan, np.float32) for p in face.outputs]
+    arena = np.full(face.workspace_bytes // 4, np.nan, np.float32)
+    interp.run(program, [*buffers, plan.weights, arena], name=MAIN, threads=2, order=order)
+    return buffers[len(face.inputs)]
+
+
+def test_threads_meet_only_at_barriers():
+    """Between two barriers the order of threads is free; without one it is not."""
+    plan = plan_of(small())
+    forward = run_with_two_threads(plan.program, plan, "forward")
+    assert np.isfinite(forward).all()
+    assert np.array_equal(run_with_two_threads(plan.program, plan, "reversed"), forward)
+    main = plan.program.funcs[-1]
+    differs = 0
+    for number in [i for i, s in enumerate(main.body) if isinstance(s, Barrier)]:
+        body = main.body[:number] + main.body[number + 1 :]
+        racy = Program([*plan.program.funcs[:-1], Func(MAIN, main.params, body)])
+        with np.errstate(all="ignore"):
+            results = [run_with_two_threads(racy, plan, o) for o in ("forward", "reversed")]
+        differs += not np.array_equal(*results)
+    assert differs >= 3  # little work runs on the first thread alone and needs none
 
 
 def test_interface():
