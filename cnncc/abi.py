@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from cnncc.ir.types import DType
 
 ALIGNMENT = 64  # bytes; of weights, workspace and every buffer inside them
-PAGE = 65536  # bytes; the largest page of the supported systems
+PAGES = {"x86_64": 4096, "aarch64": 65536}  # bytes; the largest page that a system there may have
+PAGE = max(PAGES.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,13 +85,14 @@ class Interface:
 class Image:
     """Linked machine code, which runs wherever it is placed.
 
-    It starts with code and ends with constants; the two meet at a multiple of `PAGE`, so that one
+    It starts with code and ends with constants; the two meet at the end of a page, so that one
     part becomes executable and the other does not. What depends on the place are the pointers
     listed in `rebases`, and the slots of the C functions that it calls.
 
     Attributes:
         code: the bytes.
-        constants: where executable code ends and constants begin; a multiple of `PAGE`.
+        constants: where executable code ends and constants begin; a multiple of the machine's
+            entry in `PAGES`.
         exports: offset of each function that may be called.
         imports: offset of the pointer slot of each C function that the code calls.
         rebases: offsets of pointers into the image, stored as offsets.

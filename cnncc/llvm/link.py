@@ -1,7 +1,7 @@
 """Linking objects into one `Image`, which is saved, and loaded without LLVM.
 
-Code of all objects comes first, then stubs that jump to C functions, then (from the next multiple
-of `PAGE` on) constants and the slots that hold addresses. Relocations: System V ABI for x86-64,
+Code of all objects comes first, then stubs that jump to C functions, then (from the next page
+on) constants and the slots that hold addresses. Relocations: System V ABI for x86-64,
 table 4.9; ELF for the Arm 64-bit architecture, section 5.7.
 """
 
@@ -11,7 +11,7 @@ import struct
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
-from cnncc.abi import PAGE, Image
+from cnncc.abi import PAGES, Image
 from cnncc.errors import EmitError
 from cnncc.llvm.elf import (
     RELA,
@@ -70,7 +70,7 @@ class _Linker:
     def link(self, exports: Sequence[str]) -> Image:
         self._place(_CODE)
         self._reserve_stubs()
-        self.data += bytes(-len(self.data) % PAGE)
+        self.data += bytes(-len(self.data) % PAGES[self.machine])
         constants = len(self.data)
         self._place(0)
         self._define()

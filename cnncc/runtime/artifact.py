@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from cnncc.abi import PAGE, Image, Interface, Port
+from cnncc.abi import PAGE, PAGES, Image, Interface, Port
 from cnncc.errors import ArtifactError, InternalError
 from cnncc.ir.types import DType
 from cnncc.runtime.atomic import Chunk
@@ -175,7 +175,8 @@ def _image(code: bytes, row: Mapping[str, Any]) -> Image:
     )
     slots = (*image.imports.values(), *image.rebases)
     inside = all(0 <= at < len(code) for at in image.exports.values())
-    if not inside or not all(0 <= at <= len(code) - 8 for at in slots) or image.constants % PAGE:
+    aligned = image.constants % PAGES.get(image.machine, PAGE) == 0
+    if not (inside and aligned) or not all(0 <= at <= len(code) - 8 for at in slots):
         raise ValueError("an address lies outside of the code")
     return image
 
