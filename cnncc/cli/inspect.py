@@ -35,11 +35,17 @@ GROUPS = (
 @click.command()
 @model_argument
 @click.option("--fused", is_flag=True, help="Show the loop nests that are compiled.")
+@click.option("--svg", is_flag=True, help="Draw them, as an SVG picture on stdout.")
 @json_option
 @model_options
-def command(file: str, fused: bool, as_json: bool, options: ModelOptions) -> None:
+def command(file: str, fused: bool, svg: bool, as_json: bool, options: ModelOptions) -> None:
     """List the layers of FILE: shapes, parameters, multiply-adds, memory of one image."""
-    if fused:
+    if svg:
+        from cnncc.cli import drawing
+
+        compilation = model.plan(file, options)
+        click.echo(drawing.svg(compilation.plan, len(compilation.model.graph)), nl=False)
+    elif fused:
         _fused(model.plan(file, options), as_json)
     else:
         _layers(file, options, as_json)
