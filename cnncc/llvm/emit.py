@@ -36,9 +36,6 @@ from cnncc.targets import Target
 
 _INDEX = Type(Kind.INDEX)
 _ROUNDING = ("sse4.1", "avx", "avx2", "avx512f")
-# Haswell's scheduling model keeps every tile of `targets` in registers; those of later CPUs (and
-# `generic`) hoist loads into the last free register and spill. Out-of-order cores do not mind.
-_SCHEDULING = {"x86_64": "haswell"}
 _LOOP_MARK = ", !llvm.loop !loop"
 _ROLLED = '!0 = !{!"llvm.loop.unroll.disable"}'
 _SCALAR = '!1 = !{!"llvm.loop.vectorize.enable", i1 false}'
@@ -76,8 +73,7 @@ def module_text(parts: Iterable[str], target: Target) -> str:
 
 
 def _attributes(target: Target) -> str:
-    tuned = _SCHEDULING.get(target.triple.split("-", 1)[0])
-    tuning = f' "tune-cpu"="{tuned}"' if tuned else ""
+    tuning = f' "tune-cpu"="{target.scheduling}"' if target.scheduling else ""
     return f'attributes #0 = {{ nounwind "no-builtins"{tuning} }}'
 
 

@@ -29,6 +29,8 @@ class Target:
         l2_bytes: level-2 cache of a core.
         tiles: register tiles (pixels, vectors of output channels) for multiply-add kernels, the
             best first; each is known to compile without spills in the inner loop.
+        scheduling: the CPU whose scheduling model LLVM uses, where that of `cpu` makes tiles spill;
+            empty for its own.
     """
 
     name: str
@@ -42,6 +44,7 @@ class Target:
     l1_bytes: int
     l2_bytes: int
     tiles: tuple[tuple[int, int], ...]
+    scheduling: str = ""
 
     def lanes(self, dtype: DType = DType.F32) -> int:
         """Elements of a vector register."""
