@@ -102,7 +102,7 @@ def test_weights_by_name(tmp_path):
         x = sample(net)
         want = weights["dense1.weight"] @ x.reshape(-1) + weights["dense1.bias"]
         np.testing.assert_allclose(net(x), want, rtol=1e-4, atol=1e-5)
-    with pytest.raises(SpecError, match="`w.safetensors` was not found"):
+    with pytest.raises(SpecError, match=r"`w\.safetensors` was not found"):
         cnncc.compile(path)
     with pytest.raises(SpecError, match=r"no tensor `dense1\.bias`"):
         cnncc.compile(path, weights={"dense1.weight": weights["dense1.weight"]})
