@@ -76,7 +76,11 @@ def planned() -> str:
     """The first group of the planned graph, a note a line."""
     text = print_graph(compiled().plan.graph, spans=False, meta=False)
     line = next(line for line in text.splitlines() if line.startswith("%conv1 = "))
-    return fence(line.replace(" Step{", "\n    Step{").replace("[Step{", "[\n    Step{").replace(" @", "\n    @"))
+    return fence(
+        line.replace(" Step{", "\n    Step{")
+        .replace("[Step{", "[\n    Step{")
+        .replace(" @", "\n    @")
+    )
 
 
 def decisions() -> str:

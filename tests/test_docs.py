@@ -49,7 +49,8 @@ def test_every_room_shows_its_card() -> None:
 def test_links_and_file_names_lead_somewhere(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     lost = [m[1] for m in _LINK.finditer(text) if not (page.parent / m[1]).exists()]
-    lost += [m[1] for m in _FILE.finditer(text) if not (ROOT / m[1]).exists()]
+    named = [m[1] for m in _FILE.finditer(text) if "/a/" not in m[1]]  # a/b stands for any
+    lost += [name for name in named if not (ROOT / name).exists()]
     assert not lost, f"{page.name} names files that are not there: {lost}"
 
 
