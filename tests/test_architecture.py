@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import ast
 import re
+from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
 
+HERE = Path(__file__).name
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "cnncc"
 FILES = sorted(PACKAGE.rglob("*.py"))
-NAMES = [str(p.relative_to(PACKAGE)) for p in FILES]
 
 # What each room may import, besides itself. Modules of the package's top stand for themselves.
 BELOW = {
@@ -52,9 +54,10 @@ CPU_FEATURES = re.compile(r"\b(avx512\w*|avx2?|sse\d(\.\d)?|neon)\b", re.IGNOREC
 MODEL_FILES = ("targets/", "cli/options.py")
 # LLVM's intrinsics and its and the kernel's names of features are the business of these.
 FEATURE_FILES = ("targets/", "llvm/", "runtime/cpu.py")
+PRINTS = ("print", "sys.stdout.write", "sys.stderr.write")
+MOST_LINES = 700
 UNFINISHED = re.compile(r"\b(TO" + r"DO|FIX" + r"ME|XX" + r"X|HA" + r"CK)\b")
 MACHINE = re.compile(r"/(work|root|home)/\w|/tmp/(?!\w*\{)\w")
-EVERY_MODULE = pytest.mark.parametrize("path", FILES, ids=NAMES)
 # Files whose test is not their mirror: what they make is seen whole in the test named here.
 TESTED_BY = {
     "cli/cache.py": "cli/test_lists.py",
@@ -104,89 +107,82 @@ def room_of(path: Path) -> str:
     return parts[0] if len(parts) > 1 else path.stem
 
 
-def imports(path: Path) -> list[tuple[int, str]]:
-    """Modules that a file imports, with their lines; those for type checking alone do not count."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
+@cache
+def tree_of(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+@cache
+def imports(path: Path) -> list[tuple[str, str]]:
+    """Modules that a file imports, each with its place; those for type checking do not count."""
     typing_only = {
         id(inner)
-        for node in ast.walk(tree)
+        for node in ast.walk(tree_of(path))
         if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
         for inner in ast.walk(node)
     }
     found = []
-    for node in ast.walk(tree):
+    for node in ast.walk(tree_of(path)):
         if id(node) in typing_only:
             continue
         if isinstance(node, ast.Import):
-            found += [(node.lineno, alias.name) for alias in node.names]
+            found += [(place(path, node), alias.name) for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
-            module = node.module or ""
-            if module == "cnncc":
-                found += [(node.lineno, f"cnncc.{alias.name}") for alias in node.names]
-            else:
-                found.append((node.lineno, module))
+            names = [node.module or ""]
+            if node.module == "cnncc":
+                names = [f"cnncc.{alias.name}" for alias in node.names]
+            found += [(place(path, node), name) for name in names]
     return found
 
 
-@EVERY_MODULE
-def test_rooms_import_downwards_only(path):
+def place(path: Path, node: ast.AST) -> str:
+    return f"{path.relative_to(ROOT)}:{getattr(node, 'lineno', 1)}"
+
+
+# -- rules: each gives what is wrong with a file, and what to do ---------------------------------
+
+
+def rooms_import_downwards_only(path: Path) -> Iterator[str]:
     room = room_of(path)
     if room in ABOVE:
         return
-    assert room in BELOW, (
-        f"cnncc/{room} is in no list: say in BELOW of {Path(__file__).name} what it may import"
-    )
-    for line, module in imports(path):
-        if not module.startswith("cnncc."):
-            continue
+    if room not in BELOW:
+        yield f"{path.relative_to(ROOT)}: say in BELOW of {HERE} what `{room}` may import"
+        return
+    for where, module in imports(path):
         inner = module.removeprefix("cnncc.")
-        if inner == "__version__":
+        if not module.startswith("cnncc.") or inner == "__version__":
             continue
-        other = inner.split(".")[0]
-        allowed = other == room or any(
+        allowed = inner.split(".")[0] == room or any(
             inner == name or inner.startswith(f"{name}.") for name in BELOW[room]
         )
-        assert allowed, (
-            f"{path.relative_to(ROOT)}:{line} imports {module}, but `{room}` may see only"
-            f" {', '.join(sorted(BELOW[room])) or 'nothing'}: move what it needs down, or hand it"
-            " over as an argument"
-        )
+        if not allowed:
+            yield (
+                f"{where} imports {module}, but `{room}` may see only"
+                f" {', '.join(sorted(BELOW[room])) or 'nothing'}: move what it needs down, or hand"
+                " it over as an argument"
+            )
 
 
-@EVERY_MODULE
-def test_nothing_below_imports_what_stands_above(path):
-    if room_of(path) in ABOVE:
-        return
-    for line, module in imports(path):
-        name = module.removeprefix("cnncc.").split(".")[0]
-        assert not (module.startswith("cnncc.") and name in ABOVE), (
-            f"{path.relative_to(ROOT)}:{line} imports {module}, which stands above every room"
-        )
-
-
-@EVERY_MODULE
-def test_libraries_have_one_place(path):
-    inside = str(path.relative_to(PACKAGE))
-    for line, module in imports(path):
+def libraries_have_one_place(path: Path) -> Iterator[str]:
+    inside = path.relative_to(PACKAGE).as_posix()
+    for where, module in imports(path):
         owners = OWNERS.get(module.split(".")[0])
-        assert owners is None or inside.startswith(owners or ("-",)), (
-            f"{path.relative_to(ROOT)}:{line} imports {module}, whose place is"
-            f" {' or '.join(owners or ()) or 'nowhere'}: call what is there instead"
-        )
+        if owners is not None and not (owners and inside.startswith(owners)):
+            homes = " or ".join(owners) or "nowhere"
+            yield f"{where} imports {module}, whose place is {homes}: call what is there instead"
 
 
-@EVERY_MODULE
-def test_cpus_are_named_by_targets_only(path):
+def cpus_are_named_by_targets_only(path: Path) -> Iterator[str]:
     """In code; comments may say why."""
     inside = path.relative_to(PACKAGE).as_posix()
-    tree = ast.parse(path.read_text(encoding="utf-8"))
     docs = {
         id(node.body[0].value)
-        for node in ast.walk(tree)
+        for node in ast.walk(tree_of(path))
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and node.body
         if isinstance(node.body[0], ast.Expr)
     }
-    for node in ast.walk(tree):
+    for node in ast.walk(tree_of(path)):
         word = ""
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docs:
             word = node.value
@@ -195,44 +191,110 @@ def test_cpus_are_named_by_targets_only(path):
         model = None if inside.startswith(MODEL_FILES) else CPU_MODELS.search(word)
         feature = None if inside.startswith(FEATURE_FILES) else CPU_FEATURES.search(word)
         found = model or feature
-        assert not found, (
-            f"{path.relative_to(ROOT)}:{node.lineno} names `{found[0]}`: make what differs a field"
-            " of `Target` and ask for that"
-        )
-
-
-@EVERY_MODULE
-def test_only_the_command_line_prints(path):
-    if room_of(path) in ("cli", "bench"):
-        return
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        printed = isinstance(node, ast.Call) and ast.unparse(node.func) in (
-            "print",
-            "sys.stdout.write",
-            "sys.stderr.write",
-        )
-        assert not printed, f"{path.relative_to(ROOT)}:{node.lineno} prints: use `logging`"
-
-
-@EVERY_MODULE
-def test_nothing_is_evaluated_or_swallowed(path):
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        where = f"{path.relative_to(ROOT)}:{getattr(node, 'lineno', 0)}"
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
-            assert node.func.id not in ("eval", "exec"), f"{where} runs text as code"
-        if isinstance(node, ast.ExceptHandler):
-            caught = ast.unparse(node.type) if node.type else ""
-            raised = any(isinstance(n, ast.Raise) for n in ast.walk(node))
-            broad = caught in ("", "Exception", "BaseException")
-            assert not broad or raised or _hands_on(node) or room_of(path) == "cli", (
-                f"{where} catches everything: name the exceptions that can come"
+        if found:
+            yield (
+                f"{place(path, node)} names `{found[0]}`: make what differs a field of `Target`"
+                " and ask for that"
             )
 
 
+def only_the_command_line_prints(path: Path) -> Iterator[str]:
+    if room_of(path) in ("cli", "bench"):
+        return
+    for node in ast.walk(tree_of(path)):
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in PRINTS:
+            yield f"{place(path, node)} prints: use `logging`"
+
+
+def nothing_is_evaluated_or_swallowed(path: Path) -> Iterator[str]:
+    for node in ast.walk(tree_of(path)):
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in ("eval", "exec"):
+            yield f"{place(path, node)} runs text as code"
+        if isinstance(node, ast.ExceptHandler) and room_of(path) != "cli":
+            caught = ast.unparse(node.type) if node.type else ""
+            if caught in ("", "Exception", "BaseException") and not _hands_on(node):
+                yield f"{place(path, node)} catches everything: name the exceptions that can come"
+
+
 def _hands_on(handler: ast.ExceptHandler) -> bool:
-    """Whether the caught exception is kept, to be raised where it can be."""
+    """Whether what was caught is raised, or kept to be raised where it can be."""
     names = [n.id for n in ast.walk(handler) if isinstance(n, ast.Name)]
-    return handler.name is not None and names.count(handler.name) >= 1
+    return handler.name in names or any(isinstance(n, ast.Raise) for n in ast.walk(handler))
+
+
+def every_file_has_a_test(path: Path) -> Iterator[str]:
+    if path.name in ("__init__.py", "__main__.py"):
+        return
+    inside = path.relative_to(PACKAGE)
+    mirror = inside.parent / f"test_{path.name}"
+    named = TESTED_BY.get(inside.as_posix())
+    if named is None and not (ROOT / "tests" / mirror).exists():
+        yield (
+            f"{path.relative_to(ROOT)} has no tests/{mirror}: write it, or name in TESTED_BY of"
+            f" {HERE} the test that sees all of it"
+        )
+    if named is not None and not (ROOT / "tests" / named).exists():
+        yield f"tests/{named}, named for {inside} in TESTED_BY of {HERE}, is gone"
+    if named is not None and (ROOT / "tests" / mirror).exists():
+        yield f"{inside} has a mirror now: drop it from TESTED_BY of {HERE}"
+
+
+def no_file_holds_two_ideas(path: Path) -> Iterator[str]:
+    lines = len(path.read_text(encoding="utf-8").splitlines())
+    if lines > MOST_LINES:
+        yield f"{path.relative_to(ROOT)} has {lines} lines: which two ideas share it?"
+
+
+RULES = (
+    rooms_import_downwards_only,
+    libraries_have_one_place,
+    cpus_are_named_by_targets_only,
+    only_the_command_line_prints,
+    nothing_is_evaluated_or_swallowed,
+    every_file_has_a_test,
+    no_file_holds_two_ideas,
+)
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda r: r.__name__)
+def test_rule(rule):
+    found = [message for path in FILES for message in rule(path)]
+    assert not found, "\n" + "\n".join(found)
+
+
+BREACHES = {
+    rooms_import_downwards_only: (
+        "ir/a.py",
+        "from cnncc.kernels.layout import Layout",
+        "ir/a.py:1",
+    ),
+    libraries_have_one_place: ("plan/a.py", "x = 1\nimport networkx as nx", "plan/a.py:2"),
+    cpus_are_named_by_targets_only: ("plan/a.py", "if cpu == 'skylake':\n    pass", "`skylake`"),
+    only_the_command_line_prints: ("plan/a.py", "print(1)", "use `logging`"),
+    nothing_is_evaluated_or_swallowed: (
+        "plan/a.py",
+        "try:\n    pass\nexcept Exception:\n    pass",
+        "plan/a.py:3 catches everything",
+    ),
+    every_file_has_a_test: ("plan/a.py", "", "no tests/plan/test_a.py"),
+    no_file_holds_two_ideas: ("plan/a.py", "x = 1\n" * 800, "800 lines"),
+}
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda r: r.__name__)
+def test_each_rule_sees_a_breach(monkeypatch, tmp_path, rule):
+    inside, text, word = BREACHES[rule]
+    path = tmp_path / "cnncc" / inside
+    path.parent.mkdir(parents=True)
+    path.write_text(text)
+    monkeypatch.setattr(f"{__name__}.ROOT", tmp_path)
+    monkeypatch.setattr(f"{__name__}.PACKAGE", tmp_path / "cnncc")
+    (message,) = rule(path)
+    assert word in message
+
+
+def test_no_file_is_named_that_is_gone():
+    assert set(TESTED_BY) <= {p.relative_to(PACKAGE).as_posix() for p in FILES}
 
 
 @pytest.mark.parametrize("room", ROOMS)
@@ -243,27 +305,6 @@ def test_every_room_has_a_card(room):
     assert re.search(r"\bopen\b|\badd\b|\bwrite\b|\bto add\b", card, re.I), (
         f"cnncc/{room}/__init__.py: the card does not say which file to open for which change"
     )
-
-
-@EVERY_MODULE
-def test_every_file_has_a_test(path):
-    if path.name in ("__init__.py", "__main__.py"):
-        return
-    inside = path.relative_to(PACKAGE)
-    mirror = inside.parent / f"test_{path.name}"
-    named = TESTED_BY.get(inside.as_posix())
-    if named is None:
-        assert (ROOT / "tests" / mirror).exists(), (
-            f"{path.relative_to(ROOT)} has no tests/{mirror}: write it, or name in TESTED_BY of"
-            f" {Path(__file__).name} the test that sees all of it"
-        )
-        return
-    assert (ROOT / "tests" / named).exists(), f"tests/{named}, named for {inside}, is gone"
-    assert not (ROOT / "tests" / mirror).exists(), f"{inside} has a mirror: drop it from TESTED_BY"
-
-
-def test_no_file_is_named_that_is_gone():
-    assert set(TESTED_BY) <= {Path(n).as_posix() for n in NAMES}
 
 
 def test_every_folder_of_tests_is_a_package():
@@ -298,12 +339,3 @@ def test_no_path_of_one_machine():
         for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
             found = MACHINE.search(line)
             assert not found, f"{path.relative_to(ROOT)}:{number} has a path of one machine: {line}"
-
-
-def test_lengths():
-    """A file that outgrows this holds two ideas."""
-    for path in FILES:
-        lines = len(path.read_text(encoding="utf-8").splitlines())
-        assert lines <= 700, (
-            f"{path.relative_to(ROOT)} has {lines} lines: which two ideas are in it?"
-        )
