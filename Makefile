@@ -2,7 +2,9 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-READY := $(VENV)/.ready-$(shell cksum < pyproject.toml | cut -d' ' -f1)
+STAMP := $(shell cksum < pyproject.toml | cut -d' ' -f1)
+USABLE := $(VENV)/.usable-$(STAMP)
+READY := $(VENV)/.ready-$(STAMP)
 PIP := $(BIN)/python -m pip install -q --disable-pip-version-check
 TESTS ?= tests
 
@@ -11,14 +13,19 @@ TESTS ?= tests
 help:  ## List the targets.
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /: /'
 
-# The environment is made anew when pyproject.toml changes.
-$(READY):
+# The environment follows pyproject.toml: the package alone for the demo, its tools for the rest.
+$(USABLE):
+	@echo "setting up $(VENV), once" >&2
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@$(PIP) -e '.[dev]'
-	@rm -f $(VENV)/.ready-*
-	@touch $@
+	@$(PIP) -e .
+	@rm -f $(VENV)/.usable-* && touch $@
 
-demo: $(READY)  ## Compile a network of twenty lines and let it read handwritten digits.
+$(READY): $(USABLE)
+	@echo "adding the tools for tests, once" >&2
+	@$(PIP) -e '.[dev]'
+	@rm -f $(VENV)/.ready-* && touch $@
+
+demo: $(USABLE)  ## Compile a network of twenty lines and let it read handwritten digits.
 	@$(BIN)/python examples/digits/demo.py
 
 test: lint unit  ## Lint, types and tests.
@@ -32,9 +39,10 @@ unit: $(READY)  ## Tests without lint.
 	@$(BIN)/python -m pytest -n 2 -q $(TESTS)
 
 oracle: $(READY)  ## Long: thousands of random operators and networks on every level of the CPU.
-	@CNNCC_LONG=1 $(BIN)/python -m pytest -n 2 -q tests/test_oracle.py
+	@$(BIN)/python -m tests.oracle --ops 2000 --graphs 1000
 
-fuzz: $(READY)  ## Long: hostile and random files.
+fuzz: $(READY)  ## Long: thousands of hostile models, weights, pictures and arrays.
+	@$(BIN)/python -m tests.cli.fuzz --texts 5000 --weights 2000 --feeds 2000
 	@CNNCC_LONG=1 $(BIN)/python -m pytest -n 2 -q tests/test_fuzz.py
 
 bench: bench-kernels bench-compile bench-resnet18  ## All measurements.

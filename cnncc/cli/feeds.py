@@ -96,22 +96,19 @@ def parse_npy(data: bytes, file: str) -> Array:
         InputError: the bytes are damaged, or hold objects.
     """
     import numpy as np
-    from numpy.lib import format as npy
 
-    readers = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
-    stream = io.BytesIO(data)
+    from cnncc.spec.weight_files import npy_header
+
     try:
-        reader = readers[npy.read_magic(stream)]
-        shape, fortran, dtype = reader(stream)
-    except (ValueError, KeyError, OSError) as error:
-        raise InputError(f"{file}: this is no `.npy` file of version 1 or 2: {error}") from error
-    if dtype.hasobject or dtype.fields:
-        raise InputError(f"{file}: holds objects or records, a plain array is wanted")
-    size, room = math.prod(shape) * dtype.itemsize, len(data) - stream.tell()
+        header = npy_header(io.BytesIO(data))
+    except ValueError as error:
+        raise InputError(f"{file}: this is no `.npy` file of numbers: {error}") from error
+    shape, dtype = header.shape, header.dtype
+    size, room = math.prod(shape) * dtype.itemsize, len(data) - header.start
     if size != room:
         raise InputError(f"{file}: is damaged: its header promises {size} bytes, {room} are there")
-    flat = np.frombuffer(data, dtype, offset=stream.tell())
-    return flat.reshape(shape, order="F" if fortran else "C")
+    flat = np.frombuffer(data, dtype, offset=header.start)
+    return flat.reshape(shape, order="F" if header.fortran else "C")
 
 
 def _picture(port: Port, data: bytes, file: str, *, resize: bool) -> Array:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -210,8 +211,19 @@ def screen() -> Screen:
     return _current
 
 
+def _make_safe(name: str) -> None:
+    """A closed stream swallows what is written; one of few characters spells out the others."""
+    stream = getattr(sys, name)
+    if stream is None:
+        setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))
+    elif isinstance(stream, io.TextIOWrapper) and stream.errors in ("strict", "surrogateescape"):
+        stream.reconfigure(errors="backslashreplace")
+
+
 def begin() -> Screen:
     """Start a run with the usual settings."""
     global _current
+    for name in ("stdout", "stderr"):
+        _make_safe(name)
     _current = Screen()
     return _current

@@ -21,6 +21,7 @@ from cnncc.spec.project import nearest
 _MAX_NPY_HEADER = 10_000
 _MAX_TENSORS = 100_000
 _PICKLED = frozenset((".pt", ".pth", ".pkl", ".pickle", ".bin", ".ckpt", ".joblib"))
+_COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _NUMPY_FLOATS = {"float64": "F64", "float32": "F32", "float16": "F16"}
 
 
@@ -68,7 +69,7 @@ def open_store(path: Path | None, arrays: Mapping[str, Any]) -> Iterator[Store]:
         if not path.is_file():
             raise Damaged(f"weight file `{path.name}` was not found", nearest(path))
         if suffix == ".npz":
-            with zipfile.ZipFile(path) as archive:
+            with _archive(path) as archive:
                 yield _Npz(archive, path.name)
         else:
             yield _Safetensors(path)
@@ -78,14 +79,28 @@ def open_store(path: Path | None, arrays: Mapping[str, Any]) -> Iterator[Store]:
         raise Damaged(f"`{path.name}` cannot be read: {wrong.strerror or _plain(wrong)}") from None
 
 
+def _archive(path: Path) -> zipfile.ZipFile:
+    try:
+        return zipfile.ZipFile(path)
+    except (ValueError, struct.error) as wrong:  # such as names that are no text
+        raise Damaged(f"`{path.name}` is damaged: {_plain(wrong)}") from None
+
+
 class _Arrays:
     """Arrays that the caller holds."""
 
     def __init__(self, arrays: Mapping[str, Any]) -> None:
         self.headers: dict[str, tuple[str, tuple[int, ...]]] = {}
         self._arrays: dict[str, NDArray[Any]] = {}
+        if not isinstance(arrays, Mapping):
+            raise Damaged(f"weights are a path or arrays by name, not a `{type(arrays).__name__}`")
         for name, value in arrays.items():
-            array = np.asarray(value)
+            if np.ma.isMaskedArray(value) and np.ma.is_masked(value):
+                raise Damaged(f"`{str(name)[:80]}` has masked values", "fill them: a.filled(0)")
+            try:
+                array = np.asarray(value)
+            except (TypeError, ValueError) as wrong:
+                raise Damaged(f"`{str(name)[:80]}` is no array: {_plain(wrong)}") from None
             dtype = _NUMPY_FLOATS.get(array.dtype.name, array.dtype.name)
             self.headers[str(name)] = (dtype, array.shape)
             self._arrays[str(name)] = array
@@ -140,21 +155,26 @@ class _Npz:
         self._archive = archive
         self._title = title
         self.headers: dict[str, tuple[str, tuple[int, ...]]] = {}
-        self._members: dict[str, tuple[zipfile.ZipInfo, _Npy]] = {}
+        self._members: dict[str, tuple[zipfile.ZipInfo, NpyHeader]] = {}
         members = archive.infolist()
         if len(members) > _MAX_TENSORS:
             raise Damaged(f"`{title}` has {len(members):,} members")
         for member in members:
             name = member.filename.removesuffix(".npy")
+            if name in self.headers:
+                raise Damaged(f"`{title}` has two members `{member.filename[:80]}`")
             if name != member.filename:
                 header = self._header(member)
                 self._members[name] = member, header
                 dtype = header.dtype.name
                 self.headers[name] = _NUMPY_FLOATS.get(dtype, dtype), header.shape
 
-    def _header(self, member: zipfile.ZipInfo) -> _Npy:
-        with self._reading(member), self._archive.open(member) as stream:
-            header = _npy_header(stream)
+    def _header(self, member: zipfile.ZipInfo) -> NpyHeader:
+        with self._reading(member):
+            if member.compress_type not in _COMPRESSIONS:
+                raise ValueError("it is compressed in a way that NumPy does not write")
+            with self._archive.open(member) as stream:
+                header = npy_header(stream)
         promised = math.prod(header.shape) * header.dtype.itemsize
         if promised != member.file_size - header.start:
             raise Damaged(
@@ -182,7 +202,7 @@ class _Npz:
             ) from None
 
 
-class _Npy(NamedTuple):
+class NpyHeader(NamedTuple):
     """What the header of an npy file says, and where its numbers start."""
 
     dtype: np.dtype[Any]
@@ -198,8 +218,12 @@ _ITEMS = {
 }
 
 
-def _npy_header(stream: IO[bytes]) -> _Npy:
-    """Read the header of an npy file: its own few words only, nothing is evaluated."""
+def npy_header(stream: IO[bytes]) -> NpyHeader:
+    """Read the header of an npy file: its own few words only, nothing is evaluated.
+
+    Raises:
+        ValueError: it describes no plain array of numbers.
+    """
     magic = stream.read(8)
     if magic[:6] != b"\x93NUMPY" or magic[6:] not in (b"\x01\x00", b"\x02\x00"):
         raise ValueError("it does not start as an npy file of version 1 or 2")
@@ -219,7 +243,7 @@ def _npy_header(stream: IO[bytes]) -> _Npy:
     except TypeError:
         raise ValueError(f"its elements are `{descr[1]}`") from None
     extents = tuple(int(part) for part in shape[1].replace(" ", "").split(",") if part)
-    return _Npy(dtype, fortran[1] == "True", extents, 8 + width + length)
+    return NpyHeader(dtype, fortran[1] == "True", extents, 8 + width + length)
 
 
 def _plain(wrong: Exception) -> str:

@@ -144,8 +144,8 @@ def _claims(shape):
         (npy(PIXELS)[:20], "no `.npy` file"),
         (b"\x93NUMPY\x09\x00" + bytes(200), "no `.npy` file"),
         (_claims(b"34359738368"), "its header promises 34359738368 bytes, 2 are there"),
-        (npy(np.array([{}, 1], object)), "holds objects or records"),
-        (npy(np.zeros(2, "u1,f4")), "holds objects or records"),
+        (npy(np.array([{}, 1], object)), "no `.npy` file of numbers"),
+        (npy(np.zeros(2, "u1,f4")), "no `.npy` file of numbers"),
     ],
     ids=["short", "long", "header", "version", "bomb", "objects", "records"],
 )
