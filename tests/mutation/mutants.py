@@ -1,0 +1,489 @@
+"""How good are the tests? Bugs are put into a copy of the compiler, and must be caught.
+
+    python -m tests.mutation.mutants [--only WORD] [--jobs 2]
+
+A mutant replaces one line's worth of text, which must occur exactly once, and names the tests whose
+business it is. It counts as caught when they fail, and as a survivor when they pass.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+SECONDS = 300
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """A bug.
+
+    Attributes:
+        file: below `cnncc/`.
+        old: text that occurs there exactly once.
+        new: what it becomes.
+        tests: files or folders below `tests/` that must notice.
+        why: the bug in words.
+    """
+
+    file: str
+    old: str
+    new: str
+    tests: str
+    why: str
+
+
+def _kernel(name: str, old: str, new: str, why: str, tests: str = "") -> Mutant:
+    return Mutant(f"kernels/{name}.py", old, new, f"kernels/test_{tests or name}.py", why)
+
+
+def _plan(name: str, old: str, new: str, why: str) -> Mutant:
+    return Mutant(f"plan/{name}.py", old, new, "plan", why)
+
+
+def _pass(name: str, old: str, new: str, why: str) -> Mutant:
+    return Mutant(f"passes/{name}.py", old, new, "passes", why)
+
+
+MUTANTS = (
+    # -- kernels
+    _kernel(
+        "conv_tile",
+        "(taps.rows, taps.row_step * taps.row_pitch)",
+        "(taps.rows, taps.row_pitch)",
+        "the dilation of rows is forgotten",
+        "conv_direct",
+    ),
+    _kernel(
+        "conv_tile",
+        "(taps.columns, taps.column_step * taps.block)",
+        "(taps.columns, taps.block)",
+        "the dilation of columns is forgotten",
+        "conv_direct",
+    ),
+    _kernel(
+        "conv_tile",
+        "+ column * taps.pixel_column_step * taps.block",
+        "+ column * taps.block",
+        "the stride of columns is forgotten inside a tile",
+        "conv_direct",
+    ),
+    _kernel(
+        "conv_tile",
+        "(taps.block // step, step),",
+        "(max(taps.block // step - 1, 1), step),",
+        "the last channels of a block are dropped",
+        "conv_direct",
+    ),
+    _kernel(
+        "conv_nest",
+        "b.isub(b.imul(y, g.attrs.strides[0]), g.attrs.pads[0]),",
+        "b.isub(b.imul(y, g.attrs.strides[0]), g.attrs.pads[2]),",
+        "padding below instead of above",
+        "conv_direct",
+    ),
+    _kernel(
+        "conv_nest",
+        "b.isub(b.imul(x, g.attrs.strides[1]), g.attrs.pads[1]),",
+        "b.isub(b.imul(x, g.attrs.strides[0]), g.attrs.pads[1]),",
+        "strides are swapped",
+        "conv_direct",
+    ),
+    _kernel(
+        "conv_nest",
+        'return size, (b.compare("eq", number, full), last)',
+        'return size, (b.compare("eq", number, full), max(1, last - 1))',
+        "a pixel of the last, smaller tile is skipped",
+        "conv_direct",
+    ),
+    _kernel(
+        "conv_nest",
+        "return b.imul(b.idiv(panel, self.group_panels), self.in_blocks)",
+        "return 0",
+        "every group reads the first one's channels",
+        "conv_direct",
+    ),
+    _kernel(
+        "conv_nest",
+        "self.mask = LaneMask(site, needed=True)",
+        "self.mask = LaneMask(site, needed=not self.epilogue.keeps_zero)",
+        "NaN in padding lanes",
+        "conv_direct",
+    ),
+    _kernel(
+        "conv_nest",
+        "after.append(max(0, reach - (x.shape[2 + axis] - 1)))",
+        "after.append(max(0, reach - x.shape[2 + axis]))",
+        "the halo behind is a pixel short",
+    ),
+    _kernel(
+        "conv_nest",
+        "= w[g * outs : (g + 1) * outs]",
+        "= w[:outs]",
+        "every group has the first one's filters",
+        "conv_direct",
+    ),
+    _kernel(
+        "conv_depthwise",
+        "place = t * g.attrs.strides[1] + k * g.attrs.dilations[1]",
+        "place = t * g.attrs.strides[1] + k",
+        "the dilation of columns is forgotten",
+    ),
+    _kernel(
+        "conv_depthwise",
+        "b.imul(rows.iv, attrs.dilations[0] * operands.source.row_pitch)",
+        "b.imul(rows.iv, attrs.dilations[1] * operands.source.row_pitch)",
+        "dilations are swapped",
+    ),
+    _kernel(
+        "conv_depthwise",
+        "at = (block, row, full * run)",
+        "at = (block, row, full * run - 1)",
+        "the last run begins a pixel too early",
+    ),
+    _kernel(
+        "conv_depthwise",
+        "filters = b.imul(block, kernel_rows * kernel_columns * lanes)",
+        "filters = b.imul(0, kernel_rows * kernel_columns * lanes)",
+        "every block has the first one's filters",
+    ),
+    _kernel(
+        "conv_pool",
+        'neutral = float("-inf") if pool.is_max else 0.0',
+        "neutral = 0.0",
+        "zeros of the border win over negative maxima",
+    ),
+    _kernel(
+        "conv_pool",
+        "new = b.select(is_first, start, b.iadd(start, window - stride))",
+        "new = b.select(is_first, start, b.iadd(start, window - stride + 1))",
+        "a row of each window is stale",
+    ),
+    _kernel(
+        "conv_pool",
+        "(pads[axis], pads[axis + 2]) if attrs.count_pad else (0, 0)",
+        "(0, 0)",
+        "padding never counts in a mean",
+    ),
+    _kernel(
+        "conv_pool",
+        "cell = row // window[0], column // window[1]",
+        "cell = row // window[1], column // window[0]",
+        "windows are transposed",
+    ),
+    _kernel(
+        "conv_pool",
+        "last = b.imin(b.iadd(first, band), pool.rows)",
+        "last = b.imin(b.iadd(first, max(1, band - 1)), pool.rows)",
+        "the last row of a band is never pooled",
+    ),
+    _kernel(
+        "conv_transposed",
+        "first = (phase + pad - taps[0] * dilation) // stride if taps else 0",
+        "first = (phase + pad) // stride if taps else 0",
+        "the first tap's distance is forgotten",
+    ),
+    _kernel(
+        "conv_transposed",
+        "out_x = b.iadd(b.imul(x, attrs.strides[1]), phase_x)",
+        "out_x = b.iadd(b.imul(x, attrs.strides[1]), phase_y)",
+        "phases are swapped",
+    ),
+    _kernel(
+        "conv_transposed",
+        "grouped = w.reshape(attrs.groups, -1, *w.shape[1:]).swapaxes(1, 2)",
+        "grouped = w.reshape(1, -1, *w.shape[1:]).swapaxes(1, 2)",
+        "groups of filters are mixed up",
+    ),
+    _kernel(
+        "dense",
+        "acc = step(loop.results, full, depth % chains)",
+        "acc = loop.results",
+        "what is left over behind the chains is dropped",
+    ),
+    _kernel(
+        "dense",
+        "mask = LaneMask(site, needed=True)",
+        "mask = LaneMask(site, needed=False)",
+        "padding lanes are not cleared",
+    ),
+    _kernel(
+        "epilogue",
+        "offset = layout.offset(blocks, rows, columns)",
+        "offset = layout.offset(blocks, columns, rows)",
+        "a residual is read at the transposed pixel",
+        "conv_direct",
+    ),
+    _kernel(
+        "epilogue",
+        "zeros = [results[a] if a < 0 else np.float32(0) for a in step.args]",
+        "zeros = [np.float32(0) for a in step.args]",
+        "only the last step decides whether zeros stay",
+    ),
+    _kernel(
+        "fill_halo",
+        "_clear(b, out, b.iadd(start, end), layout.plane_pitch - end, lanes)",
+        "_clear(b, out, b.iadd(start, end), layout.plane_pitch - end - layout.block, lanes)",
+        "the last pixel of the halo is not cleared",
+    ),
+    _kernel(
+        "fill_halo",
+        "gap = (right + left) * layout.block",
+        "gap = right * layout.block",
+        "the left halo is not cleared",
+    ),
+    _kernel(
+        "layout",
+        "start += -(-size // self.block) * self.block",
+        "start += size",
+        "segments begin within blocks",
+    ),
+    _kernel(
+        "layout",
+        'ordered = place if self.order == "chw" else place.transpose(1, 2, 0)',
+        "ordered = place",
+        "the order of flatten is ignored",
+    ),
+    _kernel(
+        "pool",
+        "self.epilogue.open(b, block, row, x)",
+        "self.epilogue.open(b, block, x, row)",
+        "an epilogue behind a pool reads the transposed pixel",
+    ),
+    # -- plan
+    _plan(
+        "choose_layout",
+        "offset += Layout(self.lanes, self.segments[operand], 1, 1).blocks",
+        "offset += Layout(self.lanes, (sum(self.segments[operand]),), 1, 1).blocks",
+        "operands of a join overlap",
+    ),
+    _plan(
+        "choose_layout",
+        "if operand in self.alias:",
+        "if False:",
+        "a value is computed into two joins at once",
+    ),
+    _plan(
+        "choose_layout",
+        "if operand in self.graph.operands(concat)[:index]:",
+        "if False:",
+        "a value twice in a join is there once",
+    ),
+    _plan(
+        "choose_layout",
+        "top, left, bottom, right = (max(a, c) for a, c in zip(have, need, strict=True))",
+        "top, left, bottom, right = need",
+        "the last reader's halo wins",
+    ),
+    _plan(
+        "choose_layout",
+        "if first % self.lanes == 0 and alone and self.block[source] == self.lanes:",
+        "if alone and self.block[source] == self.lanes:",
+        "slices within blocks are views",
+    ),
+    _plan(
+        "choose_layout",
+        "return step.args[0] == index and index not in later",
+        "return step.args[0] == index",
+        "a picture is narrow although a residual reads it",
+    ),
+    _plan(
+        "plan_memory",
+        "return self.first <= other.last and other.first <= self.last",
+        "return self.first < other.last and other.first < self.last",
+        "a result may lie over its own operand",
+    ),
+    _plan(
+        "plan_memory",
+        "return self._last_use(values) == self.steps[node_id]",
+        "return True",
+        "operands that are read later are written over",
+    ),
+    _plan(
+        "plan_memory",
+        "return [a for a in args if a not in anchored]",
+        "return list(args)",
+        "the input of a window is written over",
+    ),
+    _plan(
+        "plan_memory",
+        "if start - offset >= item.elems:",
+        "if start - offset >= item.elems // 2:",
+        "buffers are squeezed into gaps that are too small",
+    ),
+    _plan(
+        "lower",
+        "hi = b.idiv(b.imul(b.iadd(self.thread, 1), launch.work), self.threads)",
+        "hi = b.imul(b.iadd(self.thread, 1), b.idiv(launch.work, self.threads))",
+        "work that does not divide by the threads is lost",
+    ),
+    _plan(
+        "lower",
+        "            if number:\n                b.barrier()",
+        "            if number > 1:\n                b.barrier()",
+        "the first barrier is missing",
+    ),
+    _plan(
+        "choose_kernel",
+        "offers.sort(key=lambda offer: offer[1].seconds)",
+        "offers.sort(key=lambda offer: -offer[1].seconds)",
+        "the slowest kernel is chosen",
+    ),
+    # -- passes
+    _pass(
+        "match",
+        "return users.pop() if len(users) == 1 else None",
+        "return min(users) if users else None",
+        "values that others read are taken into a group",
+    ),
+    _pass(
+        "fold_batchnorm",
+        "return Affine(x, factor, bias - mean * factor)",
+        "return Affine(x, factor, bias - mean)",
+        "the mean is not scaled",
+    ),
+    _pass(
+        "fold_batchnorm",
+        "moved = bias[0] * affine.factor + affine.shift if bias else affine.shift",
+        "moved = bias[0] + affine.shift if bias else affine.shift",
+        "the bias is not scaled",
+    ),
+    _pass(
+        "fold_batchnorm",
+        "grouped = (groups, channels // groups, depth, kh, kw)",
+        "grouped = (channels // groups, groups, depth, kh, kw)",
+        "groups of transposed filters are mixed up",
+    ),
+    _pass(
+        "fold_batchnorm",
+        "factor = scale / np.sqrt(var + eps)",
+        "factor = scale / np.sqrt(var)",
+        "eps is forgotten",
+    ),
+    _pass(
+        "absorb_pad",
+        "if graph[pad].attrs.value != 0:",
+        "if False:",
+        "a border of ones becomes padding with zeros",
+    ),
+    _pass(
+        "absorb_pad",
+        "if any(attrs.pads) and not attrs.count_pad:",
+        "if False:",
+        "a border counts differently in a mean",
+    ),
+    _pass(
+        "simplify_moves",
+        "moved = replace(attrs, start=start + attrs.start, stop=start + attrs.stop)",
+        "moved = replace(attrs, start=attrs.start, stop=attrs.stop)",
+        "slices of slices begin at the wrong channel",
+    ),
+    _pass(
+        "simplify_moves",
+        'attrs = lookup("transpose").Attrs(tuple(first[p] for p in second))',
+        'attrs = lookup("transpose").Attrs(tuple(second[p] for p in first))',
+        "transpositions are composed the wrong way round",
+    ),
+    _pass(
+        "fuse",
+        "if self._graph.is_output(group.tail):",
+        "if False:",
+        "an output disappears into a group",
+    ),
+)
+
+
+def source(mutant: Mutant, root: Path = ROOT) -> Path:
+    """The file that a mutant changes."""
+    return root / "cnncc" / mutant.file
+
+
+def applied(mutant: Mutant, text: str) -> str:
+    """The text with the bug in it.
+
+    Raises:
+        ValueError: the text to replace does not occur exactly once: the mutant is out of date.
+    """
+    if text.count(mutant.old) != 1 or mutant.old == mutant.new:
+        raise ValueError(f"{mutant.file}: {mutant.old!r} occurs {text.count(mutant.old)} times")
+    return text.replace(mutant.old, mutant.new)
+
+
+def survives(mutant: Mutant, root: Path) -> bool:
+    """Whether the tests pass with the bug, in a copy of the project."""
+    file = source(mutant, root)
+    sound = file.read_text(encoding="utf-8")
+    file.write_text(applied(mutant, sound), encoding="utf-8")
+    try:
+        return _tests_pass(mutant.tests, root)
+    finally:
+        file.write_text(sound, encoding="utf-8")
+
+
+def _tests_pass(tests: str, root: Path) -> bool:
+    options = ("-x", "-q", "-p", "no:cacheprovider", "-m", "not native")
+    command = [sys.executable, "-m", "pytest", *options, f"tests/{tests}"]
+    # No bytecode: a file that is changed twice in a second would be taken for the same.
+    environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "PYTHONPATH": str(root)}
+    try:
+        done = subprocess.run(
+            command, cwd=root, env=environment, capture_output=True, text=True, timeout=SECONDS
+        )
+    except subprocess.TimeoutExpired:
+        return False
+    if done.returncode not in (0, 1):
+        raise RuntimeError(f"{tests}: pytest could not run:\n{done.stdout[-2000:]}{done.stderr}")
+    return done.returncode == 0
+
+
+def copy_of_project(folder: Path) -> Path:
+    """What the tests need, without caches."""
+    for part in ("cnncc", "tests", "examples", "docs"):
+        ignored = shutil.ignore_patterns("__pycache__", "*.npz", "*.safetensors")
+        shutil.copytree(ROOT / part, folder / part, ignore=ignored)
+    shutil.copy(ROOT / "pyproject.toml", folder)
+    return folder
+
+
+def run(mutants: list[Mutant], jobs: int) -> Iterator[tuple[Mutant, bool]]:
+    """Pairs (mutant, survived), as they are known."""
+    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(jobs) as pool:
+        roots = [copy_of_project(Path(folder) / str(n)) for n in range(jobs)]
+
+        def worker(number: int) -> list[tuple[Mutant, bool]]:
+            return [(m, survives(m, roots[number])) for m in mutants[number::jobs]]
+
+        for part in pool.map(worker, range(jobs)):
+            yield from part
+
+
+def main() -> int:
+    """Report the score; exit code 1 when a bug survives."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--only", default="", help="files whose name contains this")
+    parser.add_argument("--jobs", type=int, default=2)
+    options = parser.parse_args()
+    chosen = [m for m in MUTANTS if options.only in m.file]
+    counts: dict[str, list[int]] = {}
+    for mutant, survived in run(chosen, options.jobs):
+        score = counts.setdefault(mutant.file.split("/")[0], [0, 0])
+        score[0] += not survived
+        score[1] += 1
+        if survived:
+            print(f"survived: {mutant.file}: {mutant.why} ({mutant.tests})", flush=True)
+    for room, (caught, total) in counts.items():
+        print(f"{room}: {caught} of {total} caught")
+    return int(any(caught < total for caught, total in counts.values()))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
