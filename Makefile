@@ -8,7 +8,7 @@ READY := $(VENV)/.ready-$(STAMP)
 PIP := $(BIN)/python -m pip install -q --disable-pip-version-check
 TESTS ?= tests
 
-.PHONY: demo test lint unit fuzz oracle docs bench bench-kernels bench-compile bench-resnet18 clean help
+.PHONY: demo test lint unit fuzz oracle mutants docs bench bench-kernels bench-compile bench-resnet18 clean help
 
 help:  ## List the targets.
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /: /'
@@ -44,6 +44,9 @@ oracle: $(READY)  ## Long: thousands of random operators and networks on every l
 fuzz: $(READY)  ## Long: thousands of hostile models, weights, pictures and arrays.
 	@$(BIN)/python -m tests.cli.fuzz --texts 5000 --weights 2000 --feeds 2000
 	@CNNCC_LONG=1 $(BIN)/python -m pytest -n 2 -q tests/test_fuzz.py
+
+mutants: $(READY)  ## Long: put bugs into kernels, plan and passes; the tests must catch each.
+	@$(BIN)/python -m tests.mutation.mutants --jobs 2
 
 bench: bench-kernels bench-compile bench-resnet18  ## All measurements.
 

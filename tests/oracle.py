@@ -1,6 +1,6 @@
 """Random operators and networks, compiled and judged layer by layer against the float64 oracle.
 
-Run it for long counts (`make oracle`):
+Run it for long counts (`make oracle` does so for every level):
 
     python -m tests.oracle --ops 2000 --graphs 1000 --targets x86-64,x86-64-v3,x86-64-v4 --seed 1
 
