@@ -215,7 +215,7 @@ def _make_safe(name: str) -> None:
     """A closed stream swallows what is written; one of few characters spells out the others."""
     stream = getattr(sys, name)
     if stream is None:
-        setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))
+        setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 - it stays open
     elif isinstance(stream, io.TextIOWrapper) and stream.errors in ("strict", "surrogateescape"):
         stream.reconfigure(errors="backslashreplace")
 
