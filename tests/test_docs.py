@@ -14,7 +14,7 @@ DOCS = ROOT / "docs"
 PAGES = sorted([*DOCS.rglob("*.md"), *ROOT.glob("*.md"), *(ROOT / "examples").rglob("*.md")])
 _LINK = re.compile(r"\]\((?!https?:|mailto:)([^)#\s]+)(#[^)\s]*)?\)")
 _FILE = re.compile(r"`((?:cnncc|tests|docs|examples)/[\w./-]+\.(?:py|cnn|md|npz|safetensors))`")
-_BLOCK = re.compile(r"^```console\n(.*?)^```", re.MULTILINE | re.DOTALL)
+_BLOCK = re.compile(r"^```(?:console|sh)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
 def _made():
@@ -65,7 +65,8 @@ def _commands() -> list[tuple[str, str]]:
     found = []
     for page in PAGES:
         for block in _BLOCK.findall(page.read_text(encoding="utf-8")):
-            lines = [line[2:] for line in block.splitlines() if line.startswith("$ ")]
+            lines = [line.removeprefix("$ ") for line in block.splitlines()]
+            lines = [line for line in lines if line.startswith(("cnncc ", "make "))]
             found += [(str(page.relative_to(ROOT)), line) for line in lines]
     return found
 
