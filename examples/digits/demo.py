@@ -8,6 +8,7 @@ Fails (exit code 1) when fewer than 98.5 % of the digits are read right.
 from __future__ import annotations
 
 import os
+import signal
 import statistics
 import sys
 import tempfile
@@ -30,7 +31,19 @@ CROP = slice(4, 24)  # the ink lies in the middle 20 x 20 pixels
 BAR = 16
 WORDS = {"conv2d": "conv", "max_pool2d": "maxpool"}
 
-COLOR = "NO_COLOR" not in os.environ and (sys.stdout.isatty() or "FORCE_COLOR" in os.environ)
+
+def has_blocks() -> bool:
+    """Whether stdout can show block characters."""
+    try:
+        "▀▄█".encode(sys.stdout.encoding)
+    except (UnicodeEncodeError, LookupError):
+        return False
+    return True
+
+
+UPPER, LOWER, FULL = "▀▄█" if has_blocks() else "'.#"
+WANTS_COLOR = sys.stdout.isatty() or "FORCE_COLOR" in os.environ
+COLOR = "NO_COLOR" not in os.environ and WANTS_COLOR and has_blocks()
 
 
 def paint(text: str, code: str) -> str:
@@ -89,18 +102,16 @@ def cells(upper: np.ndarray, lower: np.ndarray) -> Iterator[str]:
     """A character for each pair of pixels, one above the other."""
     for a, b in zip(upper.tolist(), lower.tolist(), strict=True):
         if COLOR:  # shades of gray: the upper pixel is the ink of the block, the lower its ground
-            yield f"\x1b[38;5;{232 + a * 23 // 255};48;5;{232 + b * 23 // 255}m▀\x1b[0m"
+            yield f"\x1b[38;5;{232 + a * 23 // 255};48;5;{232 + b * 23 // 255}m{UPPER}\x1b[0m"
         else:
-            yield {(False, False): " ", (True, False): "▀", (False, True): "▄"}.get(
-                (a > 100, b > 100), "█"
-            )
+            yield f" {UPPER}{LOWER}{FULL}"[(a > 100) + 2 * (b > 100)]
 
 
 def guesses(scores: np.ndarray, label: int) -> list[str]:
     """The three best classes, 20 columns wide each."""
     lines = []
     for digit in np.argsort(-scores)[:3].tolist():
-        bar = "█" * round(float(scores[digit]) * 8)
+        bar = FULL * round(float(scores[digit]) * 8)
         line = f" {digit} {scores[digit]:7.1%}  {bar:8}"
         first = digit == int(np.argmax(scores))
         lines.append(paint(line, "1;32" if digit == label else "1;31") if first else line)
@@ -182,4 +193,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `| head` ends it quietly
     sys.exit(main())
