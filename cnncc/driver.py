@@ -41,6 +41,7 @@ from cnncc.plan.choose_layout import ChooseLayout
 from cnncc.plan.lower import Plan, lower
 from cnncc.plan.plan_memory import PlanMemory
 from cnncc.plan.tables import decision_rows, group_rows, layer_rows
+from cnncc.plan.verify import verify_layouts, verify_plan
 from cnncc.runtime.module import RUN
 from cnncc.runtime.network import Network
 from cnncc.runtime.threads import POOL_EXPORTS
@@ -201,7 +202,8 @@ def plan_model(
 
     Raises:
         TargetError: the model is a dump of a graph that was planned for another machine.
-        ArtifactError: the dump cannot be written, or the model is one of another list of passes.
+        ArtifactError: the dump cannot be written; or the model is one whose notes do not hold, or
+            of another list of passes.
         UnsupportedError: no kernel can do some nodes.
     """
     start = time.perf_counter()
@@ -210,15 +212,17 @@ def plan_model(
     facts = {"parameters": parameters(graph), "macs": macs(graph)}
     graph.meta = {**facts, **graph.meta, "target": target.name}
     folder = dump or _dump_folder()
-    with _collector_paused():
+    checks = _checks() if checks is None else checks
+    with _collector_paused(), _notes_of_a_dump(graph):
         records = pipeline.run(
             graph,
             todo,
             level=graph.meta.get("level", "parsed"),
-            checks=_checks() if checks is None else checks,
+            checks=checks,
             dump=folder,
             observe=observe,
         )
+        verify_plan(graph, target)
         plan = lower(graph, target)
     seconds = time.perf_counter() - start
     log.info("planned in %.1f ms", seconds * 1e3)
@@ -243,6 +247,23 @@ def _remaining(graph: Graph, target: Target) -> tuple[Step, ...]:
             hint=f"use --target {planned_for}, or a dump from before {ChooseLayout.name}",
         )
     return whole[len(behind) :]
+
+
+@contextmanager
+def _notes_of_a_dump(graph: Graph) -> Iterator[None]:
+    """Notes that came with a dump are its writer's: a broken promise there is no bug of ours."""
+    noted = ChooseLayout.name in pipeline.passed(graph)
+    try:
+        if noted:
+            verify_layouts(graph)
+        yield
+    except VerifyError as error:
+        if not noted:
+            raise
+        raise ArtifactError(
+            f"the plan of this graph does not hold: {error}",
+            hint=f"compile the dump of a stage before `{ChooseLayout.name}`",
+        ) from error
 
 
 @contextmanager
@@ -330,7 +351,8 @@ def build_program(
     """
     weights, interface = lowered.complete(target)
     host.require(target)
-    code = [*compile_program(lowered.program, target, cache or ObjectCache()), pool_object()]
+    made = compile_program(lowered.program, target, cache or ObjectCache())
+    code = [*made, pool_object(target)]
     image = link(code, (RUN, *POOL_EXPORTS), target)
     return Network(image, interface, weights, threads=threads)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
@@ -116,6 +117,47 @@ def test_a_graph_written_anew_is_the_same_file(dumped, tmp_path) -> None:
     assert (tmp_path / "again.graph").read_text() == path.read_text()
 
 
+@pytest.mark.parametrize(
+    ("stage", "find", "put", "message"),
+    [
+        ("13-plan-memory", r"arena_elems=\d+", "arena_elems=64", "is not in the arena of 64"),
+        ("13-plan-memory", r"@place\(\d+\)", "@place(64)", "while it lives|buffer of node"),
+        ("13-plan-memory", r'@kernel\("conv_direct"\)', '@kernel("x")', "no kernel `x`"),
+        ("13-plan-memory", r"halo=\[1, 1, 1, 1\]", "halo=[0, 0, 0, 0]", "needs a halo"),
+        ("12-choose-kernel", r"@layout\(Layout{[^)]*\)", "", "None is no layout"),
+        ("11-choose-layout", r"Layout{block=8", 'Layout{block="8"', "is no layout"),
+        ("11-choose-layout", r"@alias\(\[\d+, 0\]\)", "@alias([999, 0])", "cannot be a view"),
+    ],
+)
+def test_notes_edited_by_hand_are_not_believed(
+    stage, find, put, message, dumped, target, tmp_path
+) -> None:
+    """Machine code checks no address: a wrong number would write into other memory."""
+    folder, *_ = dumped
+    text, count = re.subn(find, put, (folder / f"{stage}.graph").read_text())
+    assert count
+    (tmp_path / "edited.graph").write_text(text)
+    shutil.copy(folder / f"{stage}.npz", tmp_path / "edited.npz")
+    edited = driver.load_model(tmp_path / "edited.graph")
+    with pytest.raises(ArtifactError, match=message):
+        driver.plan_model(edited, target)
+
+
+@pytest.mark.native
+def test_a_program_brings_the_pool_of_its_own_target(model, tmp_path) -> None:
+    """Not that of this machine, which may have instructions that the target lacks."""
+    least = find("x86-64")
+    if missing(least):
+        pytest.skip("no x86-64 machine")
+    compilation = driver.plan_model(model, least, dump=tmp_path)
+    lowered = driver.load_program(tmp_path / "14-program.loops")
+    images = [
+        network._contents.image.code
+        for network in (driver.build(compilation), driver.build_program(lowered, least))
+    ]
+    assert images[0] == images[1]
+
+
 @pytest.mark.native
 def test_a_program_in_the_interpreter_and_as_machine_code(dumped, target) -> None:
     folder, compilation, sample, want = dumped
@@ -141,7 +183,7 @@ def test_llvm_text_and_assembly_are_the_code_that_runs(stage, dumped, target, tm
         made = tmp_path / "module.o"
         subprocess.run(["cc", "-c", str(folder / stage), "-o", str(made)], check=True)
         code = made.read_bytes()
-    image = link([code, pool_object()], ("main_serial", *POOL_EXPORTS), target)
+    image = link([code, pool_object(target)], ("main_serial", *POOL_EXPORTS), target)
     interface, weights = compilation.plan.interface, compilation.plan.weights
     got = _run_serial(image, interface, weights, sample)
     _same_bits(got, want)

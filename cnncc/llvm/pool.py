@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from functools import cache
 
-from cnncc.llvm.host import host_target
 from cnncc.llvm.optimize import emit_object
 from cnncc.llvm.parallel import PREFIX, emit_pool_unit
 from cnncc.targets import Target
@@ -13,11 +12,10 @@ POOL_EXPORTS = tuple(f"{PREFIX}_pool_{name}" for name in ("bytes", "start", "run
 
 
 @cache
-def pool_object(target: Target | None = None) -> bytes:
-    """The pool for a target, or for this machine.
+def pool_object(target: Target) -> bytes:
+    """The pool for a target.
 
     Raises:
         EmitError: there is no pool for the target's system.
     """
-    target = target or host_target()
     return emit_object(emit_pool_unit(target), target)

@@ -16,7 +16,7 @@ from cnncc.targets.target import Target
 
 @dataclass(frozen=True, slots=True)
 class ChooseKernel:
-    """Notes `kernel` (its name) and `estimate` on every node that runs.
+    """Notes `kernel` (its name), `choice` and `predicted_us` on every node that runs.
 
     Attributes:
         target: the machine.

@@ -79,6 +79,18 @@ def most_live(intervals: Sequence[Interval]) -> int:
     )
 
 
+def replaceable(graph: Graph, node_id: int) -> list[int]:
+    """Operands each element of which is read just before the same element is written."""
+    steps = steps_of(graph, node_id)
+    if steps[-1].op in _POOLS or Trait.SOURCE in lookup(steps[0].op).traits:
+        return []
+    pointwise = Trait.POINTWISE in lookup(steps[0].op).traits
+    anchored = [] if pointwise else [a for a in steps[0].args if a >= 0]
+    later = steps if pointwise else steps[1:]
+    args = dict.fromkeys(a for s in later for a in s.args if a >= 0)
+    return [a for a in args if a not in anchored]
+
+
 class _Planner:
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
@@ -163,11 +175,12 @@ class _Planner:
         node = self.graph[node_id]
         return node.name or f"{node.op}{node_id}"
 
-    # -- writing over an operand
-    # --------------------------------------------------------------------
+    # -- writing over an operand -------------------------------------------------------------------
 
     def _reuse(self, node_id: int) -> None:
-        for index in self._replaceable(node_id):
+        if not is_computed(self.graph, node_id) or self.owner.get(node_id) != node_id:
+            return
+        for index in replaceable(self.graph, node_id):
             operand = self.graph.operands(node_id)[index]
             if not self._dies_here(operand, node_id):
                 continue
@@ -180,19 +193,6 @@ class _Planner:
             label = self._label(node_id)
             record(self.graph, Decision(label, "written over an operand", why, by="plan-memory"))
             return
-
-    def _replaceable(self, node_id: int) -> list[int]:
-        """Operands each element of which is read just before the same element is written."""
-        if not is_computed(self.graph, node_id) or self.owner.get(node_id) != node_id:
-            return []
-        steps = steps_of(self.graph, node_id)
-        if steps[-1].op in _POOLS or Trait.SOURCE in lookup(steps[0].op).traits:
-            return []
-        pointwise = Trait.POINTWISE in lookup(steps[0].op).traits
-        anchored = [] if pointwise else [a for a in steps[0].args if a >= 0]
-        later = steps if pointwise else steps[1:]
-        args = dict.fromkeys(a for s in later for a in s.args if a >= 0)
-        return [a for a in args if a not in anchored]
 
     def _dies_here(self, operand: int, node_id: int) -> bool:
         """Whether nothing in the operand's buffer is a view or is read after this node."""

@@ -94,7 +94,7 @@ def image() -> Image:
     """`mirror_program` with its thread pool, for this machine."""
     target = host_target()
     objects = compile_program(mirror_program(), target, None)
-    return link([*objects, pool_object()], EXPORTS, target)
+    return link([*objects, pool_object(target)], EXPORTS, target)
 
 
 def network(threads: int = 1, shape: tuple[int, ...] = (SIZE,)) -> Network:

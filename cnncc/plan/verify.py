@@ -1,0 +1,252 @@
+"""What code generation takes for granted of a planned graph, checked before it does.
+
+Machine code checks no address. So whatever the notes promise about memory is looked at here once
+more, without the passes' own bookkeeping: layouts fit their values, views lie in what they are
+views of, kernels can do what they were chosen for, buffers that live at the same time are apart,
+and what is written over is not read again. A breach is a mistake of the pass that wrote the note,
+or of the person who edited a dump.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from cnncc.abi import ALIGNMENT
+from cnncc.errors import VerifyError
+from cnncc.ir.graph import Graph
+from cnncc.ir.types import DType
+from cnncc.kernels import KERNELS
+from cnncc.kernels.layout import DenseLayout, FlatLayout, Layout
+from cnncc.plan.choose_layout import dimensions
+from cnncc.plan.plan_memory import replaceable
+from cnncc.plan.site import is_computed, joins_channels, site_of, steps_of
+from cnncc.targets.target import Target
+
+_ALIGN_ELEMS = ALIGNMENT // 4
+
+
+def verify_plan(graph: Graph, target: Target) -> None:
+    """Check every note of a graph at level `planned`.
+
+    Raises:
+        VerifyError: with the node and what is wrong with its notes.
+    """
+    verify_layouts(graph)
+    for node_id, _ in graph.nodes():
+        if is_computed(graph, node_id):
+            _check_kernel(graph, node_id, target)
+    _Memory(graph).check()
+
+
+def verify_layouts(graph: Graph) -> None:
+    """Check the notes that `choose-layout` leaves, which the passes behind it rely on.
+
+    Raises:
+        VerifyError: with the node and what is wrong with its notes.
+    """
+    for node_id, node in graph.nodes():
+        if node.op != "constant":
+            _check_layout(graph, node_id)
+    for node_id, node in graph.nodes():
+        if "alias" in node.notes:
+            _check_view(graph, node_id)
+
+
+def _fail(graph: Graph, node_id: int, message: str) -> VerifyError:
+    node = graph[node_id]
+    return VerifyError(f"node {node_id} (`{node.op}` {node.name}): {message}")
+
+
+def _counts(numbers: Iterable[Any], least: int) -> bool:
+    return all(type(n) is int and n >= least for n in numbers)
+
+
+# -- layouts ---------------------------------------------------------------------------------------
+
+
+def _check_layout(graph: Graph, node_id: int) -> None:
+    """The layout is whole and has room for exactly the value's elements."""
+    layout, shape = graph[node_id].notes.get("layout"), dimensions(graph.type_of(node_id))
+    outside = graph[node_id].op == "input" or graph.is_output(node_id)
+    if outside != isinstance(layout, DenseLayout):
+        raise _fail(graph, node_id, f"lies in {layout}: caller's arrays are dense, no others")
+    if isinstance(layout, FlatLayout):
+        _check_flat(graph, node_id, layout)
+    elif isinstance(layout, DenseLayout):
+        sound = isinstance(layout.dtype, DType) and layout.memory in ("hwc", "chw")
+        if not sound or (layout.channels, layout.height, layout.width) != shape:
+            raise _fail(graph, node_id, f"a value of {shape} does not lie in {layout}")
+    elif not isinstance(layout, Layout) or not _is_whole(layout):
+        raise _fail(graph, node_id, f"{layout} is no layout")
+    elif (layout.channels, layout.height, layout.width) != shape:
+        raise _fail(graph, node_id, f"a value of {shape} does not lie in {layout}")
+
+
+def _is_whole(layout: Layout) -> bool:
+    if not isinstance(layout.segments, tuple) or not isinstance(layout.halo, tuple):
+        return False
+    sizes = (layout.block, layout.height, layout.width, *layout.segments)
+    complete = len(layout.segments) > 0 and len(layout.halo) == 4
+    return complete and _counts(sizes, 1) and _counts(layout.halo, 0)
+
+
+def _check_flat(graph: Graph, node_id: int, layout: FlatLayout) -> None:
+    node = graph[node_id]
+    source = graph[graph.operands(node_id)[0]].notes.get("layout") if node.op == "flatten" else None
+    if "alias" not in node.notes or layout.source != source or layout.order != node.attrs.order:
+        raise _fail(graph, node_id, f"{layout} is not how its operand lies: {source}")
+
+
+# -- views -----------------------------------------------------------------------------------------
+
+
+def _check_view(graph: Graph, node_id: int) -> None:
+    """A view's channels are those that its owner has at that place."""
+    alias = graph[node_id].notes["alias"]
+    sound = isinstance(alias, tuple) and len(alias) == 2 and _counts(alias, 0)
+    if not sound or alias[0] not in graph or alias[0] == node_id:
+        raise _fail(graph, node_id, f"cannot be a view at {alias}")
+    owner, first = alias
+    layout, outer = graph[node_id].notes["layout"], graph[owner].notes.get("layout")
+    if isinstance(layout, FlatLayout):
+        if owner != graph.operands(node_id)[0] or first:
+            raise _fail(graph, node_id, "a flattened map lies where the map lies")
+        return
+    if not isinstance(outer, Layout) or not isinstance(layout, Layout):
+        raise _fail(graph, node_id, f"no view of {outer}")
+    same = [(p.block, p.height, p.width, p.halo) for p in (layout, outer)]
+    inside = outer.slot_channels[first * outer.block :][: layout.blocks * layout.block]
+    start = _first_channel(graph, node_id, owner)
+    expected = np.where(layout.slot_channels >= 0, layout.slot_channels + start, -1)
+    if same[0] != same[1] or not np.array_equal(inside, expected):
+        raise _fail(graph, node_id, f"{layout} is not what {outer} has from block {first} on")
+
+
+def _first_channel(graph: Graph, node_id: int, owner: int) -> int:
+    """The channel of the owner that is the first of a slice, or of an operand of a join."""
+    if owner in graph.operands(node_id) and graph[node_id].op == "slice_channels":
+        start: int = graph[node_id].attrs.start
+        return start
+    parts = graph.operands(owner)
+    if node_id not in parts or not joins_channels(steps_of(graph, owner)[0]):
+        raise _fail(graph, node_id, f"is neither a slice nor a part of node {owner}")
+    return sum(dimensions(graph.type_of(p))[0] for p in parts[: parts.index(node_id)])
+
+
+# -- kernels ---------------------------------------------------------------------------------------
+
+
+def _check_kernel(graph: Graph, node_id: int, target: Target) -> None:
+    """The kernel exists and can do the node with the layouts that it got."""
+    name = graph[node_id].notes.get("kernel")
+    site = site_of(graph, node_id, target)
+    kernel = next((k for k in KERNELS if k.name == name), None)
+    if kernel is None or site.anchor.op not in kernel.anchors:
+        raise _fail(graph, node_id, f"there is no kernel `{name}` for `{site.anchor.op}`")
+    reason = kernel.refuses(site)
+    if reason:
+        raise _fail(graph, node_id, f"the kernel `{name}` {reason}")
+
+
+# -- memory ----------------------------------------------------------------------------------------
+
+
+class _Memory:
+    """Who lies where in the arena and how long, from the notes alone."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self.step = {n: s for s, n in enumerate(graph.order())}
+        self.inside = [
+            n
+            for n, node in graph.nodes()
+            if isinstance(node.notes.get("layout"), Layout | FlatLayout)
+        ]
+        self.roots: dict[int, int] = {}
+        self.buffer: dict[int, list[int]] = {}  # its root -> all values in it
+
+    def check(self) -> None:
+        """Places, ends of the arena, lives."""
+        self._check_places()
+        for value in self.inside:
+            self.buffer.setdefault(self._root(value), []).append(value)
+        for value in self.inside:
+            if "in_place" in self.graph[value].notes:
+                self._check_overwritten(value)
+        self._check_apart()
+
+    def _check_places(self) -> None:
+        arena = self.graph.meta.get("arena_elems")
+        if type(arena) is not int:
+            raise VerifyError(f"the arena has {arena} elements")
+        for value in self.inside:
+            notes = self.graph[value].notes
+            place = notes.get("place")
+            if type(place) is not int or not 0 <= place <= arena - notes["layout"].elems:
+                raise _fail(self.graph, value, f"place {place} is not in the arena of {arena}")
+            below = self._below(value)
+            if below is None and place % _ALIGN_ELEMS:
+                raise _fail(self.graph, value, f"place {place} is not aligned")
+            if below is not None:
+                other, offset = below
+                if self.graph[other].notes.get("place") != place - offset:
+                    raise _fail(self.graph, value, f"does not lie in the buffer of node {other}")
+
+    def _below(self, value: int) -> tuple[int, int] | None:
+        """The value whose buffer this one shares, and how many elements behind its start."""
+        notes, operands = self.graph[value].notes, self.graph.operands(value)
+        if "alias" in notes:
+            owner, blocks = notes["alias"]
+            layout = notes["layout"]
+            return owner, blocks * layout.plane_pitch if isinstance(layout, Layout) else 0
+        if "in_place" not in notes:
+            return None
+        index = notes["in_place"]
+        if index not in replaceable(self.graph, value):
+            raise _fail(self.graph, value, f"cannot be written over operand {index}")
+        if self.graph[operands[index]].notes.get("layout") != notes["layout"]:
+            raise _fail(self.graph, value, f"does not lie like operand {index}")
+        return operands[index], 0
+
+    def _root(self, value: int) -> int:
+        """The value that has a place of its own, in which this one lies."""
+        path: list[int] = []
+        while value not in self.roots and (below := self._below(value)) is not None:
+            if value in path:
+                raise _fail(self.graph, value, "is a view of itself")
+            path.append(value)
+            value = below[0]
+        root = self.roots.get(value, value)
+        self.roots.update(dict.fromkeys([*path, value], root))
+        return root
+
+    def _last_read(self, value: int) -> int:
+        return max([self.step[value], *(self.step[user] for user, _ in self.graph.users(value))])
+
+    def _check_overwritten(self, value: int) -> None:
+        """Nothing else in the buffer is read after `value` was written into it."""
+        for other in self.buffer[self._root(value)]:
+            earlier = self.step[other] < self.step[value]
+            if earlier and self._last_read(other) > self.step[value]:
+                raise _fail(self.graph, value, f"is written over node {other}, which is read later")
+
+    def _check_apart(self) -> None:
+        """Buffers that live at the same time share no element."""
+        lives = []
+        for root, values in self.buffer.items():
+            start = self.graph[root].notes["place"]
+            first = min(self.step[v] for v in values)
+            last = max(map(self._last_read, values))
+            lives.append((start, start + self.graph[root].notes["layout"].elems, first, last, root))
+        lives.sort()
+        for number, (_, end, first, last, root) in enumerate(lives):
+            for start, _, other_first, other_last, other in lives[number + 1 :]:
+                if start >= end:
+                    break
+                if first <= other_last and other_first <= last:
+                    raise _fail(
+                        self.graph, root, f"shares memory with node {other}, while it lives"
+                    )
