@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from cnncc.errors import UnsupportedError
+from cnncc.errors import UnsupportedError, VerifyError
 from cnncc.ir.decisions import Decision, record
 from cnncc.ir.graph import Graph
 from cnncc.kernels import KERNELS
@@ -72,8 +72,15 @@ def candidates(
 
 
 def kernel_named(name: str) -> Kernel:
-    """The kernel of that name."""
-    return next(k for k in KERNELS if k.name == name)
+    """The kernel of that name.
+
+    Raises:
+        VerifyError: there is none.
+    """
+    found = next((k for k in KERNELS if k.name == name), None)
+    if found is None:
+        raise VerifyError(f"there is no kernel `{name}`")
+    return found
 
 
 def _decision(

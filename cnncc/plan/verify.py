@@ -18,8 +18,8 @@ from cnncc.abi import ALIGNMENT
 from cnncc.errors import VerifyError
 from cnncc.ir.graph import Graph
 from cnncc.ir.types import DType
-from cnncc.kernels import KERNELS
 from cnncc.kernels.layout import DenseLayout, FlatLayout, Layout
+from cnncc.plan.choose_kernel import kernel_named
 from cnncc.plan.choose_layout import dimensions
 from cnncc.plan.plan_memory import replaceable
 from cnncc.plan.site import is_computed, joins_channels, site_of, steps_of
@@ -141,11 +141,11 @@ def _first_channel(graph: Graph, node_id: int, owner: int) -> int:
 
 def _check_kernel(graph: Graph, node_id: int, target: Target) -> None:
     """The kernel exists and can do the node with the layouts that it got."""
-    name = graph[node_id].notes.get("kernel")
+    name = str(graph[node_id].notes.get("kernel"))
     site = site_of(graph, node_id, target)
-    kernel = next((k for k in KERNELS if k.name == name), None)
-    if kernel is None or site.anchor.op not in kernel.anchors:
-        raise _fail(graph, node_id, f"there is no kernel `{name}` for `{site.anchor.op}`")
+    kernel = kernel_named(name)
+    if site.anchor.op not in kernel.anchors:
+        raise _fail(graph, node_id, f"the kernel `{name}` does not compute `{site.anchor.op}`")
     reason = kernel.refuses(site)
     if reason:
         raise _fail(graph, node_id, f"the kernel `{name}` {reason}")
