@@ -176,7 +176,8 @@ def _export(
 
     wanted = tuple(kind for kind in EXPORTS if kind in (emit or EXPORTS))
     try:
-        return write(wanted)
+        with model.generating(stem):
+            return write(wanted)
     except TargetError as error:
         if emit:
             raise

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from cnncc.cli.options import ModelOptions
-from cnncc.cli.screen import printable, screen
+from cnncc.cli.screen import Waiting, printable, screen
 
 if TYPE_CHECKING:
     from cnncc.driver import Compilation, Model
@@ -94,23 +95,34 @@ def plan(file: str, options: ModelOptions) -> Compilation:
 
     chosen = target(options)
     _check_passes(options, chosen)
-    model = load(file, options)
+    with screen().waiting(f"compiling {printable(file)}") as status:
+        status.step = "reading"
+        model = load(file, options)
 
-    def observe(record: Record, graph: Graph) -> None:
-        if record.name in options.print_after or "all" in options.print_after:
-            from cnncc.ir.text import print_graph
+        def observe(record: Record, graph: Graph) -> None:
+            status.step = f"behind {record.name}"
+            _print_after(options, record, graph)
 
-            screen().print_error(f"# after {record.number:02} {record.name}: {record.why}")
-            screen().print_error(print_graph(graph))
-
-    compilation = driver.plan_model(model, chosen, dump=options.dump, observe=observe)
+        compilation = driver.plan_model(model, chosen, dump=options.dump, observe=observe)
     if options.time_passes:
-        for record in compilation.records:
-            screen().print_error(str(record))
-        passes = sum(record.milliseconds for record in compilation.records)
-        below = compilation.plan_seconds * 1e3 - passes
-        screen().print_error(f"   checks, dumps, lowering {below:9.1f} ms")
+        _show_times(compilation)
     return compilation
+
+
+def _print_after(options: ModelOptions, record: Record, graph: Graph) -> None:
+    if record.name in options.print_after or "all" in options.print_after:
+        from cnncc.ir.text import print_graph
+
+        screen().print_error(f"# after {record.number:02} {record.name}: {record.why}")
+        screen().print_error(print_graph(graph))
+
+
+def _show_times(compilation: Compilation) -> None:
+    for record in compilation.records:
+        screen().print_error(str(record))
+    passes = sum(record.milliseconds for record in compilation.records)
+    below = compilation.plan_seconds * 1e3 - passes
+    screen().print_error(f"   checks, dumps, lowering {below:9.1f} ms")
 
 
 def network(file: str, options: ModelOptions, threads: int | None = None) -> Network:
@@ -119,7 +131,14 @@ def network(file: str, options: ModelOptions, threads: int | None = None) -> Net
 
     if file.endswith(".loops"):
         return driver.build_program(driver.load_program(file), target(options), threads=threads)
-    return driver.build(plan(file, options), threads=threads)
+    compilation = plan(file, options)
+    with generating(file):
+        return driver.build(compilation, threads=threads)
+
+
+def generating(file: str) -> AbstractContextManager[Waiting]:
+    """Shows that machine code is being made, when that takes long."""
+    return screen().waiting(f"compiling {printable(file)}: machine code")
 
 
 def _check_passes(options: ModelOptions, chosen: Target) -> None:

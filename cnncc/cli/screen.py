@@ -7,6 +7,7 @@ import json
 import os
 import re
 import sys
+import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -46,6 +47,7 @@ class Screen:
     def __init__(self) -> None:
         self.color = "auto"
         self.verbosity = 0
+        self._waiting = False
 
     def colored(self, stream: TextIO) -> bool:
         """Whether a stream gets colour: by option, else by NO_COLOR, else if it is a terminal."""
@@ -108,9 +110,10 @@ class Screen:
         if self.verbosity >= 0:
             self.print_error(text)
 
-    def print_error(self, text: str, **style: Any) -> None:
+    def print_error(self, text: str) -> None:
         """A line on stderr."""
-        click.echo(click.style(printable(text), **style), err=True, color=self.colored(sys.stderr))
+        self._make_room()
+        click.echo(printable(text), err=True, color=self.colored(sys.stderr))
 
     def error(self, text: str) -> None:
         """What went wrong."""
@@ -121,7 +124,13 @@ class Screen:
         """Rendered diagnostics, their headings in colour."""
         self._marked(rendered.rstrip("\n").splitlines(), sys.stdout if as_result else sys.stderr)
 
+    def _make_room(self) -> None:
+        """Other words may stand on the line that `Waiting` draws again and again."""
+        if self._waiting:
+            sys.stderr.write("\r\x1b[K")
+
     def _marked(self, lines: Sequence[str], stream: TextIO) -> None:
+        self._make_room()
         colors = {"error": "red", "warning": "yellow"}
         for line in lines:
             found = _MARKS.match(line)
@@ -129,6 +138,17 @@ class Screen:
             color = colors[found[1]] if found else None
             shown = click.style(head, fg=color, bold=True) + line[len(head) :] if head else line
             click.echo(shown, file=stream, color=self.colored(stream))
+
+    @contextmanager
+    def waiting(self, what: str) -> Iterator[Waiting]:
+        """Shows what is being done, and for how long, when it takes longer than a second."""
+        shown = Waiting(what, enabled=self.verbosity == 0 and sys.stderr.isatty())
+        self._waiting = shown.enabled
+        try:
+            yield shown
+        finally:
+            self._waiting = False
+            shown.stop()
 
     @contextmanager
     def progress(self, what: str, total: int) -> Iterator[Progress]:
@@ -170,6 +190,42 @@ class Progress:
             sys.stderr.write("\r\x1b[K")
             sys.stderr.flush()
             self._shown = False
+
+
+class Waiting:
+    """A line on stderr, drawn by a thread of its own, about work that has no known length.
+
+    Attributes:
+        step: what is being done at the moment; may be changed at any time.
+        enabled: whether it draws at all.
+    """
+
+    def __init__(self, what: str, *, enabled: bool) -> None:
+        self.step = ""
+        self._what = what
+        self.enabled = enabled
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._draw, daemon=True) if enabled else None
+        if self._thread is not None:
+            self._thread.start()
+
+    def stop(self) -> None:
+        """Remove the line; nothing is drawn afterwards."""
+        self._over.set()
+        if self._thread is not None:
+            self._thread.join()
+
+    def _draw(self) -> None:
+        since = time.monotonic()
+        if self._over.wait(PATIENCE):
+            return
+        while not self._over.wait(PATIENCE / 10):
+            step = f": {printable(self.step)}" if self.step else ""
+            line = f"{self._what}{step} ({time.monotonic() - since:.0f} s)"
+            sys.stderr.write("\r\x1b[K" + line[: _terminal_width() - 1])
+            sys.stderr.flush()
+        sys.stderr.write("\r\x1b[K")
+        sys.stderr.flush()
 
 
 def _terminal_width() -> int:

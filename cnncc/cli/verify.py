@@ -97,7 +97,8 @@ def _check(plan: Plan, arrays: dict[str, Array], threads: int) -> list[dict[str,
     from cnncc.plan.tables import group_rows
     from cnncc.verification import check_layers, native_engine
 
-    library = load_program(driver.objects(plan), plan.target)
+    with model.generating(plan.interface.name):
+        library = load_program(driver.objects(plan), plan.target)
     ops = {row["path"]: row["ops"] for row in group_rows(plan)}
     rows = []
     with screen().progress("verifying", len(plan.stages)) as progress:

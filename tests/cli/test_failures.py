@@ -123,3 +123,15 @@ def test_results_and_the_rest_go_different_ways():
     assert made.returncode == 1
     assert made.stderr == ""
     assert [d["code"] for d in json.loads(made.stdout)] == ["E0402"]
+
+
+def test_a_closed_stdout_is_no_mistake_of_ours(tiny):
+    made = shell(["inspect", tiny], preexec_fn=lambda: os.close(1))
+    assert (made.returncode, made.stderr) == (0, "")
+
+
+def test_characters_that_a_stream_lacks_are_spelled_out(tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONIOENCODING", "ascii")
+    made = shell(["check", tmp_path / "n\u2603.cnn"], stdout=subprocess.PIPE)
+    assert made.returncode == 1
+    assert "n\\u2603.cnn" in made.stdout + made.stderr

@@ -1,5 +1,6 @@
 import io
 import sys
+import time
 
 import pytest
 
@@ -83,6 +84,39 @@ def test_progress_waits_a_second_and_cleans_up(monkeypatch):
     assert "2/4 conv\u00b72" in terminal.getvalue()
     progress.clear()
     assert terminal.getvalue().endswith("\r\x1b[K")
+
+
+def test_waiting_draws_after_a_second_and_makes_room(monkeypatch):
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setattr(module, "PATIENCE", 0.01)
+    screen = Screen()
+    with screen.waiting("compiling net.cnn") as status:
+        status.step = "behind fuse"
+        while "behind fuse" not in terminal.getvalue():
+            time.sleep(0.001)
+        screen.note("warning")
+    shown = terminal.getvalue()
+    assert "compiling net.cnn: behind fuse (0 s)" in shown
+    assert "\r\x1b[Kwarning\n" in shown
+    assert shown.endswith("\r\x1b[K")
+
+
+def test_quick_work_is_not_mentioned(monkeypatch):
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    with Screen().waiting("compiling"):
+        pass
+    assert terminal.getvalue() == ""
+
+
+@pytest.mark.parametrize("verbosity", [-1, 1])
+def test_neither_quiet_nor_verbose_runs_draw(monkeypatch, verbosity):
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    screen = Screen()
+    screen.verbosity = verbosity
+    with screen.waiting("compiling") as status:
+        assert not status.enabled
 
 
 def test_no_progress_in_a_pipe(capsys):
