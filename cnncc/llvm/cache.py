@@ -28,6 +28,7 @@ _HEAD = struct.Struct("<8sQQ")
 _DIGEST = 32
 SUFFIX = ".cnnobj"
 _STALE_SECONDS = 3600.0
+_READ_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # pipes do not block
 
 
 @cache
@@ -79,7 +80,7 @@ class ObjectCache:
             return None
         path = self._path(key)
         try:
-            with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb") as file:
+            with os.fdopen(os.open(path, _READ_FLAGS), "rb") as file:
                 found = os.fstat(file.fileno())
                 private = found.st_uid == os.geteuid() and not found.st_mode & 0o022
                 payload = unpack(file.read(), key) if private else None

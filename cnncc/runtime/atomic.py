@@ -27,6 +27,8 @@ def write_file(path: Path, chunks: Iterable[Chunk]) -> None:
     Raises:
         ArtifactError: the place is a link or no file, or the system refuses (rights, a full disk).
     """
+    if "\0" in str(path):
+        raise ArtifactError("the name of a file cannot hold a zero byte")
     try:
         found = os.lstat(path).st_mode
     except OSError:

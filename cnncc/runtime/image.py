@@ -25,7 +25,12 @@ class Loaded:
         """
         size = max(len(image.code), 1)
         flags, rights = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, mmap.PROT_READ | mmap.PROT_WRITE
-        self._memory = mmap.mmap(-1, size, flags, rights)
+        try:
+            self._memory = mmap.mmap(-1, size, flags, rights)
+        except OSError as error:
+            raise ArtifactError(
+                f"the system refuses {size} bytes for machine code: {error.strerror or error}"
+            ) from error
         self._view = ctypes.c_char.from_buffer(self._memory)
         self._base = ctypes.addressof(self._view)
         self._memory[: len(image.code)] = image.code

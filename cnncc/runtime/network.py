@@ -115,7 +115,7 @@ class Network:
         Raises:
             InputError: a name is missing or unknown, or an array does not fit.
         """
-        given = dict(out or {})
+        given = {} if out is None else out
         _check_names("input", self.inputs, feeds, complete=True)
         _check_names("output", self.outputs, given, complete=False)
         executable = self._open()
@@ -346,6 +346,8 @@ def _wrong_count(ports: Sequence[Port], got: int) -> InputError:
 def _check_names(
     kind: str, ports: Sequence[Port], given: Mapping[str, object], *, complete: bool
 ) -> None:
+    if not isinstance(given, Mapping):
+        raise InputError(f"the {kind}s are arrays by name, got a `{type(given).__name__}`")
     names = [port.name for port in ports]
     said = [f"no {kind} is called `{name}`" for name in given if name not in names]
     if complete:

@@ -39,11 +39,14 @@ def default_threads() -> int:
     text = os.environ.get(VARIABLE, "").strip()
     if not text:
         return usable_cores()
-    if not (text.isascii() and text.isdigit()):
+    if not (text.isascii() and text.isdigit() and len(text) < 9):
         raise InputError(
-            f"{VARIABLE} is `{text}`, which is no number of threads", hint=f"unset {VARIABLE}"
+            f"{VARIABLE} is `{text[:40]}`, which is no number of threads", hint=f"unset {VARIABLE}"
         )
-    return checked_threads(int(text))
+    try:
+        return checked_threads(int(text))
+    except InputError as error:
+        raise InputError(f"{VARIABLE}: {error.message}", hint=f"unset {VARIABLE}") from None
 
 
 def checked_threads(threads: int) -> int:

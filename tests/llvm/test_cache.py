@@ -83,6 +83,17 @@ def test_an_entry_of_another_key_is_a_miss(tmp_path: Path) -> None:
     assert cache.get(KEY) is None
 
 
+def test_a_pipe_in_place_of_an_entry_blocks_nobody(tmp_path: Path) -> None:
+    cache = ObjectCache(tmp_path / "cache")
+    cache.put(KEY, PAYLOAD)
+    path = entry(tmp_path / "cache")
+    path.unlink()
+    os.mkfifo(path, 0o600)
+    assert cache.get(KEY) is None
+    cache.put(KEY, PAYLOAD)
+    assert cache.get(KEY) == PAYLOAD
+
+
 def test_hostile_entries_are_not_read(tmp_path: Path) -> None:
     cache = ObjectCache(tmp_path / "cache")
     cache.put(KEY, PAYLOAD)

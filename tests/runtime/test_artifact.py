@@ -1,3 +1,4 @@
+import os
 import random
 from dataclasses import replace
 
@@ -73,6 +74,11 @@ def test_other_files_are_refused(tmp_path):
         map_file(tmp_path / "none")
     with pytest.raises(ArtifactError, match="cannot read"):
         map_file(tmp_path)
+    with pytest.raises(ArtifactError, match="cannot read"):
+        map_file(tmp_path / "a\0b")
+    os.mkfifo(tmp_path / "pipe")  # nobody will ever write to it
+    with pytest.raises(ArtifactError, match="it is no file"):
+        map_file(tmp_path / "pipe")
     with pytest.raises(ArtifactError, match="no saved network"):
         unpack(memoryview(b"\x7fELF" + bytes(100)), "x")
 

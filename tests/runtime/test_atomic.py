@@ -39,6 +39,11 @@ def test_links_are_left_alone(tmp_path):
     assert victim.read_bytes() == b"safe"
 
 
+def test_a_name_that_no_file_can_have(tmp_path):
+    with pytest.raises(ArtifactError, match="zero byte"):
+        write_file(tmp_path / "a\0b", [b"x"])
+
+
 def test_a_missing_folder_is_an_error(tmp_path):
     with pytest.raises(ArtifactError, match="No such file or directory"):
         write_file(tmp_path / "none" / "a", [b"x"])

@@ -39,3 +39,16 @@ def test_a_missing_c_function_is_named():
     broken = replace(image(), imports={"no_such_function_here": image().constants})
     with pytest.raises(ArtifactError, match="`no_such_function_here`"):
         Loaded(broken)
+
+
+def test_no_memory_is_an_error_of_the_machine():
+    huge = replace(image(), code=_Endless())
+    with pytest.raises(ArtifactError, match="refuses .* bytes for machine code"):
+        Loaded(huge)
+
+
+class _Endless(bytes):
+    """Claims more bytes than any machine maps."""
+
+    def __len__(self):
+        return 1 << 62

@@ -63,6 +63,7 @@ def test_by_name():
     [
         ({}, None, r"input `x` is missing\n.*the inputs are `x`"),
         ({"X": 1}, None, "no input is called `X`; input `x` is missing"),
+        ([np.zeros((2, 1))], None, "the inputs are arrays by name, got a `list`"),
         ({"x": np.zeros(SIZE, np.float32)}, {"z": None}, "no output is called `z`"),
         ({"x": np.zeros(SIZE, np.float32)}, {"y": None}, "must be a NumPy array"),
     ],

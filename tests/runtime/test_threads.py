@@ -97,3 +97,10 @@ def test_a_pool_starts_late_and_ends_with_its_network():
         net(np.zeros((1, 96), np.float32))
         assert count() == before + 1
     assert count() == before
+
+
+@pytest.mark.parametrize("text", ["0", "1025", "1000000000", "9" * 5000])
+def test_the_variable_is_named_when_its_number_is_wrong(monkeypatch, text):
+    monkeypatch.setenv(threads.VARIABLE, text)
+    with pytest.raises(InputError, match=threads.VARIABLE):
+        threads.default_threads()
