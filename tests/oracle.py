@@ -45,7 +45,7 @@ OPERATORS = tuple(
 )
 VALUES = ("float", "float", "integers", "special")
 BATCH = 20
-SECONDS_PER_CASE = 30
+SECONDS_PER_CASE = 120
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +148,7 @@ def _work(batch: Sequence[tuple[str, Target]], send: Any) -> None:
 
 
 def run(names: Sequence[str], target: Target) -> Iterator[tuple[str, str]]:
-    """Pairs (case, verdict); a child that dies gives `crash` for the case it was at."""
+    """Pairs (case, verdict); a child that dies or hangs gives one for the case it was at."""
     context = multiprocessing.get_context("fork")
     pending = [(key, target) for key in names]
     while pending:
@@ -157,7 +157,7 @@ def run(names: Sequence[str], target: Target) -> Iterator[tuple[str, str]]:
         child = context.Process(target=_work, args=(batch, send))
         child.start()
         send.close()
-        current, done = "", 0
+        current, done, reason = "", 0, ""
         try:
             while receive.poll(SECONDS_PER_CASE):
                 verdict, key = receive.recv()
@@ -170,9 +170,10 @@ def run(names: Sequence[str], target: Target) -> Iterator[tuple[str, str]]:
             pass
         else:
             child.kill()
+            reason = f"timeout: nothing for {SECONDS_PER_CASE} s"
         child.join()
         if done < len(batch):
-            yield current or batch[done][0], f"crash: exit code {child.exitcode}"
+            yield current or batch[done][0], reason or f"crash: exit code {child.exitcode}"
             pending = [*batch[done + 1 :], *pending]
 
 

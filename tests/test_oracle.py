@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections import Counter
 
 import numpy as np
@@ -75,6 +76,15 @@ def test_a_crash_is_a_counted_failure(monkeypatch):
     found = dict(oracle.run(["a", "b", "c", "d", "e"], find("x86-64")))
     assert found.pop("b").startswith("crash: exit code -9")
     assert found == {"a": "pass", "c": "pass", "d": "wrong: so it is", "e": "pass"}
+
+
+def test_a_hang_is_a_counted_failure(monkeypatch):
+    monkeypatch.setattr(oracle, "SECONDS_PER_CASE", 0.5)
+    monkeypatch.setattr(
+        oracle, "judge", lambda key, target: time.sleep(60 * (key == "a")) or "pass"
+    )
+    found = dict(oracle.run(["a", "b"], find("x86-64")))
+    assert found == {"a": "timeout: nothing for 0.5 s", "b": "pass"}
 
 
 def test_an_exception_is_an_error(monkeypatch):
