@@ -21,6 +21,7 @@ from cnncc.loopir.nodes import Index, Value
 from cnncc.ops.norm import LrnAttrs
 
 _MOST_TERMS = 8  # neighbours that are written out; more are a loop
+_MOST_SCRATCH = 64 << 10  # elements of scratch: it lies on the stack of any caller
 
 
 class Lrn(Kernel):
@@ -33,7 +34,11 @@ class Lrn(Kernel):
         """Operand and result lie in equal blocks; nothing runs behind."""
         if len(site.steps) > 1:
             return "has no epilogue"
-        return refuses_blocks(site, site.anchor.args)
+        if refused := refuses_blocks(site, site.anchor.args):
+            return refused
+        if _scratch_elems(site) > _MOST_SCRATCH:
+            return f"has no room on the stack for {site.blocked_out.channels} channels"
+        return ""
 
     def estimate(self, site: Site) -> Estimate:
         """Memory traffic, a load and an addition a neighbour, and the power."""
@@ -55,7 +60,7 @@ class Lrn(Kernel):
         mask = LaneMask(site, needed=True)  # a padding lane may have a neighbour that is NaN
         mask.declare(b)
         result, result_arg = out_buffer(b, site)
-        squares = _Squares(b, site.lanes, int(out.slot_channels[first_slots[-1]]), attrs)
+        squares = _Squares(b, site)
         lo, hi = b.index_param("lo"), b.index_param("hi")
         squares.clear()
         with b.loop(lo, hi, hint="row") as rows, b.loop(0, out.width, hint="x") as columns:
@@ -72,8 +77,20 @@ class Lrn(Kernel):
         return [Launch(b.func, tuple(args), out.height, grain_of(out.height, _operations(site)))]
 
 
+def _neighbours(site: Site) -> tuple[int, int]:
+    """Channels of the window before and behind its own; farther than the last there are none."""
+    size, last = site.anchor.attrs.size, site.blocked_out.channels - 1
+    return min((size - 1) // 2, last), min(size // 2, last)
+
+
+def _scratch_elems(site: Site) -> int:
+    out = site.blocked_out
+    last_vector = int(out.slot_channels[(out.blocks - 1) * out.block])
+    return sum(_neighbours(site)) + last_vector + site.lanes
+
+
 def _operations(site: Site) -> float:
-    out, neighbours = site.blocked_out, int(site.anchor.attrs.size)
+    out, neighbours = site.blocked_out, 1 + sum(_neighbours(site))
     return (20.0 + 2 * neighbours) * float(out.blocks * out.height * out.width)
 
 
@@ -84,10 +101,12 @@ class _Squares:
     overwritten by the next, and behind the last they write the zeros that belong there.
     """
 
-    def __init__(self, b: Builder, lanes: int, last_channel: int, attrs: LrnAttrs) -> None:
-        self.b, self.lanes, self.attrs = b, lanes, attrs
-        self.before = (attrs.size - 1) // 2
-        self.elems = self.before + last_channel + lanes + attrs.size // 2
+    def __init__(self, b: Builder, site: Site) -> None:
+        attrs: LrnAttrs = site.anchor.attrs
+        self.b, self.lanes, self.attrs = b, site.lanes, attrs
+        self.before, behind = _neighbours(site)
+        self.terms = self.before + 1 + behind
+        self.elems = _scratch_elems(site)
         self.memory = b.alloc(self.elems, hint="squares")
 
     def clear(self) -> None:
@@ -103,7 +122,7 @@ class _Squares:
 
     def base(self, channel: Index) -> Value:
         """The bracket of the definition, for a vector of channels."""
-        b, size = self.b, self.attrs.size
+        b, size = self.b, self.terms
         total = b.const(0.0, vector(self.lanes))
         if size <= _MOST_TERMS:
             for neighbour in range(size):
@@ -115,7 +134,7 @@ class _Squares:
                 terms.yields([b.binary("add", terms.carried[0], square)])
             total = terms.results[0]
         scalars = VectorScalars(b, self.lanes)
-        factor = scalars.const(self.attrs.alpha / size)
+        factor = scalars.const(self.attrs.alpha / self.attrs.size)
         return scalars.fma(total, factor, scalars.const(self.attrs.k))
 
 

@@ -24,7 +24,7 @@ def test_random(data):
 
 
 @each_target
-@pytest.mark.parametrize("size", [1, 2, 5, 9, 40, 99])
+@pytest.mark.parametrize("size", [1, 2, 5, 9, 40, 99, 2**31 - 1])
 @pytest.mark.parametrize("beta", [0.75, 0.5, 1.0, 0.6, -0.3])
 def test_sizes_and_exponents(target, size, beta):
     x = np.random.default_rng(0).standard_normal((1, 37, 1, 3)).astype(np.float32) * 3
@@ -43,3 +43,11 @@ def test_nan_stays_out_of_padding_lanes(target):
         layout = blocked(x.shape, target.lanes(), segments=segments)
         attrs = LrnAttrs(5, 1.0, 0.75, 1.0)
         check(Lrn(), make_site("lrn", attrs, [x], [layout], layout, target), [x])
+
+
+def test_scratch_that_no_stack_holds_is_refused():
+    target = TARGETS[0]
+    x = np.ones((1, 70_000, 1, 1), np.float32)
+    layout = blocked(x.shape, target.lanes())
+    site = make_site("lrn", LrnAttrs(5, 1.0, 0.75, 1.0), [x], [layout], layout, target)
+    assert Lrn().refuses(site) == "has no room on the stack for 70000 channels"

@@ -43,7 +43,7 @@ def test_a_missing_c_function_is_named():
 
 def test_no_memory_is_an_error_of_the_machine():
     huge = replace(image(), code=_Endless())
-    with pytest.raises(ArtifactError, match="refuses .* bytes for machine code"):
+    with pytest.raises(ArtifactError, match=r"refuses .* bytes for machine code"):
         Loaded(huge)
 
 
