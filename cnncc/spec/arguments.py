@@ -32,6 +32,8 @@ _BARE = {
     "border": "the width of the border",
 }
 
+_SIZES = (Kind.PAIR, Kind.EXTRA, Kind.PADS)
+
 
 @dataclass(slots=True)
 class Bound:
@@ -100,6 +102,8 @@ class Binder:
             help = wrong.help
             if wrong.code == "E0305" and not help:
                 help = f"write one of {', '.join(spec.words)}"
+            if isinstance(expr, ast.Call) and isinstance(arg, ast.Arg) and not arg.name:
+                help = help or f"a tensor is piped in: {expr.title[:40]} -> ..."
             self.report.error(wrong.code, wrong.message, expr.at, help=help)
             raise Failed from None
 
@@ -124,7 +128,7 @@ class Binder:
         if not arg.name:
             if row.bare and not bare and row.args[0].name not in bound.places:
                 return row.args[0]
-            self._refuse_bare(arg, row, bare)
+            self._refuse_bare(arg, row, bare, bound)
             return None
         spec = table.get(arg.name)
         if spec is None:
@@ -139,21 +143,27 @@ class Binder:
             return None
         return spec
 
-    def _refuse_bare(self, arg: ast.Arg, row: Builtin, second: bool) -> None:
+    def _refuse_bare(self, arg: ast.Arg, row: Builtin, second: bool, bound: Bound) -> None:
         shown = "..."
         if isinstance(arg.value, ast.Number | ast.SizeLiteral):
             shown = arg.value.text[:20]
         elif isinstance(arg.value, ast.Call):
             shown = arg.value.title[:40]
-        names = [spec.name for spec in (row.args[1:] if row.bare else row.args)]
+        rest = row.args[1:] if row.bare else row.args
+        free = [spec for spec in rest if spec.name not in bound.places]
+        fit = next((spec.name for spec in free if _may_take(spec, arg.value)), "")
         if row.bare and second:
             message = f"second bare argument `{shown}`"
-            help = f"name it: `{names[0]}={shown}`" if names else f"`{row.name}` takes only one"
+            help = f"name it: `{fit}={shown}`" if fit else f"`{row.name}` takes only one"
+            if isinstance(arg.value, ast.SizeLiteral) and free and fit != free[0].name:
+                help = f"the {row.args[0].name} comes first: {row.name}({shown}, ...)"
         else:
             message = f"`{row.name}` takes no bare argument"
-            help = (
-                f"name it, as in `{names[0]}={shown}`" if names else f"write {shown} -> {row.name}"
-            )
+            help = f"name it, as in `{fit}={shown}`" if fit else "leave it out"
+            if isinstance(arg.value, ast.Call):
+                help = f"write {shown} -> {row.name}"
+            elif row.name == "bn":
+                help = "the number of channels is known; leave it out"
         self.report.error("E0303", message, arg.at, help=help)
 
     def _ask(self, row: Builtin, missing: Argument, call: ast.Call) -> None:
@@ -167,6 +177,20 @@ class Binder:
             .replace("{more}", more)
             .replace("{arg}", missing.name),
         )
+
+
+def _may_take(spec: Argument, value: ast.Expr | ast.Flow) -> bool:
+    """Whether a value that was written without a name may have been meant for an argument."""
+    match value:
+        case ast.SizeLiteral():
+            return spec.kind in _SIZES
+        case ast.Number():
+            return spec.kind is Kind.NUMBER or (
+                value.text.isdigit() and spec.kind in (*_SIZES, Kind.COUNT, Kind.NATURAL, Kind.INT)
+            )
+        case ast.Call(parens=False):
+            return value.name in spec.words
+    return False
 
 
 def name_place(call: ast.Call) -> Place:

@@ -160,8 +160,8 @@ _ENTRIES = (
     Entry(
         "E0209",
         "a network needs an input and an output",
-        "A file declares at least one `input` and one `output`; an output has an operation behind\n"
-        "it. (A file that only offers blocks is read by `use`.)",
+        "A file declares at least one `input` and one `output`, which hands out the running\n"
+        "result or a named one. (A file that only offers blocks is read by `use`.)",
         "",
         "input photo: 32x32x3\nrelu\noutput y",
     ),

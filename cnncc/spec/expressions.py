@@ -156,7 +156,8 @@ class ExpressionParser(TokenReader):
         if self.is_word("in"):
             name = self.take().text
         else:
-            name = self.expect("NAME", wanted).text
+            slashes = "a comment starts with `#`" if self.token.text in ("//", "/") else ""
+            name = self.expect("NAME", wanted, slashes).text
             if self.accept("."):
                 module, name = name, self.expect("NAME", "a block's name after the dot").text
         if self.token.kind != "(":
@@ -283,7 +284,8 @@ class ExpressionParser(TokenReader):
             self.take()
             self.deeper(token.at)
             inner = self.expression()
-            self.expect(")", "`)`")
+            wants = "a size is written 3x3, a list [1, 2]" if self.token.kind == "," else ""
+            self.expect(")", "`)`", wants)
             self.nesting -= 1
             return ast.Paren(self.between(token), inner)
         if token.kind == "[":

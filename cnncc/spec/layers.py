@@ -190,7 +190,8 @@ class LayerBuilder:
             )
 
     def _flatten_order(self, order: str | None, x: TensorType) -> str:
-        if order is None and self.source.from_file and x.is_feature_map and max(x.shape[2:]) > 1:
+        differ = x.is_feature_map and x.shape[1] > 1 and max(x.shape[2:]) > 1
+        if order is None and self.source.from_file and differ:
             raise Misfit(
                 "E0504",
                 f"the order of `flatten` matters: the weights of what follows {shape_text(x)} "

@@ -176,12 +176,19 @@ def _skip_strange(text: str, pos: int, at: Place, report: Reporter) -> int:
         "&": "write `and`",
         "|": "write `or`",
         "×": "write 3x3 with the letter x",
-    }
+        "→": "write `->`",
+        "\u00a0": "this is no ordinary blank; write one",
+    } | dict.fromkeys(
+        "\u2018\u2019\u201c\u201d", 'texts are written in straight quotes: "names.txt"'
+    )
+    other = (
+        "names are made of ASCII letters, digits and `_`" if text[pos].isalpha() else "remove it"
+    )
     report.error(
         "E0109",
         f"the character `{shown}` has no meaning here",
         at,
-        help=hints.get(text[pos], "remove it"),
+        help=hints.get(text[pos], other),
     )
     quoted = _QUOTED.match(text, pos)
     if quoted is not None:

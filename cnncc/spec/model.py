@@ -357,6 +357,8 @@ class _FileElaborator:
             for name, value in values.items():
                 setattr(source, name, value)
             meta = {"kind": source.kind, "path": item.path, **values}
+        if given is not None:
+            source.span = None  # what is wrong with them is no matter of the clause
         if isinstance(given, Path):
             source.kind, source.path = "file", given
         elif given is not None:

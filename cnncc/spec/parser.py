@@ -144,6 +144,11 @@ class _Parser(ExpressionParser):
             help = "to name a result write: name = conv(3x3, filters=16)"
         elif self.token.kind in ("NAME", "WORD"):
             help = "one statement a line; write `->` between operations on one line"
+        elif self.token.kind in ("+", "*"):
+            name = {"+": "add", "*": "mul"}[self.token.kind]
+            help = f"tensors are joined by an operation: {name}(a, b)"
+        elif self.token.kind == "(":
+            help = "a tensor is piped in: x -> conv(3x3, filters=16)"
         self.expect("NEWLINE", "the end of the line", help)
 
     # -- items -------------------------------------------------------------------------------------
@@ -265,9 +270,9 @@ class _Parser(ExpressionParser):
             self.take()
             path = None
         else:
-            path = unquote(
-                self.expect("STRING", 'a path such as `"net.safetensors"`, or `random`').text
-            )
+            wanted = 'a path such as `"net.safetensors"`, or `random`'
+            help = "put the path between quotes" if self.token.kind in ("NAME", "WORD") else ""
+            path = unquote(self.expect("STRING", wanted, help).text)
         at = self.between(first)
         return ast.Weights(at, path, self.props_to_end())
 
@@ -295,7 +300,9 @@ class _Parser(ExpressionParser):
 
     def prop(self) -> ast.Prop:
         name = self.expect("NAME", "a property such as `dtype = u8`")
-        self.expect("=", "`=` and a value")
+        self.expect(
+            "=", "`=` and a value", f"{name.text[:40]} = ..." if self.token.kind == ":" else ""
+        )
         return ast.Prop(name.at, name.text, self.expression())
 
     # -- statements --------------------------------------------------------------------------------
@@ -374,7 +381,7 @@ class _Parser(ExpressionParser):
         return ast.If(at, tuple(branches), otherwise)
 
     def body(self) -> ast.Body:
-        opened = self.expect("{", "`{`")
+        opened = self.expect("{", "`{`", "braces hold what is repeated or chosen: { relu }")
         self.deeper(opened.at)
         statements: list[ast.Statement] = []
         if self.accept("NEWLINE"):

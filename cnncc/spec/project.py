@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 
 from cnncc.spec import suggest
 from cnncc.spec.lexer import MAX_BYTES
 from cnncc.spec.values import Unfit
 
+RELATIVE = "paths are relative to the file"
 _MAX_PATH = 1000
 _ROOT_MARKS = (".git", "cnncc.toml")
 
@@ -49,8 +53,10 @@ class Project:
             Unfit: with `code`, if it is missing, no text, or too large.
         """
         try:
+            if path.is_dir():
+                raise Unfit(code, f"`{path.name or path}` is a folder", "name a file in it")
             if not path.is_file():
-                raise Unfit(code, f"`{path.name}` was not found", nearest(path))
+                raise Unfit(code, f"`{path.name}` was not found", self._nearest(path))
             if path.stat().st_size > MAX_BYTES:
                 raise Unfit("E0108", f"`{path.name}` is larger than 16 MiB")
             return path.read_bytes().decode("utf-8")
@@ -62,6 +68,11 @@ class Project:
             ) from None
         except OSError as wrong:
             raise Unfit(code, f"`{path.name}` cannot be read: {wrong.strerror}") from None
+
+    def _nearest(self, path: Path) -> str:
+        """`nearest`, but the main file's path was not written in a file."""
+        help = nearest(path)
+        return "" if help == RELATIVE and path.absolute() == self.main else help
 
     def lines(self, path: str, user: str) -> tuple[str, ...]:
         """The lines of a text file that are not empty, as `file("names.txt")` gives them."""
@@ -75,18 +86,21 @@ class Project:
         return self._lists[found]
 
 
-def nearest(path: Path) -> str:
-    """A help that names the file which is spelt most like `path`, or an empty text."""
+def nearest(path: Path, suffixes: Sequence[str] = ()) -> str:
+    """A help that names the file (of these kinds) which is spelt most like `path`."""
     try:
-        names = [entry.name for entry in path.parent.iterdir()][:1000]
+        found = (
+            entry for entry in path.parent.iterdir() if not suffixes or entry.suffix in suffixes
+        )
+        names = [entry.name for entry in islice(found, 1000)]
     except OSError:
         return f"the folder `{path.parent.name}` was not found"
-    found = suggest.closest(path.name, names, 1)
-    return f"did you mean `{found[0]}`?" if found else "paths are relative to the file"
+    near = suggest.closest(path.name, names, 1)
+    return f"did you mean `{near[0]}`?" if near else RELATIVE
 
 
 def _root(folder: Path) -> Path:
     for candidate in (folder, *folder.parents):
-        if any((candidate / mark).exists() for mark in _ROOT_MARKS):
+        if any(os.path.exists(candidate / mark) for mark in _ROOT_MARKS):
             return candidate.resolve()
     return folder.resolve()

@@ -232,7 +232,9 @@ def _pads(value: Value, arg: Argument) -> tuple[int, int, int, int]:
     elif isinstance(value, int | float) and not isinstance(value, bool):
         h = w = whole(value, arg.name, 0)
     else:
-        raise Unfit("E0304", _wrong(value, arg), _PAD_HELP)
+        quoted = isinstance(value, str) and value.lower() in arg.words
+        help = f"without quotes: {arg.name}={str(value).lower()}" if quoted else _PAD_HELP
+        raise Unfit("E0304", _wrong(value, arg), help)
     return h, w, h, w
 
 
@@ -249,7 +251,8 @@ def _wrong(value: Value, arg: Argument) -> str:
         return f"`{arg.name}={value.text}` is not one of {', '.join(arg.words)}{more}"
     if arg.words and arg.kind is Kind.WORD:
         return f"`{arg.name}` must be one of {', '.join(arg.words)}, got {describe(value)}"
-    return f"`{arg.name}` must be a {arg.kind.value}, got {describe(value)}"
+    words = f", or {', '.join(arg.words)}" if arg.words else ""
+    return f"`{arg.name}` must be a {arg.kind.value}{words}, got {describe(value)}"
 
 
 def is_number(value: Value) -> bool:

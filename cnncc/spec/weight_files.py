@@ -22,6 +22,7 @@ _MAX_NPY_HEADER = 10_000
 _MAX_TENSORS = 100_000
 _PICKLED = frozenset((".pt", ".pth", ".pkl", ".pickle", ".bin", ".ckpt", ".joblib"))
 _COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+_STORES = (".safetensors", ".npz")
 _NUMPY_FLOATS = {"float64": "F64", "float32": "F32", "float16": "F16"}
 
 
@@ -63,11 +64,11 @@ def open_store(path: Path | None, arrays: Mapping[str, Any]) -> Iterator[Store]:
             "only .safetensors and .npz are read; in PyTorch: "
             'safetensors.torch.save_file(model.state_dict(), "net.safetensors")',
         )
-    if suffix not in (".safetensors", ".npz"):
+    if suffix not in _STORES:
         raise Damaged(f"`{path.name}` is no weight file", "weights are .safetensors or .npz files")
     try:
         if not path.is_file():
-            raise Damaged(f"weight file `{path.name}` was not found", nearest(path))
+            raise Damaged(f"weight file `{path.name}` was not found", nearest(path, _STORES))
         if suffix == ".npz":
             with _archive(path) as archive:
                 yield _Npz(archive, path.name)

@@ -21,6 +21,7 @@ from cnncc.errors import Span
 from cnncc.spec import suggest
 from cnncc.spec.builtins import Weight
 from cnncc.spec.diagnostics import Reporter
+from cnncc.spec.project import RELATIVE
 from cnncc.spec.values import listed
 from cnncc.spec.weight_files import Damaged, Store, open_store
 
@@ -61,7 +62,7 @@ class WeightSource:
         rename: pairs (beginning in the file, beginning here), whole dotted parts.
         seed: of random weights.
         init: `he` or `xavier`.
-        span: the `weights` clause, or None.
+        span: the `weights` clause, or None where the weights are not its.
     """
 
     kind: str = "none"
@@ -98,7 +99,8 @@ def bind(
             with open_store(source.path, source.arrays) as store:
                 return _from_store(source, store, uses, want_arrays, report)
         except Damaged as wrong:
-            report.error("E0505", wrong.message, source.span, help=wrong.help)
+            foreign = source.span is None and wrong.help == RELATIVE
+            report.error("E0505", wrong.message, source.span, help="" if foreign else wrong.help)
         return {}
     if not want_arrays:
         return {name: placeholder(use.weight.shape) for name, use in uses.items()}
