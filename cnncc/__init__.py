@@ -14,6 +14,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import os
+
     from cnncc.abi import Interface, Port
     from cnncc.driver import compile
     from cnncc.errors import (
@@ -71,7 +73,7 @@ __all__ = [
 ]
 
 
-def load(path: str, *, threads: int | None = None) -> Network:
+def load(path: str | os.PathLike[str], *, threads: int | None = None) -> Network:
     """A network that `Network.save` wrote.
 
     Raises:

@@ -50,7 +50,8 @@ def _code(code: str, as_json: bool) -> None:
     text = explain(code)
     if text is None:
         near = difflib.get_close_matches(code.upper(), CATALOGUE, n=3, cutoff=0.5)
-        raise InputError(f"there is no code `{code}`", hint=f"near it are {', '.join(near)}")
+        hint = f"near it are {', '.join(near)}" if near else "docs/errors.md lists all codes"
+        raise InputError(f"there is no code `{code}`", hint=hint)
     if as_json:
         screen().json({"schema": "cnncc.code/1", "code": code.upper(), "text": text})
         return

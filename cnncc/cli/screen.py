@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import os
 import re
 import sys
@@ -65,14 +66,18 @@ class Screen:
         click.echo(shown, color=self.colored(sys.stdout))
 
     def json(self, answer: Any) -> None:
-        """The answer as one JSON value."""
-        click.echo(json.dumps(answer, indent=2, ensure_ascii=False, default=str))
+        """The answer as one JSON value; what is no finite number becomes null."""
+        text = json.dumps(
+            _finite(answer), indent=2, ensure_ascii=False, default=str, allow_nan=False
+        )
+        click.echo(text)
 
     def table(
         self, columns: Sequence[Column], rows: Iterable[Mapping[str, Any]], *, totals: int = 0
     ) -> None:
         """Rows as an aligned table; the last `totals` of them stand below a line."""
         from rich.console import Console
+        from rich.measure import Measurement
         from rich.table import Table
         from rich.text import Text
 
@@ -98,6 +103,9 @@ class Screen:
             color_system="standard" if colored else None,
             highlight=False,
         )
+        options = console.options.update_width(_WIDE)
+        least = Measurement.get(console, options, shown).minimum
+        console.width = max(console.width, least)  # a terminal may wrap a line, nothing is cut
         with console.capture() as taken:
             console.print(shown)
         text = "\n".join(line.rstrip() for line in taken.get().splitlines())
@@ -232,6 +240,15 @@ def _terminal_width() -> int:
     import shutil
 
     return shutil.get_terminal_size().columns
+
+
+def _finite(answer: Any) -> Any:
+    """The same value in what JSON knows, which has neither NaN nor infinity."""
+    if isinstance(answer, float):
+        return answer if math.isfinite(answer) else None
+    if isinstance(answer, Mapping):
+        return {key: _finite(value) for key, value in answer.items()}
+    return [_finite(item) for item in answer] if isinstance(answer, list | tuple) else answer
 
 
 def cell(value: object) -> str:

@@ -163,7 +163,6 @@ def _with_dtype(port: Port, array: Array) -> Array:
         return array
     if np.can_cast(array.dtype, wanted, "safe"):
         return array.astype(wanted)
-    name = str(wanted)
     if array.dtype.kind in "iu" and wanted.kind in "iuf":
         low, high = _exact_range(wanted)
         if array.size == 0 or (int(array.min()) >= low and int(array.max()) <= high):
@@ -173,8 +172,23 @@ def _with_dtype(port: Port, array: Array) -> Array:
         why = "the conversion could lose information"
     raise InputError(
         f"input `{port.name}` wants {port.dtype}, got {array.dtype}; {why}",
-        hint=f"convert it yourself: x.astype(np.{name})",
+        hint=_conversion(array, wanted),
     )
+
+
+def _conversion(array: Array, wanted: np.dtype[Any]) -> str:
+    """What makes numbers fit; never a cast that would turn them into others unseen."""
+    cast = f"convert it yourself: x.astype(np.{wanted})"
+    if wanted.kind == "f":
+        return cast
+    limits = np.iinfo(wanted)
+    if array.dtype.kind == "f" and array.size:
+        low, high = array.min(), array.max()
+        if limits.min <= low and high <= limits.max and (array == np.rint(array)).all():
+            return cast
+        if wanted == np.uint8 and low >= 0 and high <= 1:
+            return "if 1 is white: (x * 255).round().astype(np.uint8)"
+    return f"pass whole numbers from {limits.min} to {limits.max}"
 
 
 def _exact_range(wanted: np.dtype[Any]) -> tuple[int, int]:

@@ -7,6 +7,7 @@ them. A pool belongs to the process that started it: after a fork the child make
 from __future__ import annotations
 
 import ctypes
+import operator
 import os
 import threading
 import time
@@ -14,7 +15,7 @@ import warnings
 import weakref
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, SupportsIndex
 
 from cnncc.errors import InputError
 from cnncc.runtime.image import Loaded
@@ -49,17 +50,21 @@ def default_threads() -> int:
         raise InputError(f"{VARIABLE}: {error.message}", hint=f"unset {VARIABLE}") from None
 
 
-def checked_threads(threads: int) -> int:
+def checked_threads(threads: SupportsIndex) -> int:
     """The number itself, when it is one that a network can use.
 
     Raises:
         InputError: it is not.
     """
-    if isinstance(threads, bool) or not isinstance(threads, int) or not 1 <= threads <= MAX_THREADS:
+    try:
+        count = 0 if isinstance(threads, bool) else operator.index(threads)
+    except TypeError:
+        count = 0
+    if not 1 <= count <= MAX_THREADS:
         raise InputError(
             f"`threads` is {threads!r}; it must be a whole number from 1 to {MAX_THREADS}"
         )
-    return threads
+    return count
 
 
 def usable_cores() -> int:

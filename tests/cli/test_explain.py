@@ -12,6 +12,7 @@ def test_a_code(run):
 
 def test_an_unknown_code(run):
     assert "there is no code `E0499`" in run("explain", "E0499", code=1).stderr
+    assert "docs/errors.md lists all codes" in run("explain", "W9999", code=1).stderr
 
 
 @pytest.mark.parametrize("layer", ["conv1", "relu1", "maxpool1"])

@@ -1,4 +1,5 @@
 import io
+import json
 import sys
 import time
 
@@ -45,6 +46,22 @@ def test_tables_align_and_are_plain_in_a_pipe(capsys):
         "----     -----",
         "total   12,352",
     ]
+
+
+def test_narrow_terminals_cut_no_numbers(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "12")
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setattr(sys, "stdout", Terminal())
+    columns = (Column("name", "name"), Column("n", "count", right=True), Column("m", "m", True))
+    Screen().table(columns, [{"name": "conv_pool_tile", "n": 123456, "m": 7654321}])
+    written = sys.stdout.getvalue()
+    assert "conv_pool_tile  123,456  7,654,321" in written
+
+
+def test_json_has_no_nan(capsys):
+    Screen().json({"scores": (float("nan"), -float("inf"), 1.5), "deep": [{"x": float("inf")}]})
+    found = json.loads(capsys.readouterr().out)
+    assert found == {"scores": [None, None, 1.5], "deep": [{"x": None}]}
 
 
 def test_names_cannot_steer_the_terminal(capsys):

@@ -94,6 +94,24 @@ def test_integers_must_fit_bytes():
 
 
 @pytest.mark.parametrize(
+    ("given", "hint"),
+    [
+        (np.linspace(0, 1, 6), "(x * 255).round().astype(np.uint8)"),
+        (np.arange(6.0), "x.astype(np.uint8)"),
+        (np.arange(6.0) + 251, "from 0 to 255"),
+        (np.arange(6) - 1, "from 0 to 255"),
+        (np.full(6, np.nan), "from 0 to 255"),
+    ],
+)
+def test_hints_lose_nothing(given, hint):
+    """A cast that would wrap, or turn shares of 1 into zeros, is never recommended."""
+    with pytest.raises(InputError) as caught:
+        BYTES.take(given)
+    assert hint in caught.value.hint
+    assert hint.startswith("x.astype") or "x.astype" not in caught.value.hint
+
+
+@pytest.mark.parametrize(
     ("given", "words"),
     [
         (np.zeros((1, 4, 5, 3)), r"wants f32, got float64; .*lose.*\n.*x\.astype\(np\.float32\)"),

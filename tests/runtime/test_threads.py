@@ -1,5 +1,6 @@
 import os
 
+import numpy as np
 import pytest
 
 from cnncc.errors import InputError
@@ -71,6 +72,11 @@ def test_the_environment_decides(monkeypatch):
         monkeypatch.setenv(threads.VARIABLE, bad)
         with pytest.raises(InputError, match="threads"):
             threads.default_threads()
+
+
+def test_whole_numbers_of_every_kind():
+    counted = threads.checked_threads(np.int64(3))
+    assert (counted, type(counted)) == (3, int)
 
 
 @pytest.mark.parametrize("bad", [0, -1, 1.0, True, "2", 1025])
