@@ -1,4 +1,8 @@
-"""AArch64 targets: the base instruction set with Advanced SIMD."""
+"""AArch64 targets: the base instruction set (Armv8.0-A) with Advanced SIMD.
+
+Nothing asks an AArch64 CPU what it can do, so code must run on the first of them. The name of a CPU
+would bring its extensions (`cortex-a76` has half-precision arithmetic), so it only schedules.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,7 @@ from cnncc.targets.target import Target
 AARCH64 = Target(
     name="aarch64",
     triple="aarch64-unknown-linux-gnu",
-    cpu="cortex-a76",
+    cpu="generic",
     features="",
     requires=(),
     vector_bits=128,
@@ -16,6 +20,7 @@ AARCH64 = Target(
     l1_bytes=64 << 10,
     l2_bytes=512 << 10,
     tiles=((8, 2), (6, 3), (4, 4), (12, 1)),
+    scheduling="cortex-a76",
 )
 
 TARGETS = (AARCH64,)

@@ -9,6 +9,10 @@ from __future__ import annotations
 from cnncc.targets.target import Target
 
 _TRIPLE = "x86_64-unknown-linux-gnu"
+# LLVM may use all that a level has, so all is asked for: hypervisors can hide single features.
+_V2 = ("sse3", "ssse3", "sse4.1", "sse4.2", "popcnt")
+_V3 = (*_V2, "avx", "avx2", "fma", "bmi", "bmi2", "f16c", "lzcnt", "movbe")
+_V4 = (*_V3, "avx512f", "avx512dq", "avx512bw", "avx512vl", "avx512cd")
 _AVX512_TILES = ((14, 2), (9, 3), (6, 4), (28, 1))
 _AVX2_TILES = ((6, 2), (4, 3), (10, 1))
 # This scheduling model keeps every tile in registers; those of later CPUs (and `generic`) hoist
@@ -22,7 +26,7 @@ X86_64_V4 = Target(
     triple=_TRIPLE,
     cpu="skylake-avx512",
     features="",
-    requires=("avx512f", "avx512dq", "avx512bw", "avx512vl", "avx512cd", "avx2", "fma", "bmi2"),
+    requires=_V4,
     vector_bits=512,
     vector_registers=32,
     fma=True,
@@ -37,7 +41,7 @@ X86_64_V3 = Target(
     triple=_TRIPLE,
     cpu="haswell",
     features="",
-    requires=("avx2", "fma", "bmi", "bmi2", "f16c", "lzcnt", "movbe"),
+    requires=_V3,
     vector_bits=256,
     vector_registers=16,
     fma=True,
@@ -52,7 +56,7 @@ X86_64_V2 = Target(
     triple=_TRIPLE,
     cpu="nehalem",
     features="",
-    requires=("sse3", "ssse3", "sse4.1", "sse4.2", "popcnt"),
+    requires=_V2,
     vector_bits=128,
     vector_registers=16,
     fma=False,

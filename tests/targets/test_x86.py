@@ -30,6 +30,7 @@ def test_levels_grow():
         assert newer.vector_registers >= older.vector_registers
         assert newer.fma >= older.fma
         assert newer.triple == older.triple
+        assert set(newer.requires) > set(older.requires)
     assert TARGETS[-1].requires == ()
 
 
