@@ -68,6 +68,8 @@ class Interface:
         macs: multiply-adds of one sample, as the model is written.
         target: name of the target the code was made for.
         requires: CPU features that the code executes.
+        most_threads: threads beyond which one sample is not computed sooner, by the plan's
+            estimate; 0 where every core of a usual machine helps.
     """
 
     name: str
@@ -79,6 +81,7 @@ class Interface:
     macs: int
     target: str
     requires: tuple[str, ...] = field(default_factory=tuple)
+    most_threads: int = 0
 
 
 @dataclass(frozen=True, slots=True)

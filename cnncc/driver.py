@@ -388,7 +388,8 @@ def compile(
 
     Args:
         path: a `.cnn` file.
-        threads: threads that share one inference; by default the cores this process may use.
+        threads: threads that share one inference; by default the cores this process may use, or
+            one for a network so small that waking a second takes longer.
         target: `host`, or a target by name, such as `x86-64-v3`.
         params: values for the file's `param`s.
         weights: a weight file, or arrays by name, instead of what the file names.

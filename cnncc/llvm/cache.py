@@ -72,6 +72,7 @@ class ObjectCache:
     def __init__(self, folder: Path | None = None, *, limit: int = DEFAULT_LIMIT) -> None:
         self._limit = limit
         self._folder = folder if folder is not None else default_folder()
+        self._room = 0  # bytes that may be written before the folder is measured again
         self.reason = self._open()
 
     def get(self, key: bytes) -> bytes | None:
@@ -98,8 +99,11 @@ class ObjectCache:
         if self.reason or self._folder is None:
             return
         try:
-            self._write(self._path(key), pack(key, payload))
-            self._evict()
+            data = pack(key, payload)
+            self._write(self._path(key), data)
+            self._room -= len(data)
+            if self._room < 0:
+                self._evict()
         except OSError as error:
             self.reason = f"cannot write to {self._folder}: {error.strerror or error}"
 
@@ -158,10 +162,12 @@ class ObjectCache:
                     os.unlink(entry.path)
         for _, size, path in sorted(entries):
             if total <= self._limit:
-                return
+                break
             with suppress(OSError):
                 os.unlink(path)
             total -= size
+        # Other processes may write too: a part of what is left, then look again.
+        self._room = (self._limit - total) // 8
 
 
 def pack(key: bytes, payload: bytes) -> bytes:

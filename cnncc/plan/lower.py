@@ -27,6 +27,10 @@ from cnncc.targets.target import Target
 _GLANCE = 64
 
 
+# Waking a sleeping thread takes as long as a network of this size.
+_TINY_US = 50.0
+
+
 @dataclass(frozen=True, slots=True)
 class Stage:
     """What the threads do between two barriers: the loop nests of one node.
@@ -147,8 +151,7 @@ class _Lowering:
             self.texts,
         )
 
-    # -- loop nests
-    # ------------------------------------------------------------------------------------
+    # -- loop nests --------------------------------------------------------------------------------
 
     def _launches(self, node_id: int) -> list[tuple[Launch, int]]:
         """The launches of a node, each with the value that its `ResultArg` stands for."""
@@ -230,8 +233,7 @@ class _Lowering:
             raise InternalError(f"node {value} lies in no buffer")
         return b.view(self.buffers["arena"], notes["place"], layout.elems)
 
-    # -- outside
-    # ---------------------------------------------------------------------------------------
+    # -- outside -----------------------------------------------------------------------------------
 
     def _declare_ports(self, b: Builder) -> dict[Any, Value]:
         """The buffers of `main`, in the order of `abi.Interface`."""
@@ -271,7 +273,12 @@ class _Lowering:
             macs=meta.get("macs", 0),
             target=self.target.name,
             requires=self.target.requires,
+            most_threads=1 if self._predicted_us() < _TINY_US else 0,
         )
+
+    def _predicted_us(self) -> float:
+        """Predicted time of one sample on one thread."""
+        return sum(node.notes.get("predicted_us", 0.0) for _, node in self.graph.nodes())
 
     def _input_port(self, node_id: int) -> Port:
         node = self.graph[node_id]

@@ -53,7 +53,8 @@ class Network:
         interface: ports and sizes.
         weights: the packed weights, at a multiple of 64 bytes.
         threads: how many threads share an inference; None: `CNNCC_NUM_THREADS`, else the cores that
-            this process may use.
+            this process may use, or one where the network is so small that waking a second thread
+            takes longer.
         layers: a row for each layer, with its path under `layer`: what `summary` shows.
         decisions: a row for each decision, with `subject`, `choice`, `reason`, `rejected`,
             `figures` and `by`: what `explain` shows.
@@ -75,7 +76,8 @@ class Network:
         decisions: Sequence[Row] = (),
     ) -> None:
         require(image.machine, interface.requires)
-        count = default_threads() if threads is None else checked_threads(threads)
+        most = interface.most_threads
+        count = default_threads(most) if threads is None else checked_threads(threads)
         blob = weights.reshape(-1).view(np.uint8)
         blob.flags.writeable = False
         self._contents = Contents(image, interface, blob, tuple(layers), tuple(decisions))

@@ -31,15 +31,18 @@ _CGROUPS = Path("/sys/fs/cgroup")
 _OWN_CGROUPS = Path("/proc/self/cgroup")
 
 
-def default_threads() -> int:
+def default_threads(most: int = 0) -> int:
     """`CNNCC_NUM_THREADS`, else the cores that this process may use (affinity and cgroup quota).
+
+    Args:
+        most: a number beyond which more cores do not help; 0 for none.
 
     Raises:
         InputError: the variable is no number of threads.
     """
     text = os.environ.get(VARIABLE, "").strip()
     if not text:
-        return usable_cores()
+        return min(usable_cores(), most or usable_cores())
     if not (text.isascii() and text.isdigit() and len(text) < 9):
         raise InputError(
             f"{VARIABLE} is `{text[:40]}`, which is no number of threads", hint=f"unset {VARIABLE}"

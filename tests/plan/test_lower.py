@@ -40,6 +40,13 @@ def test_a_barrier_between_stages_and_none_elsewhere():
     assert {f.name for f in plan.program.funcs[:-1]} == set(calls)
 
 
+def test_tiny_networks_stay_on_one_thread():
+    assert plan_of(small()).interface.most_threads == 1
+    net = Net()
+    large = net.outputs(net.conv(net.input(1, 64, 28, 28), 64, 3, **SAME))
+    assert plan_of(large).interface.most_threads == 0
+
+
 def test_the_program_verifies():
     for seed in range(5):
         verify(plan_of(random_net(seed)).program)

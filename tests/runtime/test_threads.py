@@ -59,6 +59,8 @@ def test_the_default_is_what_the_process_may_use(monkeypatch):
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(8)))
     monkeypatch.setattr(threads, "cgroup_cores", lambda: None)
     assert threads.default_threads() == 8
+    assert threads.default_threads(1) == 1
+    assert threads.default_threads(20) == 8
     monkeypatch.setattr(threads, "cgroup_cores", lambda: 2.9)
     assert threads.default_threads() == 2
     monkeypatch.setattr(threads, "cgroup_cores", lambda: 0.2)
