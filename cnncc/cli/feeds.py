@@ -69,24 +69,29 @@ def read_feed(port: Port, files: Sequence[str], *, resize: bool) -> tuple[Array,
 
 def read_sample(port: Port, file: str, *, resize: bool) -> Array:
     """The samples of one file as [N, *shape]."""
-    data = _read(file)
+    data = _read(port, file)
     if data.startswith(MAGIC):
         array = parse_npy(data, file)
         batched = array if array.ndim == len(port.shape) + 1 else array[None]
         if batched.shape[1:] != port.shape:
+            from cnncc.runtime.buffers import shape_repair
+
             raise InputError(
-                f"{file}: expected {_wanted(port)}, got {array.dtype}{list(array.shape)}"
+                f"{file}: expected {_wanted(port)}, got {array.dtype}{list(array.shape)}",
+                hint=shape_repair(port, array.shape),
             )
         return batched
     return _picture(port, data, file, resize=resize)[None]
 
 
-def _read(file: str) -> bytes:
+def _read(port: Port, file: str) -> bytes:
     try:
         return sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or str(error)
-        raise InputError(f"{file}: cannot be read: {why}") from error
+        name, equals, _ = file.partition("=")
+        hint = f"no input is called `{name}`; its name is `{port.name}`" if equals else ""
+        raise InputError(f"{file}: cannot be read: {why}", hint=hint) from error
 
 
 def parse_npy(data: bytes, file: str) -> Array:
@@ -159,6 +164,8 @@ def _open(data: bytes, file: str) -> Image:
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         try:
             picture = Image.open(io.BytesIO(data), formats=("PNG", "JPEG", "BMP", "GIF", "PPM"))
+            if any(";16" in str(tile[3]) for tile in picture.tile):
+                raise _too_deep(file)  # loading would leave half of the bits out
             picture.load()
             return ImageOps.exif_transpose(picture)
         except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
@@ -172,15 +179,18 @@ def _open(data: bytes, file: str) -> Image:
 
 def _in_mode(picture: Image, mode: str, file: str) -> Image:
     if picture.mode.startswith(("I", "F")):
-        raise InputError(
-            f"{file}: has more than 8 bits a channel",
-            hint="reduce it to 8 bits, or give a .npy file",
-        )
+        raise _too_deep(file)
     if picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:
         screen().note(f"{file}: transparency is ignored")
     if mode == "L" and picture.mode not in ("L", "1", "LA"):
         screen().note(f"{file}: its colours become gray")
     return picture if picture.mode == mode else picture.convert(mode)
+
+
+def _too_deep(file: str) -> InputError:
+    return InputError(
+        f"{file}: has more than 8 bits a channel", hint="reduce it to 8 bits, or give a .npy file"
+    )
 
 
 def _wanted(port: Port) -> str:

@@ -91,12 +91,13 @@ def _feeds(
     net: Network, given: dict[str, list[str]], resize: bool
 ) -> tuple[dict[str, Array], list[str]]:
     arrays: dict[str, Array] = {}
-    names: list[str] = []
+    names: list[list[str]] = []
     for port in net.inputs:
         if port.name not in given:
             raise click.UsageError(f"input `{port.name}` is missing: -i {port.name}=FILE")
-        arrays[port.name], names = feeds.read_feed(port, given[port.name], resize=resize)
-    return arrays, names
+        arrays[port.name], read = feeds.read_feed(port, given[port.name], resize=resize)
+        names.append(read)
+    return arrays, [", ".join(sample) for sample in zip(*names, strict=False)]
 
 
 def _save(place: str, array: Array) -> None:

@@ -204,11 +204,11 @@ def _wrong_shape(port: Port, shape: tuple[int, ...]) -> InputError:
     return InputError(
         f"the array for input `{port.name}` is {_shape(shape)} "
         f"but the input wants {_expected(port)}{order}",
-        hint=_repair(port, shape),
+        hint=shape_repair(port, shape),
     )
 
 
-def _repair(port: Port, shape: tuple[int, ...]) -> str:
+def shape_repair(port: Port, shape: tuple[int, ...]) -> str:
     """The call that would make the array fit, when there is an obvious one."""
     wanted = port.shape
     for axes in (_TO_HWC, _TO_CHW):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from cnncc.ir.types import TensorType
@@ -276,6 +276,7 @@ _WINDOW = Argument("window", Kind.PAIR, doc="height x width of the window")
 _FILTERS = Argument("filters", Kind.COUNT, doc="number of filters, the channels of the result")
 _STRIDE = Argument("stride", Kind.PAIR, (1, 1), "step of the window")
 _PAD = Argument("pad", Kind.PADS, "valid", "zeros around the map", ("valid", "same", "same_lower"))
+_MAX_PAD = replace(_PAD, doc="border around the map that is never the largest")
 _PLAIN_PAD = Argument("pad", Kind.PADS, "valid", "rows and columns taken away", ("valid",))
 _DILATION = Argument("dilation", Kind.PAIR, (1, 1), "distance of the window's taps")
 _GROUPS = Argument("groups", Kind.COUNT, 1, "parts of the channels that do not mix")
@@ -389,7 +390,7 @@ _ROWS = (
         "maxpool",
         "largest value of each window",
         "map",
-        (_WINDOW, _POOL_STRIDE, _PAD, _ROUND),
+        (_WINDOW, _POOL_STRIDE, _MAX_PAD, _ROUND),
         _pool,
         bare=True,
     ),

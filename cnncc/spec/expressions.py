@@ -156,8 +156,11 @@ class ExpressionParser(TokenReader):
         if self.is_word("in"):
             name = self.take().text
         else:
-            slashes = "a comment starts with `#`" if self.token.text in ("//", "/") else ""
-            name = self.expect("NAME", wanted, slashes).text
+            slashes = "a comment starts with `#`" if self.token.kind in ("//", "/") else ""
+            behind = self.peek()
+            digits = self.token.kind == "." and behind.kind == "NUMBER"
+            help = f"write 0.{behind.text[:20]}" if digits else slashes
+            name = self.expect("NAME", wanted, help).text
             if self.accept("."):
                 module, name = name, self.expect("NAME", "a block's name after the dot").text
         if self.token.kind != "(":

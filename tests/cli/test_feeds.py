@@ -1,5 +1,7 @@
 import io
+import struct
 from pathlib import Path
+from zlib import compress, crc32
 
 import click
 import numpy as np
@@ -127,8 +129,11 @@ def test_arrays(tmp_path):
 
 def test_an_array_of_another_shape(tmp_path):
     (tmp_path / "x.npy").write_bytes(npy(PIXELS.transpose(2, 0, 1)))
-    with pytest.raises(InputError, match=r"expected u8\[N,2,3,3\] \(hwc\), got uint8\[3, 2, 3\]"):
+    with pytest.raises(
+        InputError, match=r"expected u8\[N,2,3,3\] \(hwc\), got uint8\[3, 2, 3\]"
+    ) as it:
         read(RGB, tmp_path / "x.npy")
+    assert it.value.hint == "pass x.transpose(1, 2, 0)"
 
 
 def _claims(shape):
@@ -154,7 +159,24 @@ def test_hostile_arrays(data, message):
         feeds.parse_npy(data, "x.npy")
 
 
+@pytest.mark.parametrize(("color", "channels"), [(0, 1), (2, 3), (4, 2), (6, 4)])
+def test_deep_pngs_are_never_halved(tmp_path, color, channels):
+    """Pillow would show the colours of a 48-bit PNG as bytes and say nothing."""
+
+    def chunk(kind, body):
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", crc32(kind + body))
+
+    head = chunk(b"IHDR", struct.pack(">IIBBBBB", 3, 2, 16, color, 0, 0, 0))
+    rows = chunk(b"IDAT", compress(bytes(2 * (1 + 3 * channels * 2))))
+    path = tmp_path / "deep.png"
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + head + rows + chunk(b"IEND", b""))
+    with pytest.raises(InputError, match="more than 8 bits a channel"):
+        read(RGB, path)
+
+
 def test_missing_files():
+    with pytest.raises(InputError, match="no input is called `image`; its name is `photo`"):
+        read(RGB, "image=none.png")
     with pytest.raises(InputError, match="cannot be read: No such file"):
         read(RGB, "none.png")
     with pytest.raises(InputError, match="cannot be read: embedded null byte"):

@@ -71,6 +71,8 @@ def test_several_inputs_and_outputs(run, tmp_path):
     shown = run("run", tmp_path / "pair.cnn", *feeds).stdout
     assert "sum:\n  f32[2, 2, 1]: from 0 to 0, mean 0" in shown
     assert "flat:\n  0" in shown
+    read = answer(run("run", tmp_path / "pair.cnn", *feeds, "--json"), "cnncc.answers/1")
+    assert read["samples"][0]["input"] == f"{tmp_path}/a.npy, {tmp_path}/b.npy"
     run("run", tmp_path / "pair.cnn", *feeds, "-o", f"flat={tmp_path}/y.npy")
     assert np.array_equal(np.load(tmp_path / "y.npy"), np.full((1, 4), -1, np.float32))
     assert "-i b=FILE" in run("run", tmp_path / "pair.cnn", *feeds[:2], code=2).stderr
