@@ -14,6 +14,7 @@ from cnncc.ir.types import TensorType
 BAND_ROWS = 2
 MAX_RECOMPUTED = 1.4
 MAX_WINDOW = 3
+MAX_WINDOW_IN_REGISTERS = 8  # pixels of a window that the register tiles of every target hold
 MAX_HELD_PIXELS = 2048  # of 16 channels in f32: 128 KiB, which an L2 cache holds beside filters
 
 
@@ -34,9 +35,11 @@ def recomputed(conv: TensorType, pooled: TensorType, attrs: Any) -> float:
 def _held_pixels(conv: TensorType, attrs: Any) -> int:
     """Pixels of each channel that wait until all windows that read them are done.
 
-    None where windows neither overlap nor hang over the edge: each is done at once.
+    None where windows neither overlap nor hang over the edge and fit a register tile: each is done
+    at once.
     """
-    if attrs.window == attrs.strides and not any(attrs.pads) and not attrs.ceil:
+    apart = attrs.window == attrs.strides and not any(attrs.pads) and not attrs.ceil
+    if apart and attrs.window[0] * attrs.window[1] <= MAX_WINDOW_IN_REGISTERS:
         return 0
     overhang = attrs.window[1] if attrs.ceil else 0
     return int(attrs.window[0] * (attrs.pads[1] + conv.shape[3] + attrs.pads[3] + overhang))

@@ -6,8 +6,10 @@ import pytest
 
 from cnncc.errors import UnsupportedError
 from cnncc.kernels import KERNELS
+from cnncc.passes.fuse_pool import MAX_HELD_PIXELS, MAX_WINDOW_IN_REGISTERS
 from cnncc.plan.choose_kernel import candidates, kernel_named
 from cnncc.plan.site import is_computed, site_of
+from cnncc.targets import TARGETS, find
 from tests.passes.nets import Net
 from tests.plan.planning import SSE, by, laid_out, placed, plan_of
 
@@ -102,3 +104,24 @@ def test_all_that_no_kernel_can_do_is_told_at_once():
     assert "no kernel for 2 node(s)" in message
     assert "bad (conv2d): conv_direct: the filter is computed at run time" in message
     assert "worse (conv2d)" in message
+
+
+@pytest.mark.parametrize("name", TARGETS)
+@pytest.mark.parametrize(("k", "s", "pad"), [(2, 2, 0), (3, 3, 0), (3, 2, 0), (3, 2, 1), (2, 1, 0)])
+def test_a_pool_that_is_fused_has_a_kernel_on_every_target(name, k, s, pad):
+    """`fuse` decides without a machine; rows as wide as it lets pass, and the next wider ones."""
+    edge = MAX_HELD_PIXELS // k
+    for width in (edge - 2 * pad, edge - 2 * pad + 1, 3000):
+        net = Net()
+        x = net.conv(net.input(1, 3, 6, width), 4, 1)
+        net.outputs(net.pool(x, k, s, pad))
+        plan = plan_of(net.graph, find(name))
+        fused = [n.notes["kernel"] for _, n in plan.graph.nodes() if n.op == "fused"]
+        assert all(kernel.startswith("conv_pool") for kernel in fused)
+        apart = k == s == 2
+        assert len(fused) == (apart or width + 2 * pad <= edge)
+
+
+def test_register_tiles_hold_the_windows_that_fuse_thinks_they_hold():
+    for target in TARGETS.values():
+        assert max(pixels for pixels, _ in target.tiles) >= MAX_WINDOW_IN_REGISTERS
