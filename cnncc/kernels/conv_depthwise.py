@@ -13,11 +13,12 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from cnncc.kernels.conv_direct import CYCLES_PER_SECOND
 from cnncc.kernels.conv_nest import ConvGeometry, conv_geometry, conv_halo, out_buffer
+from cnncc.kernels.conv_tile import fma_per_cycle
 from cnncc.kernels.epilogue import Epilogue, LaneMask
 from cnncc.kernels.layout import Layout
 from cnncc.kernels.template import (
+    CYCLES_PER_SECOND,
     Arg,
     Estimate,
     Kernel,
@@ -55,7 +56,7 @@ class ConvDepthwise(Kernel):
         groups = site.anchor.attrs.groups
         if groups != site.types[x].shape[1] or site.types[w].shape[0] != groups:
             return "not depthwise with one filter a channel"
-        if site.steps[-1].op in ("max_pool2d", "avg_pool2d"):
+        if site.ends_in_pool:
             return "does not pool"
         if site.constants[w] is None:
             return "the filter is computed at run time"
@@ -78,7 +79,7 @@ class ConvDepthwise(Kernel):
         macs = out.blocks * g.rows * g.columns * g.kernel[0] * g.kernel[1]
         loaded = (run - 1) * g.attrs.strides[1] + (g.kernel[1] - 1) * g.attrs.dilations[1] + 1
         loads = macs / g.kernel[1] * min(loaded / run, g.kernel[1])
-        cycles = max(macs * site.target.vector_bits / 512, loads) + out.blocks * g.rows * 20
+        cycles = max(macs / fma_per_cycle(site.target), loads) + out.blocks * g.rows * 20
         return Estimate(cycles / CYCLES_PER_SECOND, f"runs of {run} pixels", {"cycles": cycles})
 
     def lower(self, site: Site) -> list[Launch]:

@@ -20,11 +20,9 @@ from cnncc.kernels.conv_nest import (
     refuses_conv,
 )
 from cnncc.kernels.conv_tile import Tile, TileChoice
-from cnncc.kernels.template import Estimate, Kernel, Launch, Site
+from cnncc.kernels.template import CYCLES_PER_SECOND, Estimate, Kernel, Launch, Site
 from cnncc.loopir.build import Builder
 from cnncc.loopir.nodes import Index, Value
-
-CYCLES_PER_SECOND = 3.5e9  # nominal: only ratios between candidates matter
 
 
 class ConvDirect(Kernel):
@@ -37,7 +35,7 @@ class ConvDirect(Kernel):
     anchors: ClassVar[frozenset[str]] = frozenset({"conv2d"})
 
     def refuses(self, site: Site) -> str:
-        if site.steps[-1].op in ("max_pool2d", "avg_pool2d"):
+        if site.ends_in_pool:
             return "does not pool"
         return refuses_conv(site)
 

@@ -10,12 +10,11 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cnncc.kernels.conv_direct import CYCLES_PER_SECOND
 from cnncc.kernels.conv_nest import (
     ConvGeometry,
     ConvNest,
@@ -27,10 +26,11 @@ from cnncc.kernels.conv_nest import (
     refuses_conv,
 )
 from cnncc.kernels.conv_tile import Tile, TileChoice, choose_tile
-from cnncc.kernels.template import Arg, Estimate, Kernel, Launch, PackedArg, Site
+from cnncc.kernels.template import CYCLES_PER_SECOND, Arg, Estimate, Kernel, Launch, PackedArg, Site
 from cnncc.loopir.build import Builder
 from cnncc.loopir.nodes import Index, Value
 from cnncc.ops.fused import Step
+from cnncc.ops.pool import window_counts
 
 _RING_BYTES = 128 << 10  # scratch of a band: it lies on the stack and stays in L2
 _BAND_OVERHEAD = 0.08  # share of rows that bands may compute twice
@@ -72,7 +72,7 @@ class _ConvPool(Kernel):
     anchors: ClassVar[frozenset[str]] = frozenset({"conv2d"})
 
     def refuses(self, site: Site) -> str:
-        if site.steps[-1].op not in ("max_pool2d", "avg_pool2d"):
+        if not site.ends_in_pool:
             return "does not end in a pool"
         return refuses_conv(site) or self._refuses_pool(site)
 
@@ -198,7 +198,7 @@ class ConvPoolBand(_ConvPool):
         pool = _pool(site)
         divisor: Value | None = None
         if not pool.is_max:
-            counts = window_counts(conv_geometry(site), pool.step.attrs, pool.rows, pool.columns)
+            counts = _window_pixels(conv_geometry(site), pool)
             divisor = b.buffer("counts", extent=counts.size)
             args.append(PackedArg(counts))
         out, out_arg = out_buffer(b, site)
@@ -230,19 +230,11 @@ def _ring_columns(g: ConvGeometry, pool: _Pool) -> tuple[int, int, int]:
     return left, min(g.columns, reach), max(0, reach - g.columns)
 
 
-def window_counts(g: ConvGeometry, attrs: Any, rows: int, columns: int) -> NDArray[np.float32]:
-    """By how much each pooled pixel divides its sum, as f32[rows * columns].
-
-    With `count_pad` the padding counts, but never what lies beyond it (PyTorch's rule).
-    """
-    pads = attrs.pads
-    counts = []
-    for axis, (extent, size) in enumerate(((g.rows, rows), (g.columns, columns))):
-        before, after = (pads[axis], pads[axis + 2]) if attrs.count_pad else (0, 0)
-        start = np.arange(size) * attrs.strides[axis] - pads[axis]
-        end = start + attrs.window[axis]
-        counts.append(np.minimum(end, extent + after) - np.maximum(start, -before))
-    return np.outer(counts[0], counts[1]).astype(np.float32).reshape(-1)
+def _window_pixels(g: ConvGeometry, pool: _Pool) -> NDArray[np.float32]:
+    """By how much each pooled pixel divides its sum, as f32[rows * columns]."""
+    down = window_counts(pool.step.attrs, 0, g.rows, pool.rows)
+    across = window_counts(pool.step.attrs, 1, g.columns, pool.columns)
+    return np.outer(down, across).astype(np.float32).reshape(-1)
 
 
 class _Band:

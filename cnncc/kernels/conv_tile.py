@@ -216,7 +216,7 @@ def choose_tile(
     if not options:
         raise InternalError(f"no register tile of `{target.name}` holds {unit} pixels")
     cycles, _, tile = options[0]
-    ideal = rows * columns * out_blocks * steps / _fma_per_cycle(target)
+    ideal = rows * columns * out_blocks * steps / fma_per_cycle(target)
     rejected = tuple((t, c) for c, _, t in options[1:4])
     return TileChoice(tile, cycles, ideal / cycles, rejected)
 
@@ -239,7 +239,7 @@ def tile_cycles(target: Target, pixels: int, vectors: int, steps: int) -> float:
     Each step takes as long as the slowest of its multiply-adds, its loads, the latency of a chain
     of multiply-adds, and the filters' way from the cache that a panel of them stays in.
     """
-    fma = pixels * vectors / _fma_per_cycle(target)
+    fma = pixels * vectors / fma_per_cycle(target)
     loads = (pixels + vectors) / _LOADS_PER_CYCLE
     vector_bytes = target.vector_bits // 8
     panel_bytes = steps * vectors * vector_bytes
@@ -254,6 +254,6 @@ def _bytes_per_cycle(target: Target, working_set: int) -> float:
     return _L2_BYTES_PER_CYCLE if working_set <= target.l2_bytes * 3 // 4 else _L3_BYTES_PER_CYCLE
 
 
-def _fma_per_cycle(target: Target) -> float:
+def fma_per_cycle(target: Target) -> float:
     """Vector multiply-adds a cycle: wide registers go through both halves of the unit."""
     return 1.0 if target.vector_bits == 512 else 2.0

@@ -91,13 +91,14 @@ class ConvTransposed(Kernel):
         return refuses_layouts(site, transposed_halo(site.anchor.attrs, types[0], types[1], result))
 
     def estimate(self, site: Site) -> Estimate:
-        total = 0.0
-        choice = _tile(site, *next(_phases(site)))
-        for down, across in _phases(site):
-            total += _tile(site, down, across).cycles
-        groups = site.anchor.attrs.groups
-        sum_choice = TileChoice(choice.tile, total, choice.utilisation, choice.rejected)
-        return tile_estimate(sum_choice, groups)
+        """All phases; the tile, and those that it beat, are those of the longest one."""
+        choices = [_tile(site, down, across) for down, across in _phases(site)]
+        longest = max(choices, key=lambda c: c.cycles)
+        cycles = sum(c.cycles for c in choices)
+        busy = sum(c.cycles * c.utilisation for c in choices)
+        rejected = tuple((tile, cycles - longest.cycles + c) for tile, c in longest.rejected)
+        whole = TileChoice(longest.tile, cycles, busy / cycles, rejected)
+        return tile_estimate(whole, site.anchor.attrs.groups)
 
     def lower(self, site: Site) -> list[Launch]:
         return [_launch(site, down, across) for down, across in _phases(site)]

@@ -15,10 +15,15 @@ import numpy as np
 
 from cnncc.kernels.copy_loops import CopyLoops, Scaling, turn_elems
 from cnncc.kernels.movement import Movement, Offsets
-from cnncc.kernels.template import Arg, Launch, PackedArg, ResultArg
+from cnncc.kernels.template import (
+    BYTES_PER_SECOND,
+    CYCLES_PER_SECOND,
+    Arg,
+    Launch,
+    PackedArg,
+    ResultArg,
+)
 
-BYTES_PER_SECOND = 20e9
-CYCLES_PER_SECOND = 3.5e9
 # Cycles an element beside the memory traffic, by shape of the loops.
 _CYCLES = {"runs": 0.05, "lanes": 0.1, "transpose": 0.6, "interleave": 0.3, "scalars": 3.0}
 _NARROW = 4  # most channels that are interleaved

@@ -15,6 +15,7 @@ from cnncc.kernels.conv_nest import out_buffer
 from cnncc.kernels.epilogue import Epilogue, LaneMask
 from cnncc.kernels.layout import AnyLayout, FlatLayout, Layout
 from cnncc.kernels.template import (
+    BYTES_PER_SECOND,
     Arg,
     Estimate,
     Kernel,
@@ -27,7 +28,6 @@ from cnncc.kernels.template import (
 from cnncc.loopir.build import Builder
 from cnncc.loopir.nodes import Value
 
-_BYTES_PER_SECOND = 20e9  # what one core streams from memory
 _CHAINS = 8  # accumulators in flight
 
 
@@ -39,7 +39,7 @@ class Dense(Kernel):
 
     def refuses(self, site: Site) -> str:
         x, w = site.anchor.args[:2]
-        if site.steps[-1].op in ("max_pool2d", "avg_pool2d"):
+        if site.ends_in_pool:
             return "does not pool"
         if site.constants[w] is None:
             return "the weights are computed at run time"
@@ -58,7 +58,7 @@ class Dense(Kernel):
         elems = _positions(site.layouts[site.anchor.args[0]])[1] * site.blocked_out.blocks
         read = elems * site.lanes * 4
         vectors = panel_vectors(site.blocked_out.blocks)
-        seconds = read / _BYTES_PER_SECOND
+        seconds = read / BYTES_PER_SECOND
         return Estimate(seconds, f"panels of {vectors} vectors", {"bytes": float(read)})
 
     def lower(self, site: Site) -> list[Launch]:
@@ -131,9 +131,8 @@ def _reduce(
 ) -> list[Value]:
     """Dot products of the input with one panel, in several chains that are added at the end."""
     x, w = params
-    chains = 1 << (
-        min(_CHAINS // vectors, depth).bit_length() - 1
-    )  # a power of two adds up in pairs
+    most = min(_CHAINS // vectors, depth)
+    chains = 1 << (most.bit_length() - 1)  # a power of two adds up in pairs
     width = vectors * lanes
     base = b.imul(panel, depth * width)
     zero = b.splat(b.const(0.0), lanes)

@@ -26,7 +26,6 @@ from cnncc.ops.fused import Step
 class _Stream:
     """An operand of some step: where it comes from and how it is addressed."""
 
-    operand: int
     param: Value
     layout: Layout | None  # None: one number a channel slot
 
@@ -41,7 +40,6 @@ class Epilogue:
         self.args: list[Arg] = []
         self._streams: dict[int, _Stream] = {}
         self._base: dict[int, Index] = {}
-        self._mask: Value | None = None
 
     @property
     def operands(self) -> list[int]:
@@ -58,14 +56,14 @@ class Epilogue:
                 packed = per_channel(np.asarray(constant, np.float32), out)
                 param = b.buffer(f"channel{operand}", extent=packed.size)
                 self.args.append(PackedArg(packed))
-                self._streams[operand] = _Stream(operand, param, None)
+                self._streams[operand] = _Stream(param, None)
                 continue
             layout = self.site.blocked(operand)
             if layout.segments != out.segments or layout.block != out.block:
                 raise InternalError(f"{self.site.name}: operand {operand} has other segments")
             param = b.buffer(f"value{operand}", extent=layout.elems, unique=self._is_apart(layout))
             self.args.append(OperandArg(operand))
-            self._streams[operand] = _Stream(operand, param, layout)
+            self._streams[operand] = _Stream(param, layout)
 
     def _is_apart(self, layout: Layout) -> bool:
         """Whether an operand of that layout surely lies elsewhere than the result.

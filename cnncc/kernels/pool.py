@@ -24,6 +24,7 @@ from cnncc.kernels.row_nest import (
 from cnncc.kernels.template import Estimate, Kernel, Launch, OperandArg, PackedArg, Site
 from cnncc.loopir.build import Builder, vector
 from cnncc.loopir.nodes import Index, Value
+from cnncc.ops.pool import WINDOW_POOLS, window_counts
 
 _MOST_TAPS = 8  # columns of a window that are written out; wider windows are loops
 _MOST_RUN = 8
@@ -59,20 +60,12 @@ class _Axis:
         start = b.isub(b.imul(window, self.stride), self.pad)
         return b.imax(start, 0), b.imin(b.iadd(start, self.taps), self.extent)
 
-    def divisors(
-        self, after: int, *, count_pad: bool
-    ) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
-        """Pixels that each window counts along this axis."""
-        start = np.arange(self.count) * self.stride - self.pad
-        low, high = (-self.pad, self.extent + after) if count_pad else (0, self.extent)
-        return (np.minimum(start + self.taps, high) - np.maximum(start, low)).astype(np.float32)
-
 
 class Pool2d(Kernel):
     """One work item is one output row of one channel block."""
 
     name: ClassVar[str] = "pool"
-    anchors: ClassVar[frozenset[str]] = frozenset({"max_pool2d", "avg_pool2d"})
+    anchors: ClassVar[frozenset[str]] = WINDOW_POOLS
 
     def refuses(self, site: Site) -> str:
         """Operand and result lie in equal blocks."""
@@ -129,9 +122,8 @@ class _PoolNest:
         self.result, self.result_arg = out_buffer(b, site)
 
     def _divisors(self, axis: int) -> Value:
-        attrs = self.site.anchor.attrs
-        windows = (self.rows, self.columns)[axis]
-        table = windows.divisors(attrs.pads[2 + axis], count_pad=attrs.count_pad)
+        windows, attrs = (self.rows, self.columns)[axis], self.site.anchor.attrs
+        table = window_counts(attrs, axis, windows.extent, windows.count).astype(np.float32)
         self.args.append(PackedArg(table))
         return self.b.buffer("row_counts" if axis == 0 else "column_counts", extent=table.size)
 

@@ -8,10 +8,11 @@ from typing import ClassVar
 import numpy as np
 
 from cnncc.ir.types import DType
-from cnncc.kernels.copy_nest import BYTES_PER_SECOND, CopyNest
+from cnncc.kernels.copy_nest import CopyNest
 from cnncc.kernels.layout import DenseLayout, Layout
 from cnncc.kernels.movement import Cells, Movement, movement
 from cnncc.kernels.template import (
+    BYTES_PER_SECOND,
     Estimate,
     Kernel,
     Launch,

@@ -10,6 +10,7 @@ from typing import ClassVar
 import numpy as np
 
 from cnncc.errors import InternalError
+from cnncc.ir.types import DType
 from cnncc.kernels.copy_loops import Scaling
 from cnncc.kernels.copy_nest import CopyNest
 from cnncc.kernels.layout import NO_HALO, AnyLayout, DenseLayout, FlatLayout, Layout
@@ -40,9 +41,7 @@ class Relayout(Kernel):
             return "one side must be blocked"
         if isinstance(source, DenseLayout) and source.dtype not in KINDS:
             return f"cannot read arrays of {source.dtype}"
-        if isinstance(out, DenseLayout) and out.dtype not in KINDS:
-            return f"cannot write arrays of {out.dtype}"
-        if isinstance(out, DenseLayout) and out.dtype.value != "f32":
+        if isinstance(out, DenseLayout) and out.dtype is not DType.F32:
             return f"writes f32 only, not {out.dtype}"
         if not all(np.isfinite(v).all() for v in scaling_of(site) or ()):
             return "scale/std or mean/std is too large for f32"

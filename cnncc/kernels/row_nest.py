@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from cnncc.kernels.copy_nest import BYTES_PER_SECOND, CYCLES_PER_SECOND
 from cnncc.kernels.layout import Layout
-from cnncc.kernels.template import Estimate, Site
+from cnncc.kernels.template import BYTES_PER_SECOND, CYCLES_PER_SECOND, Estimate, Site
 from cnncc.loopir.build import Builder
 from cnncc.loopir.nodes import Index
 
@@ -29,7 +28,7 @@ def refuses_blocks(site: Site, operands: tuple[int, ...]) -> str:
 
 def refuses_epilogue(site: Site, first: int = 1) -> str:
     """Why the steps from `first` on cannot be applied to registers; empty if they can."""
-    if site.steps[-1].op in ("max_pool2d", "avg_pool2d") and len(site.steps) > first:
+    if site.ends_in_pool and len(site.steps) > first:
         return "does not pool behind another step"
     for operand in dict.fromkeys(a for s in site.steps[first:] for a in s.args if a >= 0):
         constant = site.constants[operand]

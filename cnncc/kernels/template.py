@@ -10,7 +10,6 @@ depend on the split. That is what makes results bit-identical for any number of 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -22,6 +21,7 @@ from cnncc.ir.types import TensorType
 from cnncc.kernels.layout import AnyLayout, Layout
 from cnncc.loopir.nodes import Func
 from cnncc.ops.fused import Step
+from cnncc.ops.pool import WINDOW_POOLS
 from cnncc.targets.target import Target
 
 
@@ -58,6 +58,11 @@ class Site:
         return self.steps[0]
 
     @property
+    def ends_in_pool(self) -> bool:
+        """Whether the last step takes windows of what the steps before it compute."""
+        return self.steps[-1].op in WINDOW_POOLS
+
+    @property
     def lanes(self) -> int:
         """f32 lanes of the target's vectors."""
         return self.target.lanes()
@@ -82,11 +87,6 @@ class Site:
         if found is None:
             raise InternalError(f"{self.name}: operand {operand} is not a constant")
         return found
-
-    @property
-    def needs_zero_lanes(self) -> bool:
-        """Whether the result has padding lanes, which the kernel must leave zero."""
-        return isinstance(self.out, Layout) and self.out.has_padding_lanes
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +128,11 @@ class Launch:
     grain: int = 1
 
 
+# Nominal, the same for all machines: only ratios between candidates matter.
+CYCLES_PER_SECOND = 3.5e9
+BYTES_PER_SECOND = 20e9  # what one core streams from memory
+
+
 @dataclass(frozen=True, slots=True)
 class Estimate:
     """Predicted time of one thread doing all of it, and the choices it stands for.
@@ -165,11 +170,6 @@ class Kernel(ABC):
     @abstractmethod
     def lower(self, site: Site) -> list[Launch]:
         """The loop nests. Launches of one site may run side by side: no barrier between them."""
-
-
-def blob_bytes(launches: Sequence[Launch]) -> int:
-    """Bytes of packed constants that the launches bring along."""
-    return sum(a.array.nbytes for x in launches for a in x.args if isinstance(a, PackedArg))
 
 
 def per_channel(values: NDArray[Any], layout: Layout) -> NDArray[np.float32]:

@@ -12,6 +12,7 @@ from cnncc.errors import InternalError
 from cnncc.ir.op import F64, Array, Cost, Op, Trait, lookup
 from cnncc.ir.types import TensorType
 from cnncc.ops import check
+from cnncc.ops.pool import WINDOW_POOLS
 
 T = TypeVar("T")
 
@@ -91,7 +92,7 @@ class Fused(Op):
     @staticmethod
     def _check_step(index: int, step: Step, count: int) -> None:
         traits = lookup(step.op).traits
-        pool = Trait.WINDOW in traits and step.op in ("max_pool2d", "avg_pool2d")
+        pool = step.op in WINDOW_POOLS
         legal = Trait.POINTWISE in traits or index == 0 or (pool and index == count - 1)
         if not legal or Trait.SOURCE in traits or step.op == Fused.name:
             raise InternalError(f"`{step.op}` cannot be step {index} of a fused node")

@@ -13,6 +13,9 @@ from cnncc.ir.types import DType, TensorType
 from cnncc.ops import check
 from cnncc.ops.window import padded, pool_extent, windows
 
+WINDOW_POOLS = frozenset({"max_pool2d", "avg_pool2d"})
+"""The poolings that may end a group, in the loop nest of what they pool."""
+
 
 @dataclass(frozen=True, slots=True)
 class MaxPool2dAttrs:
@@ -111,17 +114,23 @@ class AvgPool2dAttrs(MaxPool2dAttrs):
     count_pad: bool = False
 
 
+def window_counts(attrs: AvgPool2dAttrs, axis: int, extent: int, count: int) -> F64:
+    """Pixels that each of `count` windows counts along an axis of `extent` pixels (0: the height).
+
+    With `count_pad` the border counts, but never what lies beyond it (PyTorch's rule).
+    """
+    before, after = attrs.pads[axis], attrs.pads[2 + axis]
+    first = np.arange(count) * attrs.strides[axis] - before
+    low, high = (-before, extent + after) if attrs.count_pad else (0, extent)
+    last = np.minimum(first + attrs.window[axis], high)
+    return np.asarray(last - np.maximum(first, low), np.float64)
+
+
 def pool_divisors(op: type[Op], shape: Sequence[int], attrs: AvgPool2dAttrs) -> F64:
     """Number of pixels that each window [oh,ow] counts."""
     out = pooled_extents(op, shape, attrs)
-    counts = []
-    for axis in (0, 1):
-        before, after = attrs.pads[axis], attrs.pads[2 + axis]
-        first = np.arange(out[axis]) * attrs.strides[axis] - before
-        low, high = (-before, shape[2 + axis] + after) if attrs.count_pad else (0, shape[2 + axis])
-        last = np.minimum(first + attrs.window[axis], high)
-        counts.append((last - np.maximum(first, low)).astype(np.float64))
-    return np.asarray(np.outer(counts[0], counts[1]))
+    down, across = (window_counts(attrs, axis, shape[2 + axis], out[axis]) for axis in (0, 1))
+    return np.asarray(np.outer(down, across))
 
 
 class AvgPool2d(Op):

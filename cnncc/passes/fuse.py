@@ -17,16 +17,17 @@ from cnncc.ir.graph import Graph
 from cnncc.ir.rewrite import merge_spans, replace
 from cnncc.ir.types import DType
 from cnncc.ops.fused import FusedAttrs, Step
+from cnncc.ops.pool import WINDOW_POOLS
 from cnncc.passes.fuse_pool import recomputed, refuses_pool
 from cnncc.passes.match import channel_vector, is_pointwise, label, sole_user
 
 ANCHORS = frozenset(
     {
         *("conv2d", "conv2d_transpose", "dense"),
-        *("max_pool2d", "avg_pool2d", "global_avg_pool", "global_max_pool"),
+        *WINDOW_POOLS,
+        *("global_avg_pool", "global_max_pool"),
     }
 )
-POOLS = frozenset({"max_pool2d", "avg_pool2d"})
 
 
 @dataclass(slots=True)
@@ -176,7 +177,7 @@ class _Grouping:
     def _take_pool(self, node_id: int) -> bool:
         """Let a convolution's group end with a pool; False when it stays outside."""
         group = self._by_tail.get(self._graph.operands(node_id)[0])
-        if group is None or self._graph[node_id].op not in POOLS:
+        if group is None or self._graph[node_id].op not in WINDOW_POOLS:
             return False
         if self._refuses_pool(group, node_id):
             return False
@@ -205,7 +206,7 @@ class _Grouping:
         graph = self._graph
         for user in dict.fromkeys(user for user, _ in graph.users(group.tail)):
             node = graph[user]
-            if node.op in POOLS:
+            if node.op in WINDOW_POOLS:
                 reason = self._refuses_pool(group, user)
             elif is_pointwise(graph, user):
                 reason = self._refuses_step(group, user) or self._taken_by(user)

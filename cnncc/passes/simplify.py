@@ -16,6 +16,7 @@ from cnncc.ir.build import add_typed
 from cnncc.ir.graph import Graph
 from cnncc.ir.op import lookup
 from cnncc.ir.rewrite import Rule, rewrite
+from cnncc.ops.pool import WINDOW_POOLS
 from cnncc.passes.decompose import NOTHING, hand_on
 from cnncc.passes.match import beyond, filled_with, producer, same_type, sole_user
 from cnncc.passes.simplify_moves import MOVES
@@ -132,7 +133,7 @@ NEUTRAL = (
     Rule("x + 0 = x", _join_with(0.0), frozenset({"add"})),
     Rule("x * 1 = x", _join_with(1.0), frozenset({"mul"})),
     Rule("scale(x, 1, 0) = x", _scale_by_one, frozenset({"scale"})),
-    Rule("pool(x, 1x1) = x", _pool_of_pixels, frozenset({"max_pool2d", "avg_pool2d"})),
+    Rule("pool(x, 1x1) = x", _pool_of_pixels, WINDOW_POOLS),
     Rule(
         "global_pool(x[N,C,1,1]) = x",
         same_type,

@@ -1,15 +1,13 @@
 """Layout choice: blocks, segments and halos; copies where neighbours disagree; views.
 
 All values inside a network lie in blocks of as many channels as the target has lanes. What is
-decided
-here is the rest:
+decided here is the rest:
 
 * an input of few channels that only dense convolutions read keeps all its channels in one narrow
-block;
+  block;
 * the halo of a value is the widest that any of its readers needs;
 * operands of a concatenation are computed where they belong in its result, a slice at a block
-boundary and a
-  flattened map are read where they are: `alias` notes, no copies;
+  boundary and a flattened map are read where they are: `alias` notes, no copies;
 * `relayout` nodes stand at the ends of the network and wherever segments do not match.
 """
 
@@ -29,14 +27,14 @@ from cnncc.kernels.conv_nest import conv_halo, groups_aligned
 from cnncc.kernels.conv_transposed import transposed_halo
 from cnncc.kernels.layout import NO_HALO, DenseLayout, FlatLayout, Halo, Layout
 from cnncc.ops.fused import Step
+from cnncc.ops.pool import WINDOW_POOLS
 from cnncc.plan.site import joins_channels, steps_of
 from cnncc.targets.target import Target
 
 Segments = tuple[int, ...]
 _KEEPS_SEGMENTS = frozenset(
-    {"max_pool2d", "avg_pool2d", "global_avg_pool", "global_max_pool", "upsample2d", "pad2d",
-    "crop2d"}
-)  # fmt: skip
+    {*WINDOW_POOLS, "global_avg_pool", "global_max_pool", "upsample2d", "pad2d", "crop2d"}
+)
 _NARROW = 4  # most channels of a narrow block
 
 
@@ -268,8 +266,7 @@ class _Chooser:
         decision = Decision(self._label(node_id), choice, why, against, by="choose-layout")
         record(self.graph, decision)
 
-    # -- views
-    # --------------------------------------------------------------------------------------
+    # -- views -------------------------------------------------------------------------------------
 
     def _place_operands(self, concat: int) -> None:
         """Let every operand be computed where it belongs in the result."""
@@ -331,8 +328,7 @@ class _Chooser:
             return True
         return False
 
-    # -- halos
-    # ---------------------------------------------------------------------------------------
+    # -- halos -------------------------------------------------------------------------------------
 
     def _owner(self, value: int) -> int:
         while value in self.alias:

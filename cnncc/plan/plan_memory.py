@@ -18,11 +18,11 @@ from cnncc.ir.decisions import Decision, record
 from cnncc.ir.graph import Graph
 from cnncc.ir.op import Trait, lookup
 from cnncc.kernels.layout import FlatLayout, Layout
+from cnncc.ops.pool import WINDOW_POOLS
 from cnncc.plan.site import is_computed, steps_of
 
 _ELEM_BYTES = 4
 _ALIGN_ELEMS = ALIGNMENT // _ELEM_BYTES
-_POOLS = frozenset({"max_pool2d", "avg_pool2d"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +82,7 @@ def most_live(intervals: Sequence[Interval]) -> int:
 def replaceable(graph: Graph, node_id: int) -> list[int]:
     """Operands each element of which is read just before the same element is written."""
     steps = steps_of(graph, node_id)
-    if steps[-1].op in _POOLS or Trait.SOURCE in lookup(steps[0].op).traits:
+    if steps[-1].op in WINDOW_POOLS or Trait.SOURCE in lookup(steps[0].op).traits:
         return []
     pointwise = Trait.POINTWISE in lookup(steps[0].op).traits
     anchored = [] if pointwise else [a for a in steps[0].args if a >= 0]

@@ -7,10 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from cnncc.kernels.conv_nest import conv_geometry
-from cnncc.kernels.conv_pool import ConvPoolBand, ConvPoolTile, band_rows, window_counts
+from cnncc.kernels.conv_pool import ConvPoolBand, ConvPoolTile, band_rows
 from cnncc.ops.conv import Conv2dAttrs
-from cnncc.ops.pool import AvgPool2d, AvgPool2dAttrs, MaxPool2dAttrs, pool_divisors
+from cnncc.ops.pool import AvgPool2dAttrs, MaxPool2dAttrs
 from cnncc.targets import find
 from tests.kernels.conv_sites import Conv, chain, numbers, run
 from tests.kernels.harness import TARGETS, each_target
@@ -141,20 +140,6 @@ def test_stem():
     conv = pooled((3, 17, 18), pool, 4, kernel=(7, 7), attrs=attrs, narrow=True)
     for target in TARGETS:
         run(BAND, conv, target)
-
-
-def test_divisors_are_those_of_the_operator():
-    target = TARGETS[0]
-    for window, strides, pads, ceil in WINDOWS.values():
-        for count_pad in (False, True):
-            pool = AvgPool2dAttrs(window, strides, pads, ceil, count_pad=count_pad)
-            site = pooled((3, 5, 7), pool).site(target)
-            g, (rows, columns) = conv_geometry(site), site.result.shape[2:]
-            counts = window_counts(g, pool, rows, columns)
-            expected = pool_divisors(AvgPool2d, (1, 5, g.rows, g.columns), pool)
-            assert np.array_equal(counts.reshape(rows, columns), np.broadcast_to(
-                expected, (rows, columns)
-            ))  # fmt: skip
 
 
 def test_refusals():

@@ -124,3 +124,13 @@ def test_refusals():
     assert "run time" in KERNEL.refuses(replace(site, constants=(None,) * 3))
     grouped = deconv((8, 3, 3), 8, groups=2).site(target)
     assert "block boundary" in KERNEL.refuses(grouped)
+
+
+@pytest.mark.parametrize("name", GEOMETRIES)
+@each_target
+def test_what_the_choice_is_explained_with(name, target):
+    """Cycles are of all phases, also those that other tiles would take: none is quicker."""
+    figures = KERNEL.estimate(GEOMETRIES[name].site(target)).figures
+    assert 0 < figures["utilisation"] <= 1
+    others = [c for word, c in figures.items() if word.startswith("cycles of")]
+    assert all(c >= figures["cycles"] for c in others)

@@ -9,9 +9,8 @@ import pytest
 
 from cnncc.errors import InternalError
 from cnncc.kernels import KERNELS
-from cnncc.kernels.conv_direct import ConvDirect
 from cnncc.kernels.layout import Layout
-from cnncc.kernels.template import PackedArg, blob_bytes, per_channel
+from cnncc.kernels.template import per_channel
 from cnncc.ops import OPERATORS
 from tests.kernels.conv_sites import Conv
 from tests.kernels.harness import TARGETS, dense
@@ -28,8 +27,7 @@ def test_what_a_site_tells():
     assert one.blocked(0) is one.layouts[0]
     assert one.blocked_out is one.out
     assert one.constant(1).shape == (5, 3, 3, 3)
-    assert one.needs_zero_lanes
-    assert not Conv((3, 4, 4), 8, (3, 3)).site(TARGETS[0]).needs_zero_lanes
+    assert not one.ends_in_pool
 
 
 def test_what_is_not_there_is_the_plans_mistake():
@@ -40,13 +38,6 @@ def test_what_is_not_there_is_the_plans_mistake():
         one.constant(0)
     with pytest.raises(InternalError, match="result is not in a blocked layout"):
         _ = replace(one, out=dense((1, 5, 2, 2))).blocked_out
-    assert not replace(one, out=dense((1, 5, 2, 2))).needs_zero_lanes
-
-
-def test_blob_bytes_are_those_of_the_constants():
-    launches = ConvDirect().lower(site())
-    packed = [a.array for x in launches for a in x.args if isinstance(a, PackedArg)]
-    assert blob_bytes(launches) == sum(a.nbytes for a in packed) >= 2 * 1 * 9 * 4 * 4 * 4
 
 
 def test_numbers_by_slot():

@@ -10,7 +10,14 @@ import pytest
 from cnncc.errors import TypeInferenceError
 from cnncc.ir.op import NoAttrs
 from cnncc.ir.types import f32
-from cnncc.ops.pool import AvgPool2d, AvgPool2dAttrs, GlobalMaxPool, MaxPool2d, MaxPool2dAttrs
+from cnncc.ops.pool import (
+    AvgPool2d,
+    AvgPool2dAttrs,
+    GlobalMaxPool,
+    MaxPool2d,
+    MaxPool2dAttrs,
+    window_counts,
+)
 
 FIELDS: list[dict[str, Any]] = [
     {"window": (2, 3), "strides": (2, 1)},
@@ -88,3 +95,16 @@ def test_pools_refuse(attrs: MaxPool2dAttrs, words: str) -> None:
     with pytest.raises(TypeInferenceError) as caught:
         MaxPool2d.infer([f32(1, 2, 4, 4)], attrs)
     assert words in caught.value.message
+
+
+@pytest.mark.parametrize("count_pad", [False, True])
+@pytest.mark.parametrize("fields", FIELDS)
+def test_windows_count_pixels_one_by_one(fields: dict[str, Any], count_pad: bool) -> None:
+    attrs = AvgPool2dAttrs(**fields, count_pad=count_pad)
+    shape = AvgPool2d.infer([f32(1, 1, 7, 8)], attrs).shape
+    for axis, extent in ((0, 7), (1, 8)):
+        before, after = attrs.pads[axis], attrs.pads[2 + axis]
+        low, high = (-before, extent + after) if count_pad else (0, extent)
+        starts = [i * attrs.strides[axis] - before for i in range(shape[2 + axis])]
+        expected = [sum(low <= s + t < high for t in range(attrs.window[axis])) for s in starts]
+        assert window_counts(attrs, axis, extent, shape[2 + axis]).tolist() == expected
