@@ -278,7 +278,7 @@ class _Lowering:
 
     def _predicted_us(self) -> float:
         """Predicted time of one sample on one thread."""
-        return sum(node.notes.get("predicted_us", 0.0) for _, node in self.graph.nodes())
+        return float(sum(node.notes.get("predicted_us", 0.0) for _, node in self.graph.nodes()))
 
     def _input_port(self, node_id: int) -> Port:
         node = self.graph[node_id]
