@@ -458,6 +458,9 @@ def run(mutants: list[Mutant], jobs: int) -> Iterator[tuple[Mutant, bool]]:
     """Pairs (mutant, survived), as they are known."""
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(jobs) as pool:
         roots = [copy_of_project(Path(folder) / str(n)) for n in range(jobs)]
+        for tests in sorted({m.tests for m in mutants}):
+            if not _tests_pass(tests, roots[0]):
+                raise RuntimeError(f"tests/{tests} fails without any bug: it would catch them all")
 
         def worker(number: int) -> list[tuple[Mutant, bool]]:
             return [(m, survives(m, roots[number])) for m in mutants[number::jobs]]
