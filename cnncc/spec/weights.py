@@ -187,7 +187,10 @@ def _report_missing(
     near = [] if report.full else suggest.closest(use.name, list(names)[:5000], 3)
     leaf = use.name.rpartition(".")[2]
     same = [] if report.full else [n for n in names if n.endswith("." + use.name)]
-    if same:
+    sibling = use.name.removesuffix("bias") + "weight"
+    if leaf == "bias" and use.op != "batch_norm" and sibling in names:
+        help = "if the layer was trained without one, write bias=false"
+    elif same:
         help = f'try prefix = "{same[0][: -len(use.name)]}"'
     elif near:
         help = f"closest names: {', '.join(near)}; try `prefix` or `rename`"

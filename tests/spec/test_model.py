@@ -54,6 +54,16 @@ def test_order_of_one_channel_does_not_matter():
         spec.load(text.replace("4x4x1", "2x4x2"), weights=arrays)
 
 
+def test_layers_that_were_trained_without_bias():
+    text = "cnncc 1\ninput x: [16]\ndense(2) -> bn\noutput y\n"
+    arrays = {"dense1.weight": np.ones((2, 16), np.float32), "bn1.weight": np.ones(2, np.float32)}
+    with pytest.raises(SpecError) as caught:
+        spec.load(text, weights=arrays)
+    helps = {d.message.split("`")[1]: "bias=false" in d.help for d in caught.value.diagnostics}
+    assert helps["dense1.bias"]
+    assert not helps["bn1.bias"]
+
+
 def test_errors_are_reported_together():
     with pytest.raises(SpecError) as caught:
         spec.load(SMALL.replace("relu", "Relu").replace("dense(2)", "dense(units=2.5)"))
