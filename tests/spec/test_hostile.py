@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from cnncc import spec
 from cnncc.errors import SpecError
-from cnncc.spec import layers, lexer
+from cnncc.spec import layers, lexer, project
 from tests.spec.texts import examples, mutated
 
 HEAD = "cnncc 1\nweights random\ninput x: 8x8x3\n"
@@ -183,6 +183,15 @@ def outcome(act: Callable[[], object]) -> SpecError | None:
 def test_names_that_are_no_files(name: str) -> None:
     found = spec.check(name)
     assert [d.severity for d in found] == ["error"]
+
+
+def test_folders_above_that_nobody_may_look_into(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The search for the project's root ends in an error there, as a name too long does."""
+    monkeypatch.setattr(project, "_ROOT_MARKS", ("x" * 300,))
+    (tmp_path / "a.cnn").write_text(HEAD + "relu\noutput y\n")
+    assert spec.check(tmp_path / "a.cnn") == ()
 
 
 def test_unreadable_bytes(tmp_path: Path) -> None:

@@ -258,3 +258,42 @@ def test_a_zip_of_something_else(tmp_path: Path) -> None:
         archive.writestr("readme.txt", "hello")
     (tmp_path / "w.npz").write_bytes(buffer.getvalue())
     assert codes(conv('"w.npz"'), tmp_path) == ["E0501"]
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_compressions_that_numpy_does_not_write(method: int, tmp_path: Path) -> None:
+    """Their decoders take as much memory as the file tells them to."""
+    with zipfile.ZipFile(tmp_path / "w.npz", "w", method) as archive:
+        archive.writestr("c.weight.npy", bytes(1000))
+    data = bytearray((tmp_path / "w.npz").read_bytes())
+    data[60:80] = b"\xff" * 20
+    (tmp_path / "w.npz").write_bytes(data)
+    assert codes(conv('"w.npz"'), tmp_path) == ["E0505"]
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_members_of_one_name(tmp_path: Path) -> None:
+    np.savez(tmp_path / "w.npz", **ARRAYS)
+    with zipfile.ZipFile(tmp_path / "w.npz", "a") as archive:
+        archive.writestr("c.bias.npy", archive.read("c.bias.npy"))
+    assert codes(conv('"w.npz"'), tmp_path) == ["E0505"]
+
+
+def test_member_names_that_are_no_text(tmp_path: Path) -> None:
+    zipped(tmp_path / "w.npz", npy(b"{}"), "\u00e9.npy")
+    data = (tmp_path / "w.npz").read_bytes().replace("\u00e9".encode(), b"\xff\xfe")
+    (tmp_path / "w.npz").write_bytes(data)
+    assert codes(conv('"w.npz"'), tmp_path) == ["E0505"]
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"c.weight": [[1], [1, 2]]},
+        {**ARRAYS, "c.bias": np.ma.masked_array(B, mask=[1, 0, 0, 0])},
+        [W, B],
+        5,
+    ],
+)
+def test_things_that_are_no_arrays(given: Any, tmp_path: Path) -> None:
+    assert codes(conv(), tmp_path, weights=given) == ["E0505"]
