@@ -168,11 +168,12 @@ MUTANTS = (
         "new = b.select(is_first, start, b.iadd(start, window - stride + 1))",
         "a row of each window is stale",
     ),
-    _kernel(
-        "conv_pool",
-        "(pads[axis], pads[axis + 2]) if attrs.count_pad else (0, 0)",
-        "(0, 0)",
-        "padding never counts in a mean",
+    Mutant(
+        "ops/pool.py",
+        "(-before, extent + after) if attrs.count_pad else (0, extent)",
+        "(0, extent)",
+        "ops",
+        "padding never counts in a mean, neither in kernels nor in the reference",
     ),
     _kernel(
         "conv_pool",
