@@ -59,7 +59,7 @@ def _argument(argument: Argument) -> dict[str, Any]:
     required = default is REQUIRED
     if required or default in (None, ""):
         shown = None
-    elif argument.kind is Kind.PAIR:
+    elif argument.kind in (Kind.PAIR, Kind.EXTRA):
         shown = "x".join(map(str, default))
     else:
         shown = default if default in argument.words else show(default)

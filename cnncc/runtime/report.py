@@ -44,6 +44,8 @@ def decision_text(row: Row) -> str:
 def explanation(decisions: Sequence[Row], layers: Sequence[Row], layer: str | None) -> str:
     """The decisions on one layer, or all of them, each below the name that it is about.
 
+    A layer that was fused shares the decisions of the loop nest that it is `in`.
+
     Raises:
         InputError: there is no such layer.
     """
@@ -53,7 +55,8 @@ def explanation(decisions: Sequence[Row], layers: Sequence[Row], layer: str | No
         near = difflib.get_close_matches(layer, sorted(known), n=3)
         hint = f"did you mean {' or '.join(f'`{n}`' for n in near)}?" if near else ""
         raise InputError(f"there is no layer `{layer}`", hint=hint)
-    chosen = [row for row in decisions if layer is None or row["subject"] == layer]
+    homes = {row.get("in") for row in layers if layer is not None and row.get("layer") == layer}
+    chosen = [row for row in decisions if layer is None or row["subject"] in {layer, *homes}]
     parts: list[str] = []
     subject = None
     for row in chosen:

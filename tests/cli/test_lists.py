@@ -29,6 +29,13 @@ def test_one_op(run):
     assert "weights: weight, bias" in shown
 
 
+def test_defaults_are_written_as_the_language_wants_them(run):
+    made = answer(run("ops", "--json"), "cnncc.ops/1")["ops"]
+    for op in made:
+        for arg in op["arguments"]:
+            assert arg["default"] is None or "[" not in arg["default"], (op["name"], arg)
+
+
 def test_no_such_op(run):
     assert "did you mean `conv`?" in run("ops", "cnov", code=2).stderr
 
