@@ -27,8 +27,6 @@ if TYPE_CHECKING:
         TargetError,
         TypeInferenceError,
         UnsupportedError,
-        VerificationError,
-        WeightsError,
     )
     from cnncc.runtime.network import Memory, Network
 
@@ -48,8 +46,6 @@ _HOMES = {
     "TargetError": "cnncc.errors",
     "TypeInferenceError": "cnncc.errors",
     "UnsupportedError": "cnncc.errors",
-    "VerificationError": "cnncc.errors",
-    "WeightsError": "cnncc.errors",
 }
 
 __all__ = [
@@ -65,8 +61,6 @@ __all__ = [
     "TargetError",
     "TypeInferenceError",
     "UnsupportedError",
-    "VerificationError",
-    "WeightsError",
     "__version__",
     "compile",
     "load",

@@ -120,8 +120,7 @@ def load_model(
         want_arrays: whether weights are needed, or only their shapes.
 
     Raises:
-        SpecError: the file has mistakes.
-        WeightsError: the weights do not fit.
+        SpecError: the file has mistakes, or the weights do not fit it.
         ArtifactError: a `.graph` file cannot be read, or breaks the rules of its level.
         UnsupportedError: files of this kind cannot be read.
     """
@@ -396,8 +395,7 @@ def compile(
         shapes: shapes of dynamic inputs; a `.cnn` file has none.
 
     Raises:
-        SpecError: the file has mistakes; the message lists them all.
-        WeightsError: the weights do not fit.
+        SpecError: the file has mistakes, or the weights do not fit it; the message lists them all.
         TargetError: the target is unknown, or this machine cannot run it.
     """
     found = compile_model(path, target=target, params=params, weights=weights, shapes=shapes)

@@ -93,9 +93,10 @@ class CnnccError(Exception):
 
 
 class SpecError(CnnccError):
-    """A `.cnn` file has mistakes; `diagnostics` lists all that one run could find.
+    """A `.cnn` file has mistakes, or the weights do not fit it.
 
-    `rendered` is the text that the command line would show, with source lines and carets.
+    `diagnostics` lists all that one run could find; `rendered` is the text that the command line
+    would show, with source lines and carets.
     """
 
     def __init__(self, diagnostics: tuple[Diagnostic, ...], rendered: str = "") -> None:
@@ -116,10 +117,6 @@ class UnsupportedError(CnnccError):
     """A legal request that this version cannot serve; the message names the nearest that it can."""
 
 
-class WeightsError(CnnccError):
-    """A weight file is missing, damaged, hostile, or does not fit the network."""
-
-
 class InputError(CnnccError):
     """An array or option of a call does not fit; the message shows expected and got."""
 
@@ -130,10 +127,6 @@ class TargetError(CnnccError):
 
 class ArtifactError(CnnccError):
     """A saved network, cache entry or output file cannot be read or written."""
-
-
-class VerificationError(CnnccError):
-    """A compiled layer disagrees with the oracle by more than its tolerance."""
 
 
 class InternalError(Exception):

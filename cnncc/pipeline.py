@@ -9,6 +9,7 @@ machine live in `cnncc.plan`; they are steps like any other and are appended to 
 from __future__ import annotations
 
 import logging
+import re
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -37,6 +38,7 @@ from cnncc.passes import (
 )
 
 log = logging.getLogger(__name__)
+_NUMBER = re.compile(r"(?<![A-Za-z_])\d[\d,]*(?:x\d+)?")
 
 NUMBERS_RTOL = 1e-4
 """How far numbers may move, relative to the largest: folded constants are rounded to f32."""
@@ -217,8 +219,13 @@ def _notes(graph: Graph) -> dict[int, dict[str, object]]:
 
 
 def _rule(decision: Decision) -> str:
-    """What a decision counts as: the equation of a rewriting, else the choice."""
-    return decision.reason if decision.choice == "rewritten" else decision.choice
+    """What a decision counts as: the equation of a rewriting, else the choice but for its numbers.
+
+    Hundreds of buffers in as many places of the arena are one kind of choice.
+    """
+    if decision.choice == "rewritten":
+        return decision.reason
+    return _NUMBER.sub("#", decision.choice)
 
 
 class _Dumps:

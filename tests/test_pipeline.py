@@ -7,12 +7,13 @@ from typing import ClassVar
 import numpy as np
 import pytest
 
-from cnncc import pipeline
+from cnncc import driver, pipeline
 from cnncc.errors import ArtifactError, InputError, VerifyError
 from cnncc.ir.text import load, print_graph
 from cnncc.ir.verify import LEVELS, verify
 from cnncc.passes import PASSES, Decompose, FoldBatchNorm, Fuse, InferTypes, Simplify
 from cnncc.pipeline import Step, check_order, run, standard
+from cnncc.targets import find
 from tests.passes.nets import Net, assert_same_numbers, random_net, values
 
 
@@ -108,6 +109,15 @@ def test_log_lines_say_name_size_and_rules(caplog) -> None:
     assert "1 x dropout(x) = x" in caplog.text
     assert "absorb-pad" in caplog.text
     assert "unchanged" in caplog.text
+
+
+def test_choices_that_differ_in_numbers_count_as_one_kind(caplog) -> None:
+    """A line for a network of a thousand buffers is no longer than that for ten."""
+    with caplog.at_level(logging.INFO, "cnncc.pipeline"):
+        *_, kernels, memory = run(_net(), driver.steps(find("x86-64")))
+    assert memory.fired["bytes # to # of the arena"] >= 3
+    assert any("tile # pixels x # vectors" in choice for choice in kernels.fired)
+    assert "conv2d + relu" in caplog.text
 
 
 def test_dumps_read_back_and_list_unchanged_stages(tmp_path) -> None:
