@@ -25,6 +25,7 @@ $mark for the network $model; change it as you like.
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "$stem.h"
 
@@ -61,8 +62,8 @@ int main(int argc, char **argv)
 {
     uintptr_t beyond = (uintptr_t)storage % ${upper}_ALIGN;
     void *workspace = storage + (${upper}_ALIGN - beyond) % ${upper}_ALIGN;
-    ${prefix}_io io = {0};
-    ${prefix}_opts opts = {0};
+    ${prefix}_io io;
+    ${prefix}_opts opts;
     ${prefix}_status status;
     size_t i;
 
@@ -82,11 +83,13 @@ $fills
 $ramps
     }
 
+    memset(&io, 0, sizeof io);
     io.struct_bytes = sizeof io;
 $fields
     io.batch = 1;
     io.workspace = workspace;
     io.workspace_bytes = ${upper}_WORKSPACE_BYTES;
+    memset(&opts, 0, sizeof opts);
     opts.struct_bytes = sizeof opts;
     opts.threads = argc > 2 ? atoi(argv[2]) : 1;
     opts.parallel_for = parallel_for;

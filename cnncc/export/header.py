@@ -12,6 +12,7 @@ from cnncc.llvm.c_api import (
     ABI_VERSION,
     DIGEST_CHARS,
     FEATURE_CHARS,
+    MAX_THREADS,
     NAME_CHARS,
     STATUS,
 )
@@ -50,6 +51,8 @@ extern "C" {
 /* Memory that one call in flight needs; it must start at a multiple of ALIGN. */
 #define ${upper}_WORKSPACE_BYTES $workspace
 #define ${upper}_ALIGN $align
+/* Stack that a call needs below its caller's frame, at most; each task as well. */
+#define ${upper}_STACK_BYTES $stack
 
 $ports
 /* ARG: null, out of range, or memory that overlaps an output or the workspace.
@@ -60,11 +63,13 @@ typedef enum ${prefix}_status {
 } ${prefix}_status;
 
 /* The host's own threads, optional: calls task(arg, i) once for every i from 0
- * to n - 1, in any order and on any threads, and returns when all are through. */
+ * to n - 1, in any order and on any threads, and returns when all are through.
+ * It must return: neither longjmp nor a C++ exception may leave it. */
 typedef void (*${prefix}_parallel_for)(
     void *host, int n, void (*task)(void *arg, int i), void *arg);
 
-/* What to run. Inputs and outputs hold batch samples each, in a row. */
+/* What to run. Inputs and outputs hold batch samples each, one behind the other.
+ * Inputs are raw: scale, mean and std of the model are compiled in. */
 typedef struct ${prefix}_io {
     size_t struct_bytes; /* sizeof(${prefix}_io) */
 $fields
@@ -76,7 +81,7 @@ $fields
 /* How to run it. */
 typedef struct ${prefix}_opts {
     size_t struct_bytes; /* sizeof(${prefix}_opts) */
-    int threads; /* in how many tasks to split the work; all give the same bits */
+    int threads; /* tasks to split the work into, 1 to $max_threads; all give the same bits */
     ${prefix}_parallel_for parallel_for; /* NULL: all on the calling thread */
     void *host; /* handed on to parallel_for */
 } ${prefix}_opts;
@@ -156,8 +161,8 @@ def c_ports(prefix: str, interface: Interface) -> tuple[list[CPort], list[CPort]
     return found[0], found[1]
 
 
-def header_text(prefix: str, interface: Interface, target: Target) -> str:
-    """The header `NAME.h`."""
+def header_text(prefix: str, interface: Interface, target: Target, stack: int) -> str:
+    """The header `NAME.h`; `stack` is what a call needs of it, in bytes."""
     inputs, outputs = c_ports(prefix, interface)
     params = [f"const {port.c_type} *{port.field}" for port in inputs]
     params += [f"{port.c_type} *{port.field}" for port in outputs]
@@ -170,6 +175,7 @@ def header_text(prefix: str, interface: Interface, target: Target) -> str:
         abi_version=ABI_VERSION,
         workspace=_size(interface.workspace_bytes),
         align=ALIGNMENT,
+        stack=_size(stack),
         ports="\n".join(
             [_port_macros(p, "Input") for p in inputs]
             + [_port_macros(p, "Output") for p in outputs]
@@ -177,6 +183,7 @@ def header_text(prefix: str, interface: Interface, target: Target) -> str:
         codes="".join(f",\n    {prefix.upper()}_E_{n} = {c}" for n, c in STATUS.items() if c),
         fields="\n".join(f"    {param};" for param in params),
         params="".join(f"    {param},\n" for param in params),
+        max_threads=MAX_THREADS,
         name_chars=NAME_CHARS,
         feature_chars=FEATURE_CHARS,
         digest_chars=DIGEST_CHARS,
@@ -189,11 +196,12 @@ def _size(count: int) -> str:
 
 def _port_macros(item: CPort, side: str) -> str:
     port = item.port
+    bits = ", the bits of IEEE 754 binary16" if port.dtype is DType.F16 else ""
     order = f", in the order {', '.join(port.memory)}" if port.memory else ""
     colours = f", channels {port.format}" if port.format else ""
     shape = "][".join(map(str, port.shape)) or "1"
     lines = [
-        f"/* {side} {printable(port.name)}: one sample is {item.c_type} [{shape}]"
+        f"/* {side} {printable(port.name)}: one sample is {item.c_type} [{shape}]{bits}"
         f"{printable(order)}{printable(colours)}. */",
         f"#define {item.macro}_ELEMS {_size(port.elems)}",
         f"#define {item.macro}_BYTES {_size(port.size_bytes)}",

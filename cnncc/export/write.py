@@ -20,6 +20,7 @@ from cnncc.export.names import checked_prefix, prefix_of, printable
 from cnncc.export.shared import link_shared
 from cnncc.llvm.aot import emit_library, library_text
 from cnncc.llvm.c_api import NAME_CHARS, Identity
+from cnncc.llvm.stack import stack_bytes
 from cnncc.loopir.nodes import Program
 from cnncc.runtime.atomic import Chunk, write_file
 from cnncc.targets import Target
@@ -101,11 +102,12 @@ def _contents(
     image = b""
     if _BINARY & set(kinds):
         image = _object(program, target, interface, weights, prefix)
+    stack = stack_bytes(program, len(interface.inputs) + len(interface.outputs))
     makers: dict[str, tuple[str, Callable[[], list[Chunk]]]] = {
         "obj": (f"{stem}.o", lambda: [image]),
         "lib": (f"lib{stem}.a", lambda: list(archive(f"{prefix[:12]}.o", image))),
         "shared": (f"lib{stem}.so", lambda: [link_shared(image, f"lib{stem}.so", target)]),
-        "header": (f"{stem}.h", lambda: [header_text(prefix, interface, target).encode()]),
+        "header": (f"{stem}.h", lambda: [header_text(prefix, interface, target, stack).encode()]),
         "main": ("main.c", lambda: [main_text(prefix, stem, interface).encode()]),
         "cmake": ("CMakeLists.txt", lambda: [cmake_text(prefix, stem).encode()]),
     }

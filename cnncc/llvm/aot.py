@@ -25,6 +25,7 @@ from cnncc.abi import ALIGNMENT, Interface, Port
 from cnncc.errors import EmitError
 from cnncc.llvm.c_api import (
     ABI_VERSION,
+    MAX_THREADS,
     STATUS,
     Identity,
     apart_function,
@@ -45,7 +46,6 @@ from cnncc.targets import Target
 
 WEIGHTS_SECTION = ".rodata.cnncc.weights"
 _MAX_BATCH = 1 << 31
-_MAX_THREADS = 1024
 
 
 def emit_library(
@@ -226,7 +226,7 @@ def _checks(interface: Interface) -> list[str]:
         "  %single = or i1 %alone, %one",
         f"  %few = icmp ult i64 %batch, {_MAX_BATCH}",
         "  %less = sub i32 %threads, 1",
-        f"  %threads.ok = icmp ult i32 %less, {_MAX_THREADS}",
+        f"  %threads.ok = icmp ult i32 %less, {MAX_THREADS}",
         "  %counts.ok = and i1 %few, %threads.ok",
         "  br i1 %counts.ok, label %space, label %bad.arg",
         "space:",

@@ -18,6 +18,7 @@ from cnncc.llvm.types import symbol
 from cnncc.targets import Target
 
 ABI_VERSION = 1
+MAX_THREADS = 1024
 STATUS = {"OK": 0, "ARG": -1, "ALIGN": -2, "SIZE": -3, "CPU": -4, "ABI": -5}
 MESSAGES = (
     "success",

@@ -74,7 +74,9 @@ def module_text(parts: Iterable[str], target: Target) -> str:
 
 def _attributes(target: Target) -> str:
     tuning = f' "tune-cpu"="{target.scheduling}"' if target.scheduling else ""
-    return f'attributes #0 = {{ nounwind "no-builtins"{tuning} }}'
+    # A large frame touches each page on its way down: it cannot step over the page that guards the
+    # end of a thread's stack.
+    return f'attributes #0 = {{ nounwind "no-builtins" "probe-stack"="inline-asm"{tuning} }}'
 
 
 def emit_function(func: Func, target: Target, *, linkage: str = "") -> str:
@@ -83,7 +85,9 @@ def emit_function(func: Func, target: Target, *, linkage: str = "") -> str:
     header = open_function(w, func.name, func.params, linkage=linkage)
     emit_body(w, func.body)
     w.do("ret void")
-    return f"{header} {{\n{w.body()}\n}}"
+    # Inlined, the scratch of several kernels would add up in one frame.
+    apart = any(isinstance(stmt, Alloc) for stmt in walk(func.body))
+    return f"{header}{' noinline' if apart else ''} {{\n{w.body()}\n}}"
 
 
 def open_function(
