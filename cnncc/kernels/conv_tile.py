@@ -108,19 +108,19 @@ def emit_tile(
     step = taps.channel_step
     cursor = weights[1] if isinstance(weights[1], Value) else b.const(weights[1], INDEX)
     sums = [start[v] for _ in range(tile.rows * tile.columns) for v in range(tile.vectors)]
-    # Extents of the reduction, outermost first, and what one turn adds to the input element.
-    nest: list[tuple[Index, int]] = [
-        (taps.blocks, taps.plane_pitch),
-        (taps.rows, taps.row_step * taps.row_pitch),
-        (taps.columns, taps.column_step * taps.block),
-        (taps.block // step, step),
+    # Loops of the reduction, outermost first, and what one turn adds to the input element.
+    every: list[tuple[str, Index, int]] = [
+        ("icb", taps.blocks, taps.plane_pitch),
+        ("kh", taps.rows, taps.row_step * taps.row_pitch),
+        ("kw", taps.columns, taps.column_step * taps.block),
+        ("ic", taps.block // step, step),
     ]
-    nest = [(extent, pitch) for extent, pitch in nest if extent != 1]
+    nest = [loop for loop in every if loop[1] != 1]
 
     def reduce(level: int, position: Index, carry: list[Value]) -> list[Value]:
         if level < len(nest):
-            extent, pitch = nest[level]
-            with b.loop(0, extent, carry=carry, hint="ikjc"[level]) as loop:
+            name, extent, pitch = nest[level]
+            with b.loop(0, extent, carry=carry, hint=name) as loop:
                 inner = b.iadd(position, b.imul(loop.iv, pitch))
                 loop.yields(reduce(level + 1, inner, loop.carried))
             return loop.results

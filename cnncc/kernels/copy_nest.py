@@ -14,6 +14,7 @@ from functools import cached_property
 import numpy as np
 
 from cnncc.kernels.copy_loops import CopyLoops, Scaling, turn_elems
+from cnncc.kernels.layout import NARROW
 from cnncc.kernels.movement import Movement, Offsets
 from cnncc.kernels.template import (
     BYTES_PER_SECOND,
@@ -26,7 +27,6 @@ from cnncc.kernels.template import (
 
 # Cycles an element beside the memory traffic, by shape of the loops.
 _CYCLES = {"runs": 0.05, "lanes": 0.1, "transpose": 0.6, "interleave": 0.3, "scalars": 3.0}
-_NARROW = 4  # most channels that are interleaved
 _GRAIN_ELEMS = 8192  # below this a second thread costs more than it saves
 
 
@@ -71,7 +71,7 @@ class CopyNest:
 
     def _interleaves(self, in_line: bool) -> bool:
         """A few channels, columns in line before and channels in line behind."""
-        narrow = 1 < self.move.lanes <= _NARROW and self.lanes <= self.width
+        narrow = 1 < self.move.lanes <= NARROW and self.lanes <= self.width
         across = bool(np.all(np.diff(self.source.column) == 1))
         whole = bool(self.move.moved.all())
         return narrow and across and whole and in_line and self._row_is_run(self.dest.column)

@@ -23,6 +23,7 @@ from cnncc.ir.types import DType
 from cnncc.loopir.build import Builder
 from cnncc.loopir.nodes import Index
 
+NARROW = 4  # most channels of an input that keeps all of them in one block
 Halo = tuple[int, int, int, int]  # top, left, bottom, right, in pixels
 NO_HALO: Halo = (0, 0, 0, 0)
 

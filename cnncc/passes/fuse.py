@@ -183,7 +183,7 @@ class _Grouping:
             return False
         before, after = self._graph.type_of(group.tail), self._graph.type_of(node_id)
         share = recomputed(before, after, self._graph[node_id].attrs)
-        group.figures["times_computed"] = round(share, 3)
+        group.figures["times_computed_at_most"] = round(share, 3)
         self._append(group, node_id)
         group.closed = True
         return True

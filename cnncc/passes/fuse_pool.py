@@ -2,7 +2,8 @@
 
 The convolution's rows are made band by band: `BAND_ROWS` pooled rows need (BAND_ROWS - 1)·s + k
 rows of the convolution, and neighbouring bands both compute the rows in which their windows
-overlap. Fusing pays when those are few: the feature map in between then never goes to memory.
+overlap. Fusing pays when those are few: the feature map in between then never goes to memory. A
+kernel may take larger bands, so what is counted here is the most that is computed twice.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ from cnncc.ir.op import Trait, lookup
 from cnncc.ir.types import TensorType
 from cnncc.kernels.conv_nest import conv_halo, groups_aligned
 from cnncc.kernels.conv_transposed import transposed_halo
-from cnncc.kernels.layout import NO_HALO, DenseLayout, FlatLayout, Halo, Layout
+from cnncc.kernels.layout import NARROW, NO_HALO, DenseLayout, FlatLayout, Halo, Layout
 from cnncc.ops.fused import Step
 from cnncc.ops.pool import WINDOW_POOLS
 from cnncc.plan.site import joins_channels, steps_of
@@ -35,7 +35,6 @@ Segments = tuple[int, ...]
 _KEEPS_SEGMENTS = frozenset(
     {*WINDOW_POOLS, "global_avg_pool", "global_max_pool", "upsample2d", "pad2d", "crop2d"}
 )
-_NARROW = 4  # most channels of a narrow block
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +179,7 @@ class _Chooser:
 
     def _is_narrow(self, node_id: int, channels: int) -> bool:
         """Whether the value is an input picture that only dense convolutions read."""
-        if channels > _NARROW or channels >= self.lanes:
+        if channels > NARROW or channels >= self.lanes:
             return False
         if self.graph[self.graph.operands(node_id)[0]].op != "input":
             return False
