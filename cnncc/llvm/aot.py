@@ -28,10 +28,10 @@ from cnncc.llvm.c_api import (
     MAX_THREADS,
     STATUS,
     Identity,
+    all_apart_function,
     apart_function,
     attributes,
     info_function,
-    overlap_checks,
     run_ex_function,
     strerror_function,
 )
@@ -102,6 +102,7 @@ def library_text(
             cpu_check_function("cpu_fits", target),
             _batch(main.name, interface, target),
             apart_function(target),
+            all_apart_function(interface, target),
             _run(prefix, len(ports), target),
             run_ex_function(prefix, interface, target),
             info_function(prefix, interface, target, identity),
@@ -150,7 +151,7 @@ def _batch(main: str, interface: Interface, target: Target) -> str:
     lines = [f"  %buffers = alloca [{len(ports) + 2} x ptr], align 8", *_checks(interface)]
     for number, port in enumerate(ports):
         lines += _port(number, port)
-    lines += [f"port{len(ports)}:", *overlap_checks(interface, "apart")]
+    lines += [f"port{len(ports)}:", *_overlaps(len(ports))]
     lines += _constant_buffers(len(ports))
     lines += _samples(main, ports)
     for code in ("ARG", "ALIGN", "SIZE", "CPU"):
@@ -169,7 +170,19 @@ def _port(number: int, port: Port) -> list[str]:
         f"  %null{number} = icmp eq ptr %io{number}, null",
         f"  br i1 %null{number}, label %bad.arg, label %set{number}",
         f"set{number}:",
+        f"  %slot{number} = getelementptr ptr, ptr %buffers, i64 {number}",
+        f"  store ptr %io{number}, ptr %slot{number}, align 8",
         *_misaligned(f"{number}", f"%io{number}", port.dtype.size_bytes, f"port{number + 1}"),
+    ]
+
+
+def _overlaps(ports: int) -> list[str]:
+    """Refuse memory that is written and used otherwise too, by the pointers in `%buffers`."""
+    return [
+        f"  %last.at = getelementptr ptr, ptr %buffers, i64 {ports}",
+        "  store ptr %workspace, ptr %last.at, align 8",
+        "  %all.apart = call i1 @all_apart(ptr %buffers, i64 %batch)",
+        "  br i1 %all.apart, label %apart, label %bad.arg",
     ]
 
 
@@ -192,7 +205,6 @@ def _samples(main: str, ports: Sequence[Port]) -> list[str]:
         lines += [
             f"  %step{number} = mul i64 %n, {port.size_bytes}",
             f"  %here{number} = getelementptr i8, ptr %io{number}, i64 %step{number}",
-            f"  %slot{number} = getelementptr ptr, ptr %buffers, i64 {number}",
             f"  store ptr %here{number}, ptr %slot{number}, align 8",
         ]
     forkjoin = symbol(f"{main}_forkjoin")

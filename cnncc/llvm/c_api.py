@@ -179,29 +179,61 @@ entry:
 }}"""
 
 
-def overlap_checks(interface: Interface, following: str) -> list[str]:
-    """Lines that refuse memory which is written and used otherwise too; they end in a branch.
+def all_apart_function(interface: Interface, target: Target) -> str:
+    """`all_apart`: whether no memory that is written is used otherwise too.
 
-    `%io0`, `%io1`, ... are the ports, `%workspace` the arena, `%batch` the samples.
+    It takes the pointers of the ports in order, behind them the workspace. What is written comes
+    last, so each output and the workspace is compared with all before it; a loop, because the pairs
+    grow with the square of the ports.
     """
     ports = (*interface.inputs, *interface.outputs)
-    lines, regions = [], []
-    for number, port in enumerate(ports):
-        lines.append(f"  %bytes{number} = mul i64 %batch, {port.size_bytes}")
-        written = number >= len(interface.inputs)
-        regions.append((f"ptr %io{number}, i64 %bytes{number}", written))
+    sizes = [f"i64 {port.size_bytes}, i64 0" for port in ports]
     if interface.workspace_bytes:
-        regions.append((f"ptr %workspace, i64 {interface.workspace_bytes}", True))
-    good = "true"
-    for first, (one, written) in enumerate(regions):
-        for second in range(first + 1, len(regions)):
-            other, other_written = regions[second]
-            if written or other_written:
-                tag = f"{first}.{second}"
-                lines.append(f"  %apart{tag} = call i1 @apart({one}, {other})")
-                lines.append(f"  %good{tag} = and i1 {good}, %apart{tag}")
-                good = f"%good{tag}"
-    return [*lines, f"  br i1 {good}, label %{following}, label %bad.arg"]
+        sizes.append(f"i64 0, i64 {interface.workspace_bytes}")
+    rows = ", ".join(f"[2 x i64] [{row}]" for row in sizes)
+    return f"""\
+@regions = internal constant [{len(sizes)} x [2 x i64]] [{rows}]
+
+define internal i1 @all_apart(ptr %pointers, i64 %batch) {attributes(target)} {{
+entry:
+  br label %later
+later:
+  %b = phi i64 [ {len(interface.inputs)}, %entry ], [ %b.next, %fine ]
+{_region("b")}
+  br label %earlier
+earlier:
+  %a = phi i64 [ 0, %later ], [ %a.next, %good ]
+  %compared = icmp eq i64 %a, %b
+  br i1 %compared, label %fine, label %pair
+pair:
+{_region("a")}
+  %apart = call i1 @apart(ptr %a.start, i64 %a.bytes, ptr %b.start, i64 %b.bytes)
+  br i1 %apart, label %good, label %bad
+good:
+  %a.next = add i64 %a, 1
+  br label %earlier
+fine:
+  %b.next = add i64 %b, 1
+  %more = icmp ult i64 %b.next, {len(sizes)}
+  br i1 %more, label %later, label %done
+done:
+  ret i1 true
+bad:
+  ret i1 false
+}}"""
+
+
+def _region(name: str) -> str:
+    """Start and length of a region: bytes a sample times samples, and bytes that are always so."""
+    return f"""\
+  %{name}.at = getelementptr ptr, ptr %pointers, i64 %{name}
+  %{name}.start = load ptr, ptr %{name}.at, align 8
+  %{name}.row = getelementptr [2 x i64], ptr @regions, i64 %{name}
+  %{name}.sample = load i64, ptr %{name}.row, align 8
+  %{name}.fixed.at = getelementptr i64, ptr %{name}.row, i64 1
+  %{name}.fixed = load i64, ptr %{name}.fixed.at, align 8
+  %{name}.samples = mul i64 %{name}.sample, %batch
+  %{name}.bytes = add i64 %{name}.samples, %{name}.fixed"""
 
 
 def _characters(text: str, room: int) -> str:

@@ -232,3 +232,18 @@ def test_what_does_not_fit_is_refused() -> None:
     strange = dataclasses.replace(target, requires=("avx1024",))
     with pytest.raises(EmitError, match="avx1024"):
         library_text(program(), strange, INTERFACE, prefix="t", identity=IDENTITY)
+
+
+def test_many_ports_are_compared_in_a_loop() -> None:
+    """Pairs grow with the square of the ports: written out, LLVM's recursion ends the process."""
+    many = 400
+    m = Builder("main")
+    for number in range(many):
+        m.buffer(f"p{number}", writable=number > 0)
+    m.buffer("w"), m.buffer("arena", writable=True)
+    m.index_param("thread"), m.index_param("threads")
+    interface = dataclasses.replace(INTERFACE, outputs=(PORT,) * (many - 1), weights_bytes=0)
+    made = emit_library(
+        Program([m.func]), find("x86-64"), interface, b"", prefix="t", identity=IDENTITY
+    )
+    assert len(made) < 400 * many
