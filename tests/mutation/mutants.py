@@ -58,15 +58,15 @@ MUTANTS = (
     # -- kernels
     _kernel(
         "conv_tile",
-        "(taps.rows, taps.row_step * taps.row_pitch)",
-        "(taps.rows, taps.row_pitch)",
+        "taps.rows, taps.row_step * taps.row_pitch)",
+        "taps.rows, taps.row_pitch)",
         "the dilation of rows is forgotten",
         "conv_direct",
     ),
     _kernel(
         "conv_tile",
-        "(taps.columns, taps.column_step * taps.block)",
-        "(taps.columns, taps.block)",
+        "taps.columns, taps.column_step * taps.block)",
+        "taps.columns, taps.block)",
         "the dilation of columns is forgotten",
         "conv_direct",
     ),
@@ -79,8 +79,8 @@ MUTANTS = (
     ),
     _kernel(
         "conv_tile",
-        "(taps.block // step, step),",
-        "(max(taps.block // step - 1, 1), step),",
+        "taps.block // step, step),",
+        "max(taps.block // step - 1, 1), step),",
         "the last channels of a block are dropped",
         "conv_direct",
     ),
