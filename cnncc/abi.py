@@ -9,12 +9,24 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from cnncc.ir.types import DType
 
 ALIGNMENT = 64  # bytes; of weights, workspace and every buffer inside them
 PAGES = {"x86_64": 4096, "aarch64": 65536}  # bytes; the largest page that a system there may have
 PAGE = max(PAGES.values())
+_F32: np.dtype[Any] = np.dtype(np.float32)
+
+
+def aligned(elems: int, dtype: np.dtype[Any] = _F32) -> NDArray[Any]:
+    """Memory for so many elements that starts at a multiple of `ALIGNMENT`; not cleared."""
+    room = np.empty(elems * dtype.itemsize + ALIGNMENT, np.uint8)
+    start = -room.ctypes.data % ALIGNMENT
+    return room[start : start + elems * dtype.itemsize].view(dtype)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cnncc.abi import ALIGNMENT, Interface, Port
+from cnncc.abi import Interface, Port, aligned
 from cnncc.errors import ArtifactError, InputError, TargetError, VerifyError
 from cnncc.ir.values import Reader, format_value
 from cnncc.llvm.emit import module_text
@@ -162,13 +162,6 @@ def _read_arrays(path: Path) -> tuple[NDArray[np.float32], Interface]:
     weights = aligned(stored.size)
     weights[:] = stored
     return weights, interface
-
-
-def aligned(elems: int) -> NDArray[np.float32]:
-    """Floats at a multiple of `ALIGNMENT`; not cleared."""
-    room = np.empty(elems + ALIGNMENT // 4, np.float32)
-    start = (-room.ctypes.data % ALIGNMENT) // 4
-    return room[start : start + elems]
 
 
 def interpret(

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from cnncc.abi import ALIGNMENT, Port
+from cnncc.abi import Port, aligned
 from cnncc.errors import InputError
 from cnncc.ir.graph import Graph
 from cnncc.ir.op import lookup
@@ -110,13 +110,6 @@ def interpreter_engine(program: Program, threads: int = 1) -> Engine:
     return run
 
 
-def aligned(elems: int, dtype: np.dtype[Any]) -> Array:
-    """Uninitialised memory at a multiple of `ALIGNMENT`."""
-    room = np.empty(elems * dtype.itemsize + ALIGNMENT, np.uint8)
-    start = -room.ctypes.data % ALIGNMENT
-    return room[start : start + elems * dtype.itemsize].view(dtype)
-
-
 def random_inputs(ports: Sequence[Port], seed: int = 0) -> dict[str, Array]:
     """One random sample for each input: bytes over their whole range, floats around zero."""
     rng = np.random.default_rng(seed)
@@ -136,7 +129,7 @@ def observe(plan: Plan, engine: Engine, inputs: Mapping[str, Array]) -> dict[int
     ports = plan.interface
     taken = [_sample(port, inputs) for port in ports.inputs]
     results = [aligned(p.elems, p.dtype.numpy) for p in ports.outputs]
-    arena = aligned(ports.workspace_bytes // 4, np.dtype(np.float32))
+    arena = aligned(ports.workspace_bytes // 4)
     arena[:] = np.nan  # whatever is read before it is written shows
     values: dict[int, Array] = {}
     for node_id, array, port in zip(plan.graph.inputs, taken, ports.inputs, strict=True):

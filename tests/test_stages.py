@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from cnncc import driver, stages
+from cnncc.abi import aligned
 from cnncc.errors import ArtifactError, CnnccError, InputError, TargetError
 from cnncc.ir.text import dump, load
 from cnncc.llvm.host import missing
@@ -195,8 +196,8 @@ def _run_serial(image, interface, weights, sample):
     from cnncc.runtime.image import Loaded
 
     code = Loaded(image)
-    results = {p.name: stages.aligned(p.elems) for p in interface.outputs}
-    arena = stages.aligned(interface.workspace_bytes // 4)
+    results = {p.name: aligned(p.elems) for p in interface.outputs}
+    arena = aligned(interface.workspace_bytes // 4)
     inputs = [np.ascontiguousarray(sample[p.name]) for p in interface.inputs]
     arrays = [*inputs, *results.values(), weights, arena]
     pointers = (ctypes.c_void_p * len(arrays))(*[a.ctypes.data for a in arrays])

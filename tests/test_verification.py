@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from cnncc import driver
-from cnncc.abi import ALIGNMENT
+from cnncc.abi import ALIGNMENT, aligned
 from cnncc.errors import InputError
 from cnncc.kernels import conv_depthwise, conv_direct, conv_nest, conv_pool, dense, epilogue
 from cnncc.kernels.template import Launch
@@ -17,7 +17,6 @@ from cnncc.llvm.program import compile_program, load_program
 from cnncc.plan import lower
 from cnncc.targets import find
 from cnncc.verification import (
-    aligned,
     check_layers,
     interpreter_engine,
     native_engine,

@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cnncc import driver, spec
+from cnncc.abi import aligned
 from cnncc.bench import machine
 from cnncc.bench.timing import interleaved
 from cnncc.errors import InternalError
@@ -34,7 +35,6 @@ from cnncc.plan.lower import Plan
 from cnncc.plan.site import site_of, steps_of
 from cnncc.runtime.report import table
 from cnncc.targets import Target
-from cnncc.verification import aligned
 
 Array = npt.NDArray[Any]
 
@@ -140,7 +140,7 @@ def _buffer(arg: Arg, site: Site) -> Array | int:
 
 
 def _placed(values: Array) -> Array:
-    memory = aligned(values.size, np.dtype(np.float32))
+    memory = aligned(values.size)
     memory[:] = values.reshape(-1)
     return memory
 

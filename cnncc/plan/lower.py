@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cnncc.abi import ALIGNMENT, Interface, Port
+from cnncc.abi import ALIGNMENT, Interface, Port, aligned
 from cnncc.errors import InternalError
 from cnncc.ir.graph import Graph
 from cnncc.kernels.fill_halo import fill_halo
@@ -98,9 +98,7 @@ class _Blob:
 
     def array(self) -> NDArray[np.float32]:
         """All of them in memory aligned to `ALIGNMENT`."""
-        room = np.empty(self.elems + ALIGNMENT // 4, np.float32)
-        start = (-room.ctypes.data % ALIGNMENT) // 4
-        blob = room[start : start + self.elems]
+        blob = aligned(self.elems)
         at = 0
         for part in self.parts:
             blob[at : at + part.size] = part

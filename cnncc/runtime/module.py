@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from cnncc.abi import ALIGNMENT, Image, Interface
+from cnncc.abi import ALIGNMENT, Image, Interface, aligned
 from cnncc.errors import ArtifactError, InternalError
 from cnncc.runtime.image import Loaded
 from cnncc.runtime.threads import make_pool
@@ -36,18 +36,11 @@ class Workspace:
     __slots__ = ("_arena", "address", "pointers")
 
     def __init__(self, ports: int, weights: int, arena_bytes: int) -> None:
-        self._arena = aligned_bytes(arena_bytes)
+        self._arena = aligned(arena_bytes, np.dtype(np.uint8))
         self.pointers = (ctypes.c_void_p * (ports + 2))()
         self.pointers[ports] = weights
         self.pointers[ports + 1] = self._arena.ctypes.data
         self.address = ctypes.addressof(self.pointers)
-
-
-def aligned_bytes(size: int) -> npt.NDArray[np.uint8]:
-    """Memory that starts at a multiple of `ALIGNMENT`; not cleared."""
-    raw = np.empty(size + ALIGNMENT, np.uint8)
-    start = -raw.ctypes.data % ALIGNMENT
-    return raw[start : start + size]
 
 
 class Executable:

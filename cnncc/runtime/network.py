@@ -12,13 +12,13 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from cnncc.abi import ALIGNMENT, Image, Interface, Port
+from cnncc.abi import ALIGNMENT, Image, Interface, Port, aligned
 from cnncc.errors import InputError
 from cnncc.runtime.artifact import Contents, Row, map_file, pack, unpack
 from cnncc.runtime.atomic import write_file
 from cnncc.runtime.buffers import Array, InputSlot, OutputSlot, common_batch
 from cnncc.runtime.cpu import require
-from cnncc.runtime.module import Executable, aligned_bytes
+from cnncc.runtime.module import Executable
 from cnncc.runtime.report import explanation, size_text, table
 from cnncc.runtime.threads import checked_threads, default_threads
 
@@ -287,7 +287,7 @@ class Network:
     def _made(cls, contents: Contents, threads: int | None) -> Self:
         weights = contents.weights
         if weights.size and weights.ctypes.data % ALIGNMENT:
-            weights = aligned_bytes(contents.weights.size)
+            weights = aligned(contents.weights.size, np.dtype(np.uint8))
             weights[:] = contents.weights
         return cls(
             contents.image,

@@ -6,7 +6,7 @@ from functools import cache
 
 import numpy as np
 
-from cnncc.abi import Image, Interface, Port
+from cnncc.abi import Image, Interface, Port, aligned
 from cnncc.ir.types import DType
 from cnncc.llvm.host import host_target
 from cnncc.llvm.link import link
@@ -14,7 +14,6 @@ from cnncc.llvm.pool import pool_object
 from cnncc.llvm.program import compile_program
 from cnncc.loopir.build import Builder
 from cnncc.loopir.nodes import Func, Kind, Program
-from cnncc.runtime.module import aligned_bytes
 from cnncc.runtime.network import Network
 from cnncc.runtime.threads import POOL_EXPORTS
 
@@ -24,7 +23,7 @@ EXPORTS = ("main_run", "main_serial", "main_forkjoin", *POOL_EXPORTS)
 
 def weights(size: int = SIZE) -> np.ndarray:
     """`size` floats at an aligned place."""
-    blob = aligned_bytes(4 * size).view(np.float32)
+    blob = aligned(size)
     blob[:] = np.linspace(-1.0, 1.0, size, dtype=np.float32)
     return blob
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cnncc.abi import ALIGNMENT
+from cnncc.abi import ALIGNMENT, aligned
 from cnncc.errors import ArtifactError, InternalError
-from cnncc.runtime.module import Executable, aligned_bytes
+from cnncc.runtime.module import Executable
 from tests.runtime.programs import SIZE, expected, image, interface, network, weights
 
 pytestmark = pytest.mark.native
@@ -86,7 +86,7 @@ def test_the_arena_may_hold_anything():
 
 def test_aligned_memory_is_aligned():
     for size in (1, 63, 64, 1000):
-        memory = aligned_bytes(size)
+        memory = aligned(size, np.dtype(np.uint8))
         assert memory.nbytes == size
         assert memory.ctypes.data % ALIGNMENT == 0
 
@@ -94,7 +94,7 @@ def test_aligned_memory_is_aligned():
 def test_wrong_weights_are_refused():
     with pytest.raises(ArtifactError, match="384 bytes of weights, got 380"):
         Executable(image(), interface(), weights()[1:], 1)
-    shifted = aligned_bytes(4 * SIZE + 4)[4:].view(np.float32)
+    shifted = aligned(4 * SIZE + 4, np.dtype(np.uint8))[4:].view(np.float32)
     with pytest.raises(InternalError, match="aligned"):
         Executable(image(), interface(), shifted, 1)
 
