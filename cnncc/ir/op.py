@@ -5,16 +5,19 @@ reference, its cost, and exactly one way to run:
 
 * trait `POINTWISE` and a `scalar` rule: an expression on one element, written on a builder that is
   passed in, so that kernels can apply it to registers (a kernel's epilogue) or to whole tensors.
-  Its operands are of the result's shape, or one value a channel: a `[C]` vector of parameters, or
-  the `[N,C,1,1]` operand that `add` and `mul` spread over H and W;
-* trait `ANCHOR`: some kernel in `cnncc.kernels` claims it;
+  Its operands are broadcast to the result's shape, or one value a channel: a `[C]` vector of
+  parameters;
+* trait `ELEMENT` and an `element` rule: how one element of the result comes from elements of the
+  operands, at places that the rule computes; one kernel runs all such rules;
+* trait `ANCHOR`: some kernel in `cnncc.kernels` claims it. An anchor may have an `element` rule
+  too, for the types and layouts that its kernels do not take;
 * trait `SOURCE`: it has no operands (inputs, constants).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Any, ClassVar, Protocol
@@ -34,6 +37,7 @@ class Trait(Enum):
 
     SOURCE = auto()
     ANCHOR = auto()
+    ELEMENT = auto()
     POINTWISE = auto()
     COMMUTATIVE = auto()
     SHAPE_ONLY = auto()  # moves or renames elements, never changes their values
@@ -81,12 +85,13 @@ class Accuracy:
 class ScalarBuilder(Protocol):
     """The arithmetic that a `scalar` rule may use; values are opaque to it.
 
-    Each method works on one f32 element or on a vector of them alike. `max` and `min` hand on NaN.
-    Comparisons give a value for `select`, which takes `a` where the condition holds.
+    Each method works on one element or on a vector of them alike. Both operands have one element
+    type, which is the result's. `max` and `min` hand on NaN. Comparisons give truth values, for
+    `select`, `logical` and `cast`. Whole numbers wrap around.
     """
 
-    def const(self, value: float) -> Any:
-        """The f32 nearest to `value`."""
+    def const(self, value: float, dtype: DType = DType.F32) -> Any:
+        """The number of that type nearest to `value`."""
 
     def add(self, a: Any, b: Any) -> Any:
         """A + b."""
@@ -98,7 +103,10 @@ class ScalarBuilder(Protocol):
         """a·b."""
 
     def div(self, a: Any, b: Any) -> Any:
-        """A / b."""
+        """A / b; of whole numbers truncated towards zero, and 0 where b is 0."""
+
+    def rem(self, a: Any, b: Any) -> Any:
+        """A - b·trunc(a/b), exact; of whole numbers 0 where b is 0."""
 
     def fma(self, a: Any, b: Any, c: Any) -> Any:
         """a·b + c, rounded once or twice."""
@@ -109,17 +117,71 @@ class ScalarBuilder(Protocol):
     def max(self, a: Any, b: Any) -> Any:
         """The larger; NaN if either is."""
 
+    def neg(self, a: Any) -> Any:
+        """-a."""
+
+    def abs(self, a: Any) -> Any:
+        """|a|."""
+
+    def floor(self, a: Any) -> Any:
+        """The largest whole number not above a float."""
+
+    def ceil(self, a: Any) -> Any:
+        """The smallest whole number not below a float."""
+
+    def trunc(self, a: Any) -> Any:
+        """The whole part of a float."""
+
+    def round_even(self, a: Any) -> Any:
+        """The nearest whole number of a float, the even one of two."""
+
     def lt(self, a: Any, b: Any) -> Any:
         """A < b."""
+
+    def le(self, a: Any, b: Any) -> Any:
+        """A <= b."""
 
     def gt(self, a: Any, b: Any) -> Any:
         """A > b."""
 
+    def ge(self, a: Any, b: Any) -> Any:
+        """A >= b."""
+
+    def eq(self, a: Any, b: Any) -> Any:
+        """A == b; also of truth values."""
+
+    def ne(self, a: Any, b: Any) -> Any:
+        """A != b, true for NaN; also of truth values."""
+
+    def bit_and(self, a: Any, b: Any) -> Any:
+        """Of truth values the conjunction, of whole numbers bit by bit."""
+
+    def bit_or(self, a: Any, b: Any) -> Any:
+        """Of truth values the disjunction, of whole numbers bit by bit."""
+
+    def bit_xor(self, a: Any, b: Any) -> Any:
+        """Of truth values whether they differ, of whole numbers bit by bit."""
+
+    def bit_not(self, a: Any) -> Any:
+        """Of truth values the negation, of whole numbers bit by bit."""
+
+    def shl(self, a: Any, b: Any) -> Any:
+        """a·2^b modulo the type's range; 0 for b of the type's width or more."""
+
+    def shr(self, a: Any, b: Any) -> Any:
+        """floor(a / 2^b); for b of the type's width or more 0, or -1 for negative a."""
+
     def select(self, cond: Any, a: Any, b: Any) -> Any:
         """`a` where `cond` holds, else `b`."""
 
+    def cast(self, a: Any, dtype: DType) -> Any:
+        """The number in another type: floats to whole numbers truncate and saturate, NaN gives 0.
+
+        Whole numbers wrap around; to truth values it asks whether a number is not 0.
+        """
+
     def exp(self, a: Any) -> Any:
-        """e^a."""
+        """e^a; this and the functions below are for f32."""
 
     def log(self, a: Any) -> Any:
         """The natural logarithm."""
@@ -131,7 +193,93 @@ class ScalarBuilder(Protocol):
         """1 / (1 + e^-a)."""
 
     def sqrt(self, a: Any) -> Any:
-        """The square root."""
+        """The square root, correctly rounded; also for f64."""
+
+    def erf(self, a: Any) -> Any:
+        """The error function."""
+
+    def pow(self, a: Any, b: Any) -> Any:
+        """a^b as C's powf defines it."""
+
+    def sin(self, a: Any) -> Any:
+        """The sine."""
+
+    def cos(self, a: Any) -> Any:
+        """The cosine."""
+
+    def tan(self, a: Any) -> Any:
+        """The tangent."""
+
+    def asin(self, a: Any) -> Any:
+        """The arc sine."""
+
+    def acos(self, a: Any) -> Any:
+        """The arc cosine."""
+
+    def atan(self, a: Any) -> Any:
+        """The arc tangent."""
+
+    def sinh(self, a: Any) -> Any:
+        """The hyperbolic sine."""
+
+    def cosh(self, a: Any) -> Any:
+        """The hyperbolic cosine."""
+
+    def asinh(self, a: Any) -> Any:
+        """The inverse hyperbolic sine."""
+
+    def acosh(self, a: Any) -> Any:
+        """The inverse hyperbolic cosine."""
+
+    def atanh(self, a: Any) -> Any:
+        """The inverse hyperbolic tangent."""
+
+
+class ElementBuilder(ScalarBuilder, Protocol):
+    """What an `element` rule may use: arithmetic, and elements at places that it computes.
+
+    A place is a whole number, non-negative where not said otherwise; wherever one is wanted, a
+    Python integer will do. Sums and products of places by constants let the kernel read vectors;
+    with quotients, places taken from values and the like it goes element by element.
+    """
+
+    def load(self, operand: int, index: Sequence[Any]) -> Any:
+        """The element of an operand at a place on each of its axes."""
+
+    def load_if(self, cond: Any, operand: int, index: Sequence[Any], otherwise: Any) -> Any:
+        """The element if `cond` holds, else the value `otherwise`; then nothing is read."""
+
+    def plus(self, *places: Any) -> Any:
+        """The sum of places; it may be negative."""
+
+    def times(self, place: Any, factor: int) -> Any:
+        """A place times a constant; it may be negative."""
+
+    def quotient(self, place: Any, divisor: int) -> Any:
+        """A non-negative place divided by a positive constant, rounded down."""
+
+    def remainder(self, place: Any, divisor: int) -> Any:
+        """What the division leaves."""
+
+    def within(self, place: Any, low: int, high: int) -> Any:
+        """Whether low <= place < high: a truth value."""
+
+    def place_lt(self, a: Any, b: Any) -> Any:
+        """Whether a < b, of two places: a truth value."""
+
+    def clamp(self, place: Any, low: int, high: int) -> Any:
+        """The place in [low, high] nearest to `place`."""
+
+    def place_of(self, value: Any) -> Any:
+        """A whole number (i64, i32, ...) that was loaded or computed as a place."""
+
+    def value_of(self, place: Any, dtype: DType) -> Any:
+        """A place as a number for arithmetic."""
+
+    def loop(
+        self, extent: Any, initial: Sequence[Any], body: Callable[[Any, list[Any]], Sequence[Any]]
+    ) -> list[Any]:
+        """Values carried through `body(k, values)` for k = 0 ... extent - 1 (a place)."""
 
 
 class Op:
@@ -177,6 +325,17 @@ class Op:
     def scalar(b: ScalarBuilder, operands: Sequence[Any], attrs: Any) -> Any:
         """The expression of a `POINTWISE` operator on one element of each operand."""
         raise InternalError("operator without a scalar rule")
+
+    @staticmethod
+    def element(
+        b: ElementBuilder,
+        types: Sequence[TensorType],
+        result: TensorType,
+        index: Sequence[Any],
+        attrs: Any,
+    ) -> Any:
+        """The element of the result at a place on each axis, for an `ELEMENT` operator."""
+        raise InternalError("operator without an element rule")
 
     @staticmethod
     def terms(types: Sequence[TensorType], attrs: Any) -> int:

@@ -8,11 +8,13 @@ boundary; the lanes that a segment leaves over hold zeros too. A plain value has
 result of a concatenation has one for each operand, so that operands can be written where they
 belong whatever their channel counts.
 
-At the ends of a network the caller's arrays are dense: `DenseLayout`.
+At the ends of a network the caller's arrays are dense: `DenseLayout`. Values that are no feature
+maps or vectors, or no f32, lie in row-major order inside it too: `RowMajor`.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -70,6 +72,11 @@ class Layout:
     def elems(self) -> int:
         """Elements of the whole buffer, halo and leftover lanes counted."""
         return self.blocks * self.plane_pitch
+
+    @property
+    def words(self) -> int:
+        """Its size in the arena, in words of 4 bytes."""
+        return self.elems
 
     @property
     def origin(self) -> int:
@@ -194,6 +201,11 @@ class FlatLayout:
         """Elements of the buffer behind it."""
         return self.source.elems
 
+    @property
+    def words(self) -> int:
+        """Its size in the arena, in words of 4 bytes."""
+        return self.elems
+
     def positions(self) -> NDArray[np.int64]:
         """For each logical element of the vector its element in the buffer, as int64[K]."""
         s = self.source
@@ -209,4 +221,35 @@ class FlatLayout:
         return f"flat({self.order}) {self.source}"
 
 
-AnyLayout = Layout | DenseLayout | FlatLayout
+@dataclass(frozen=True)
+class RowMajor:
+    """A dense array in row-major order, of any rank and element type, without halo or padding.
+
+    Attributes:
+        dtype: element type.
+        shape: all axes, the leading one of a batch too.
+    """
+
+    dtype: DType
+    shape: tuple[int, ...]
+
+    @cached_property
+    def elems(self) -> int:
+        """Elements of the array."""
+        return math.prod(self.shape)
+
+    @property
+    def words(self) -> int:
+        """Its size in the arena, in words of 4 bytes."""
+        return -(-self.elems * self.dtype.size_bytes // 4)
+
+    @cached_property
+    def pitches(self) -> tuple[int, ...]:
+        """Elements between neighbours along each axis."""
+        return tuple(math.prod(self.shape[axis + 1 :]) for axis in range(len(self.shape)))
+
+    def __str__(self) -> str:
+        return f"row-major {self.dtype}"
+
+
+AnyLayout = Layout | DenseLayout | FlatLayout | RowMajor
