@@ -41,8 +41,8 @@ _ROLLED = '!0 = !{!"llvm.loop.unroll.disable"}'
 _SCALAR = '!1 = !{!"llvm.loop.vectorize.enable", i1 false}'
 
 
-def has_floor(target: Target) -> bool:
-    """Whether the target rounds down in one instruction, so that LLVM need not call a library."""
+def has_rounding(target: Target) -> bool:
+    """Whether the target rounds in one instruction, so that LLVM need not call a library."""
     return not target.triple.startswith("x86_64") or any(
         feature in _ROUNDING for feature in target.requires
     )
@@ -81,7 +81,7 @@ def _attributes(target: Target) -> str:
 
 def emit_function(func: Func, target: Target, *, linkage: str = "") -> str:
     """One function; `linkage` goes before its type, such as `internal`."""
-    w = FunctionWriter(rounds_floor=has_floor(target))
+    w = FunctionWriter(rounds=has_rounding(target))
     header = open_function(w, func.name, func.params, linkage=linkage)
     emit_body(w, func.body)
     w.do("ret void")

@@ -23,7 +23,7 @@ from cnncc.llvm.emit import (
     declaration,
     emit_body,
     emit_function,
-    has_floor,
+    has_rounding,
     module_text,
     walk,
 )
@@ -164,7 +164,7 @@ def _check(main: Func) -> None:
 
 def _segment(main: Func, name: str, stmts: list[Stmt], target: Target) -> str:
     """`name(buffers, thread, threads)`: what one thread does between two barriers."""
-    w = FunctionWriter(rounds_floor=has_floor(target))
+    w = FunctionWriter(rounds=has_rounding(target))
     for number, param in enumerate(main.params[:-2]):
         place = w.let(f"getelementptr ptr, ptr %buffers, i64 {number}")
         w.names[param] = w.let(f"load ptr, ptr {place}, align 8")

@@ -10,17 +10,10 @@ from functools import cache
 from cnncc.errors import EmitError
 from cnncc.loopir.nodes import BufferType, Kind, Type, Value
 
-_REGISTER = {
-    Kind.F32: "float",
-    Kind.F16: "i16",  # its bits: not every machine knows the type, and none computes with it here
-    Kind.I32: "i32",
-    Kind.I8: "i8",
-    Kind.U8: "i8",
-    Kind.BOOL: "i1",
-    Kind.INDEX: "i64",
-}
-_BITS = {Kind.I32: 32, Kind.I8: 8, Kind.U8: 8, Kind.INDEX: 64}
-BYTES = {Kind.F32: 4, Kind.F16: 2, Kind.I32: 4, Kind.I8: 1, Kind.U8: 1, Kind.BOOL: 1, Kind.INDEX: 8}
+# An f16 is its bits: not every machine knows the type, and none computes with it here.
+_FLOATS = {Kind.F64: "double", Kind.F32: "float"}
+_REGISTER = {kind: _FLOATS.get(kind, f"i{kind.bits}") for kind in Kind}
+BYTES = {kind: kind.size_bytes for kind in Kind}
 
 Number = float | int | bool
 
@@ -43,7 +36,7 @@ def memory_type(type_: Type) -> str:
 @cache
 def suffix(type_: Type) -> str:
     """The part of an intrinsic's name that tells its overload, such as `v16f32`."""
-    element = "f32" if type_.kind is Kind.F32 else _REGISTER[type_.kind]
+    element = type_.kind.value if type_.kind.is_float else _REGISTER[type_.kind]
     return element if type_.lanes == 1 else f"v{type_.lanes}{element}"
 
 
@@ -70,16 +63,17 @@ def buffer_type(value: Value) -> BufferType:
 
 
 def literal(kind: Kind, number: Number) -> str:
-    """One element as LLVM text; f32 as the bits of the equal double, integers in two's complement.
+    """One element as LLVM text; floats as bits of the equal double, integers in two's complement.
 
     Raises:
         EmitError: an integer that the kind cannot hold.
     """
-    if kind is Kind.F32:
-        return "0x" + struct.pack(">d", ctypes.c_float(number).value).hex().upper()
+    if kind.is_float:
+        nearest = ctypes.c_float(number).value if kind is Kind.F32 else float(number)
+        return "0x" + struct.pack(">d", nearest).hex().upper()
     if kind is Kind.BOOL:
         return "true" if number else "false"
-    bits, whole = _BITS[kind], int(number)
+    bits, whole = kind.bits, int(number)
     if whole != number or not -(1 << bits - 1) <= whole < 1 << bits:
         raise EmitError(f"{number} is no {kind.value}")
     return str(whole - (1 << bits) if whole >= 1 << bits - 1 else whole)

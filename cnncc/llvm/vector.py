@@ -28,14 +28,15 @@ Arithmetic = (
 )
 
 _INDEX = Type(Kind.INDEX)
-_UNSIGNED = (Kind.U8, Kind.BOOL)
 _FLOAT = {"add": "fadd", "sub": "fsub", "mul": "fmul", "div": "fdiv"}
 _INTEGER = {"add": "add", "sub": "sub", "mul": "mul", "shl": "shl"}
 _LOGIC = ("and", "or", "xor")
 # Index operands of these are non-negative, so that the shorter unsigned forms serve.
 _BY_SIGN = {"div": ("udiv", "sdiv"), "rem": ("urem", "srem"), "shr": ("lshr", "ashr")}
 _ORDERED = {"lt": "olt", "le": "ole", "gt": "ogt", "ge": "oge", "eq": "oeq", "ne": "une"}
-_BITS = {Kind.I32: 32, Kind.I8: 8, Kind.U8: 8, Kind.BOOL: 1, Kind.INDEX: 64}
+_ROUNDINGS = {"floor": "floor", "ceil": "ceil", "trunc": "trunc", "round": "roundeven"}
+# From here on every number of the kind is whole.
+_ALL_WHOLE = {Kind.F32: 2.0**23, Kind.F64: 2.0**52}
 
 
 def emit_arithmetic(w: FunctionWriter, stmt: Arithmetic) -> None:
@@ -100,7 +101,7 @@ def as_vector(w: FunctionWriter, value: Value) -> tuple[str, str]:
 
 
 def _unary(w: FunctionWriter, op: str, a: str, type_: Type) -> str:
-    text, real = register_type(type_), type_.kind is Kind.F32
+    text, real = register_type(type_), type_.kind.is_float
     name = f"{text} @llvm.{{}}.{suffix(type_)}({text} {a}"
     match op:
         case "neg":
@@ -108,35 +109,40 @@ def _unary(w: FunctionWriter, op: str, a: str, type_: Type) -> str:
         case "abs" if real:
             return w.let(f"call {name.format('fabs')})")
         case "abs":
-            return a if type_.kind in _UNSIGNED else w.let(f"call {name.format('abs')}, i1 false)")
+            return a if type_.kind.is_unsigned else w.let(f"call {name.format('abs')}, i1 false)")
         case "sqrt" if real:
             return w.let(f"call {name.format('sqrt')})")
-        case "floor" if real:
-            return w.let(f"call {name.format('floor')})") if w.rounds_floor else _floor(w, a, type_)
+        case "floor" | "ceil" | "trunc" | "round" if real and w.rounds:
+            return w.let(f"call {name.format(_ROUNDINGS[op])})")
+        case "floor" | "ceil" | "trunc" | "round" if real:
+            return _rounded(w, op, a, type_)
         case "not" if not real:
-            ones = constant(
-                type_, True if type_.kind is Kind.BOOL else (1 << _BITS[type_.kind]) - 1
-            )
-            return w.let(f"xor {text} {a}, {ones}")
+            ones = True if type_.kind is Kind.BOOL else (1 << type_.kind.bits) - 1
+            return w.let(f"xor {text} {a}, {constant(type_, ones)}")
         case _:
             raise EmitError(f"`{op}` has no meaning on {type_}")
 
 
-def _floor(w: FunctionWriter, a: str, type_: Type) -> str:
-    """`floor` from conversions, for targets where LLVM would call the C library.
+def _rounded(w: FunctionWriter, op: str, a: str, type_: Type) -> str:
+    """A rounding by additions, for targets where LLVM would call the C library.
 
-    From 2**23 on every f32 is whole, and NaN compares false, so that both pass through unchanged.
+    With 2**23 added (in f64 2**52) no bits are left for a fraction, so that the sum is rounded to
+    the nearest whole number, the even one of two; a step to the side makes the others of it. From
+    there on every number is whole: it passes through unchanged, and NaN does as it compares false.
     """
-    text, whole = register_type(type_), register_type(Type(Kind.I32, type_.lanes))
-    to_int = w.let(f"fptosi {text} {a} to {whole}")
-    cut = w.let(f"sitofp {whole} {to_int} to {text}")
-    above = w.let(f"fcmp ogt {text} {cut}, {a}")
-    less = w.let(f"fsub {text} {cut}, {constant(type_, 1.0)}")
-    down = w.let(_select(type_, above, less, cut))
-    name = suffix(type_)
-    signed = w.let(f"call {text} @llvm.copysign.{name}({text} {down}, {text} {a})")
+    text, name = register_type(type_), suffix(type_)
+    whole, one = constant(type_, _ALL_WHOLE[type_.kind]), constant(type_, 1.0)
     size = w.let(f"call {text} @llvm.fabs.{name}({text} {a})")
-    small = w.let(f"fcmp olt {text} {size}, {constant(type_, 2.0**23)}")
+    near = w.let(f"fsub {text} {w.let(f'fadd {text} {size}, {whole}')}, {whole}")
+    if op in ("floor", "ceil"):
+        near = w.let(f"call {text} @llvm.copysign.{name}({text} {near}, {text} {a})")
+    if op != "round":
+        against = size if op == "trunc" else a
+        passed = w.let(f"fcmp {'olt' if op == 'ceil' else 'ogt'} {text} {near}, {against}")
+        back = w.let(f"{'fadd' if op == 'ceil' else 'fsub'} {text} {near}, {one}")
+        near = w.let(_select(type_, passed, back, near))
+    signed = w.let(f"call {text} @llvm.copysign.{name}({text} {near}, {text} {a})")
+    small = w.let(f"fcmp olt {text} {size}, {whole}")
     return w.let(_select(type_, small, signed, a))
 
 
@@ -147,14 +153,14 @@ def _select(type_: Type, cond: str, a: str, b: str) -> str:
 
 def _binary(w: FunctionWriter, op: str, a: str, b: str, type_: Type) -> str:
     text, kind = register_type(type_), type_.kind
-    if kind is Kind.F32 and op in _FLOAT:
+    if kind.is_float and op in _FLOAT:
         return w.let(f"{_FLOAT[op]} {text} {a}, {b}")
     if op in ("min", "max"):
         return w.let(f"call {_extremum(op, type_)}({text} {a}, {text} {b})")
-    if kind is Kind.F32 or (kind is Kind.BOOL and op not in _LOGIC):
+    if kind.is_float or (kind is Kind.BOOL and op not in _LOGIC):
         raise EmitError(f"`{op}` has no meaning on {type_}")
     if op in _BY_SIGN:
-        unsigned = kind in _UNSIGNED or kind is Kind.INDEX
+        unsigned = kind.is_unsigned or kind is Kind.INDEX
         return w.let(f"{_BY_SIGN[op][0 if unsigned else 1]} {text} {a}, {b}")
     if op in _LOGIC:
         return w.let(f"{op} {text} {a}, {b}")
@@ -166,9 +172,9 @@ def _binary(w: FunctionWriter, op: str, a: str, b: str, type_: Type) -> str:
 
 def _extremum(op: str, type_: Type) -> str:
     text, name = register_type(type_), suffix(type_)
-    if type_.kind is Kind.F32:
+    if type_.kind.is_float:
         return f"nsz {text} @llvm.{op}imum.{name}"
-    return f"{text} @llvm.{'u' if type_.kind in _UNSIGNED else 's'}{op}.{name}"
+    return f"{text} @llvm.{'u' if type_.kind.is_unsigned else 's'}{op}.{name}"
 
 
 def _compare(w: FunctionWriter, op: str, a: Index, b: Index) -> str:
@@ -177,9 +183,9 @@ def _compare(w: FunctionWriter, op: str, a: Index, b: Index) -> str:
     operands = f"{register_type(type_)} {w.operand(a, type_)}, {w.operand(b, type_)}"
     if op not in _ORDERED:
         raise EmitError(f"there is no comparison `{op}`")
-    if type_.kind is Kind.F32:
+    if type_.kind.is_float:
         return w.let(f"fcmp {_ORDERED[op]} {operands}")
-    sign = "" if op in ("eq", "ne") else "u" if type_.kind in _UNSIGNED else "s"
+    sign = "" if op in ("eq", "ne") else "u" if type_.kind.is_unsigned else "s"
     return w.let(f"icmp {sign}{op} {operands}")
 
 
@@ -193,16 +199,18 @@ def _convert(w: FunctionWriter, a: str, source: Type, out: Type) -> str:
         return _widen_half(w, a, source.lanes)
     if out.kind is Kind.BOOL:
         zero = constant(source, 0)
-        return w.let(f"{'fcmp une' if source.kind is Kind.F32 else 'icmp ne'} {have} {a}, {zero}")
-    if source.kind is Kind.F32:
-        sign = "u" if out.kind in _UNSIGNED else "s"
+        return w.let(f"{'fcmp une' if source.kind.is_float else 'icmp ne'} {have} {a}, {zero}")
+    if source.kind.is_float and out.kind.is_float:
+        return w.let(f"{'fpext' if out.kind is Kind.F64 else 'fptrunc'} {have} {a} to {want}")
+    if source.kind.is_float:
+        sign = "u" if out.kind.is_unsigned else "s"
         name = f"llvm.fpto{sign}i.sat.{suffix(out)}.{suffix(source)}"
         return w.let(f"call {want} @{name}({have} {a})")
-    if out.kind is Kind.F32:
-        return w.let(f"{'u' if source.kind in _UNSIGNED else 's'}itofp {have} {a} to {want}")
-    if _BITS[out.kind] < _BITS[source.kind]:
+    if out.kind.is_float:
+        return w.let(f"{'u' if source.kind.is_unsigned else 's'}itofp {have} {a} to {want}")
+    if out.kind.bits < source.kind.bits:
         return w.let(f"trunc {have} {a} to {want}")
-    return w.let(f"{'z' if source.kind in _UNSIGNED else 's'}ext {have} {a} to {want}")
+    return w.let(f"{'z' if source.kind.is_unsigned else 's'}ext {have} {a} to {want}")
 
 
 def _widen_half(w: FunctionWriter, bits: str, lanes: int) -> str:

@@ -17,16 +17,16 @@ class FunctionWriter:
         lines: the body so far; a line may be reserved and filled later (phi nodes).
         names: the operand text of each LoopIR value that is visible.
         block: label of the block that is being written.
-        rounds_floor: whether the target has an instruction for `floor`.
+        rounds: whether the target has instructions that round to whole numbers.
     """
 
-    def __init__(self, *, rounds_floor: bool) -> None:
+    def __init__(self, *, rounds: bool) -> None:
         self.lines: list[str] = []
         self.names: dict[Value, str] = {}
         self.block = "entry"
-        self.rounds_floor = rounds_floor
+        self.rounds = rounds
         self._allocas: list[str] = []
-        self._bases: list[dict[tuple[str, str], str]] = [{}]
+        self._bases: list[dict[tuple[str, str, str], str]] = [{}]
         self._count = 0
 
     def fresh(self, prefix: str) -> str:
@@ -92,7 +92,7 @@ class FunctionWriter:
 
     def base_address(self, element: str, buffer: str, index: str) -> str:
         """The address of `buffer[index]`, computed once per region that dominates the use."""
-        key = (buffer, index)
+        key = (element, buffer, index)
         for bases in self._bases:
             if key in bases:
                 return bases[key]

@@ -22,10 +22,16 @@ Array = npt.NDArray[Any]
 Operation = Callable[..., Any]
 
 DTYPES: dict[Kind, np.dtype[Any]] = {
+    Kind.F64: np.dtype(np.float64),
     Kind.F32: np.dtype(np.float32),
     Kind.F16: np.dtype(np.float16),
+    Kind.I64: np.dtype(np.int64),
     Kind.I32: np.dtype(np.int32),
+    Kind.I16: np.dtype(np.int16),
     Kind.I8: np.dtype(np.int8),
+    Kind.U64: np.dtype(np.uint64),
+    Kind.U32: np.dtype(np.uint32),
+    Kind.U16: np.dtype(np.uint16),
     Kind.U8: np.dtype(np.uint8),
     Kind.BOOL: np.dtype(np.bool_),
     Kind.INDEX: np.dtype(np.int64),
@@ -53,7 +59,7 @@ def constant(value: Any, type_: Type) -> Any:
     if type_.lanes == 1:
         return FROM_ELEMENT[type_.kind](value[0] if isinstance(value, tuple) else value)
     lanes = np.empty(type_.lanes, DTYPES[type_.kind])
-    lanes[:] = value
+    lanes[:] = np.array(value, DTYPES[type_.kind])
     lanes.setflags(write=False)
     return lanes
 
@@ -68,7 +74,7 @@ def unary(op: str, type_: Type) -> Operation:
 
 def binary(op: str, type_: Type, place: str) -> Operation:
     """`op` of `BINARY_OPS` on values of `type_`; errors begin with `place`."""
-    if type_.kind is not Kind.F32:
+    if not type_.kind.is_float:
         if op in ("div", "rem"):
             return _division(op, type_, place)
         if op in ("shl", "shr"):
@@ -83,14 +89,16 @@ def compare(op: str) -> Operation:
     return _COMPARE[op]
 
 
-def fma(lanes: int) -> Operation:
-    """`a*b + c` of f32 in float64: the product is exact, the sum rounded twice at most."""
-    return _fma_scalar if lanes == 1 else _fma_vector
+def fma(type_: Type) -> Operation:
+    """`a*b + c`: of f32 in float64, where the product is exact; of f64 rounded twice."""
+    if type_.kind is Kind.F64:
+        return lambda a, b, c: a * b + c
+    return _fma_scalar if type_.lanes == 1 else _fma_vector
 
 
 def convert(source: Type, kind: Kind) -> Operation:
     """A number of type `source` in another kind; as bool, whether it is not zero."""
-    saturates = source.kind is Kind.F32 and kind not in (Kind.F32, Kind.BOOL)
+    saturates = source.kind.is_float and not (kind.is_float or kind is Kind.BOOL)
     lanewise = _saturating(kind) if saturates else _casting(kind)
     if source.lanes > 1:
         return lanewise
@@ -99,7 +107,7 @@ def convert(source: Type, kind: Kind) -> Operation:
 
 
 def bitcast(kind: Kind, lanes: int) -> Operation:
-    """The bits of an f32 or i32 value as `kind`."""
+    """The bits of a value as `kind`, which is of the same width."""
     dtype = DTYPES[kind]
     if lanes > 1:
         return lambda a: a.view(dtype)
@@ -153,21 +161,21 @@ def _fma_vector(a: Array, b: Array, c: Array) -> Array:
 
 
 def _division(op: str, type_: Type, place: str) -> Operation:
-    back = FROM_ELEMENT[type_.kind] if type_.lanes == 1 else DTYPES[type_.kind].type
-    signed = type_.kind is not Kind.INDEX
-    largest = int(np.iinfo(DTYPES[type_.kind]).max)
+    dtype = DTYPES[type_.kind]
+    back = FROM_ELEMENT[type_.kind] if type_.lanes == 1 else dtype.type
+    index = type_.kind is Kind.INDEX
+    least = 0 if type_.kind.is_unsigned else int(np.iinfo(dtype).min)
 
     def quotient_or_rest(a: Any, b: Any) -> Any:
-        if not np.all(b):
+        x, y = np.asarray(a, dtype), np.asarray(b, dtype)
+        if not y.all():
             raise InterpError(f"{place}: division by zero")
-        x, y = np.asarray(a, np.int64), np.asarray(b, np.int64)
-        if not signed and ((x < 0).any() or (y < 0).any()):
+        if index and ((x < 0).any() or (y < 0).any()):
             raise InterpError(f"{place}: {op} of a negative index ({a} by {b})")
-        quotient = np.abs(x) // np.abs(y) * np.sign(x) * np.sign(y)
-        if (quotient > largest).any():
+        if least and ((x == least) & (y == -1)).any():
             raise InterpError(f"{place}: the quotient of {a} by {b} does not fit")
-        result = quotient if op == "div" else x - quotient * y
-        return back(result)
+        rest = np.fmod(x, y)  # of the sign of `x`, as truncation leaves it
+        return back(rest if op == "rem" else (x - rest) // y)
 
     def quick(a: int, b: int) -> int:
         if a < 0 or b <= 0:
@@ -218,6 +226,9 @@ _UNARY: dict[str, Operation] = {
     "abs": operator.abs,
     "sqrt": np.sqrt,
     "floor": np.floor,
+    "ceil": np.ceil,
+    "trunc": np.trunc,
+    "round": np.rint,
 }
 _BINARY: dict[str, Operation] = {
     "add": operator.add,

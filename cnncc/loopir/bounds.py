@@ -35,15 +35,13 @@ from cnncc.loopir.nodes import (
     Value,
     View,
 )
+from cnncc.loopir.rules import integer_range
 
 _NEGATED = {"lt": "ge", "ge": "lt", "gt": "le", "le": "gt", "eq": "ne", "ne": "eq"}
-_KIND_RANGES: dict[Kind, Range] = {
-    Kind.BOOL: (0, 1),
-    Kind.U8: (0, 255),
-    Kind.I8: (-128, 127),
-    Kind.I32: (-(1 << 31), (1 << 31) - 1),
-}
+# Conversion to an index keeps these; floats saturate, and what has 64 bits wraps around.
+_NARROW = (Kind.BOOL, Kind.U8, Kind.U16, Kind.U32, Kind.I8, Kind.I16, Kind.I32)
 _OUTSIDE, _DOUBTFUL = True, False
+_NOTHING = Linear(0, {})
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +55,14 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class _Region:
-    """A buffer as a part of another, which has `extent` elements: all from `start` on."""
+    """A buffer as a part of another, which has `extent` elements: all from `start` on.
+
+    `bytes` is where it begins, counted from the outermost buffer around it.
+    """
 
     extent: int | None
     start: Linear
+    bytes: Linear
 
 
 class BoundsAnalysis:
@@ -102,7 +104,7 @@ class BoundsAnalysis:
         return form
 
     def _new_root(self, buffer: Value, extent: int | None) -> None:
-        self._regions[buffer] = _Region(extent, Linear(0, {}))
+        self._regions[buffer] = _Region(extent, _NOTHING, _NOTHING)
 
     # -- statements --------------------------------------------------------------------------------
 
@@ -154,7 +156,7 @@ class BoundsAnalysis:
         if _is_index(a):
             return self._form(a)
         kind = a.type.kind if isinstance(a, Value) else Kind.INDEX
-        return self._symbols.fresh(_KIND_RANGES.get(kind, EVERYTHING))
+        return self._symbols.fresh(integer_range(kind) if kind in _NARROW else EVERYTHING)
 
     def _select(self, cond: Value, a: Index, b: Index) -> Linear:
         decided = self._decide(cond)
@@ -310,12 +312,24 @@ class BoundsAnalysis:
 
     def _view(self, stmt: View) -> None:
         region, start = self._regions[stmt.buffer], self._form(stmt.index)
+        size, new_size = (v.type.kind.size_bytes for v in (stmt.buffer, stmt.out))
         extent = _extent(stmt.out)
-        self._within(stmt, region, start, extent or 0)
+        self._within(stmt, region, start, -(-(extent or 0) * new_size // size))
+        begin = region.bytes.plus(start.scaled(size))
         if extent is None:
-            self._regions[stmt.out] = _Region(region.extent, region.start.plus(start))
-        else:
-            self._new_root(stmt.out, extent)
+            self._regions[stmt.out] = _Region(region.extent, region.start.plus(start), begin)
+            return
+        self._regions[stmt.out] = _Region(extent, _NOTHING, begin)
+        if new_size > size:
+            self._aligned(stmt, begin, new_size)
+
+    def _aligned(self, stmt: View, begin: Linear, size: int) -> None:
+        """The first byte of a part must lie at a multiple of its elements' size."""
+        rest = begin.split(size)[1]
+        if rest.terms or rest.const:
+            message = f"does not begin at a multiple of {size} bytes"
+            certain = not rest.terms and self._certain
+            self._report(stmt, message, _OUTSIDE if certain else _DOUBTFUL)
 
     def _call(self, stmt: Call) -> None:
         ranges = []

@@ -270,10 +270,22 @@ class Builder:
         self._emit(Alloc(out))
         return out
 
-    def view(self, buffer: Value, index: Index, extent: int | None = None) -> Value:
-        """The part of `buffer` that starts at `index`."""
+    def view(
+        self,
+        buffer: Value,
+        index: Index,
+        extent: int | None = None,
+        *,
+        kind: Kind | None = None,
+    ) -> Value:
+        """The part of `buffer` that starts at `index`, as `extent` elements of `kind`.
+
+        `index` counts elements of `buffer`; a part of another kind needs an extent.
+        """
         base = _buffer_type(buffer)
-        out = self._new(BufferType(base.kind, extent, base.writable, base.unique), buffer.hint)
+        out = self._new(
+            BufferType(kind or base.kind, extent, base.writable, base.unique), buffer.hint
+        )
         self._emit(View(out, buffer, index))
         return out
 

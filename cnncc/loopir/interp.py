@@ -222,7 +222,7 @@ class _Compiled:
                 place = f"{self.name}: {op} giving {out.hint!r}"
                 return self._apply(out, arith.binary(op, register_type(out), place), a, b)
             case Fma(out, a, b, c):
-                return self._apply(out, arith.fma(register_type(out).lanes), a, b, c)
+                return self._apply(out, arith.fma(register_type(out)), a, b, c)
             case Compare(out, op, a, b):
                 return self._apply(out, arith.compare(op), a, b)
             case Select(out, cond, a, b):

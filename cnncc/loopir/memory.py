@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from cnncc.loopir.arith import DTYPES, FROM_ELEMENT, Array, InterpError
-from cnncc.loopir.nodes import BufferType, Index, Load, Store, Type, Value, View
+from cnncc.loopir.nodes import BufferType, Index, Kind, Load, Store, Type, Value, View
 
 Registers = list[Any]
 Step = Callable[[Registers], None]
@@ -19,7 +19,10 @@ Slots = Callable[[Index], int]
 
 @dataclass(slots=True)
 class Memory:
-    """A buffer at run time; `written` marks the elements of scratch that hold something."""
+    """A buffer at run time; `written` marks the bytes of scratch that hold something.
+
+    Its shape is [elements, bytes of an element], so that parts of another kind can share it.
+    """
 
     data: Array
     size: int
@@ -30,6 +33,19 @@ class Memory:
         stop = self.size if extent is None else start + extent
         written = None if self.written is None else self.written[start:stop]
         return Memory(self.data[start:stop], stop - start, written)
+
+    def part_as(self, dtype: np.dtype[Any], start: int, extent: int) -> Memory:
+        """`extent` elements of another type, from element `start` on."""
+        size, stop = dtype.itemsize, start + self.spanned(dtype, extent)
+        data = self.data[start:stop].view(np.uint8)[: extent * size].view(dtype)
+        if self.written is None:
+            return Memory(data, extent)
+        marks = self.written[start:stop].reshape(-1)[: extent * size]
+        return Memory(data, extent, marks.reshape(extent, size))
+
+    def spanned(self, dtype: np.dtype[Any], extent: int) -> int:
+        """How many elements of this buffer `extent` elements of that type cover, wholly or not."""
+        return -(-extent * dtype.itemsize // self.data.itemsize)
 
 
 def _fault(func: str, stmt: Load | Store, memory: Memory, start: int, lanes: int) -> NoReturn:
@@ -54,10 +70,13 @@ def load_step(func: str, stmt: Load, slot: Slots) -> Step:
     )
     type_, offset = register_type(stmt.out), stmt.offset
     lanes, scalar, fault = type_.lanes, FROM_ELEMENT[type_.kind], partial(_fault, func, stmt)
+    copied = _as_truth if type_.kind is Kind.BOOL else _copied
 
     def load_element(r: Registers) -> None:
         memory, start = r[buffer], r[index] + offset
-        if not 0 <= start < memory.size or not (memory.written is None or memory.written[start]):
+        if not 0 <= start < memory.size or not (
+            memory.written is None or memory.written[start].all()
+        ):
             fault(memory, start, 1)
         r[target] = scalar(memory.data[start])
 
@@ -70,9 +89,18 @@ def load_step(func: str, stmt: Load, slot: Slots) -> Step:
             or not (memory.written is None or memory.written[start:stop].all())
         ):
             fault(memory, start, lanes)
-        r[target] = memory.data[start:stop].copy()
+        r[target] = copied(memory.data[start:stop])
 
     return load_element if lanes == 1 else load_vector
+
+
+def _copied(data: Array) -> Array:
+    return data.copy()
+
+
+def _as_truth(data: Array) -> Array:
+    """Bytes as bools, whatever they hold: NumPy takes only 0 and 1 for one."""
+    return np.not_equal(data.view(np.uint8), 0)
 
 
 def store_step(func: str, stmt: Store, slot: Slots) -> Step:
@@ -108,7 +136,7 @@ def _active(
         elements = lanes + (r[index] + offset)
         for element in elements:
             if not 0 <= element < memory.size or not (
-                memory.written is None or not loads or memory.written[element]
+                memory.written is None or not loads or memory.written[element].all()
             ):
                 fault(memory, int(element), 1)
         if not loads and lanes.size and not memory.data.flags.writeable:
@@ -123,11 +151,12 @@ def _masked_load(func: str, stmt: Load, mask: Value, slot: Slots) -> Step:
     type_ = register_type(stmt.out)
     dtype, scalar = DTYPES[type_.kind], FROM_ELEMENT[type_.kind]
     active = _active(func, stmt, mask, slot)
+    copied = _as_truth if type_.kind is Kind.BOOL else _copied
 
     def load(r: Registers) -> None:
         lanes, elements = active(r)
         value = np.zeros(type_.lanes, dtype)
-        value[lanes] = r[buffer].data[elements]
+        value[lanes] = copied(r[buffer].data[elements])
         r[target] = value if type_.lanes > 1 else scalar(value[0])
 
     return load
@@ -155,28 +184,37 @@ def alloc_step(func: str, out: Value, slot: Slots) -> Step:
     target, extent, dtype = slot(out), type_.extent, DTYPES[type_.kind]
 
     def alloc(r: Registers) -> None:
-        r[target] = Memory(np.zeros(extent, dtype), extent, np.zeros(extent, np.bool_))
+        marks = np.zeros((extent, dtype.itemsize), np.bool_)
+        r[target] = Memory(np.zeros(extent, dtype), extent, marks)
 
     return alloc
 
 
 def view_step(func: str, stmt: View, slot: Slots) -> Step:
-    """A part of a buffer."""
+    """A part of a buffer, perhaps with elements of another kind."""
     target, buffer, index = (
         slot(stmt.out),
         slot(stmt.buffer),
         slot(stmt.index),
     )
-    name, hint, extent = func, stmt.buffer.hint, buffer_type(stmt.out).extent
+    base, out, hint = buffer_type(stmt.buffer), buffer_type(stmt.out), stmt.buffer.hint
+    dtype, extent = DTYPES[out.kind], out.extent
+    if base.kind is not out.kind and extent is None:
+        raise InterpError(f"{func}: view of {hint!r} as {out} without an extent")
 
     def view(r: Registers) -> None:
         memory, start = r[buffer], r[index]
-        if start < 0 or start + (extent or 0) > memory.size:
+        if start < 0 or start + memory.spanned(dtype, extent or 0) > memory.size:
             raise InterpError(
-                f"{name}: view of {hint!r} from {start} on ({extent} elements) is out of "
+                f"{func}: view of {hint!r} from {start} on ({extent} elements) is out of "
                 f"bounds: it has {memory.size} elements"
             )
-        r[target] = memory.part(start, extent)
+        if base.kind is out.kind or extent is None:
+            r[target] = memory.part(start, extent)
+            return
+        part = r[target] = memory.part_as(dtype, start, extent)
+        if not part.data.flags.aligned:
+            raise InterpError(f"{func}: view of {hint!r} from {start} on as {out} is not aligned")
 
     return view
 

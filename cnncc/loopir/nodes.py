@@ -8,16 +8,20 @@ Address of a `Load` or `Store`: element `index + offset` of the buffer, where `o
 that ends up in the instruction's displacement. Vectors read and write `lanes` consecutive elements.
 
 Semantics that are not obvious:
-    * `Binary` max and min on f32 hand on NaN and, of two zeros, may give either.
-    * `Compare` on f32 is ordered (false on NaN), but `ne` is true on NaN.
+    * `Binary` max and min on floats hand on NaN and, of two zeros, may give either.
+    * `rem` is for integers: of floats it would be a call of the C library.
+    * `round` gives the nearest whole number, of two the even one.
+    * `Compare` on floats is ordered (false on NaN), but `ne` is true on NaN.
     * Integers wrap around, but a scalar index that leaves 64 bits is undefined.
-    * `Fma` is `a*b + c` of f32: contracted where the target has the instruction, else rounded
+    * `Fma` is `a*b + c` of floats: contracted where the target has the instruction, else rounded
       twice.
-    * `div`, `rem` and `shr` on index and i32 operands: operands are non-negative for index; i32
-      division truncates towards zero and `shr` is arithmetic.
-    * `Convert` f32 -> integer truncates towards zero and saturates; NaN gives 0.
-      To bool it asks whether a number is not zero; from integer to integer it wraps around.
-    * Shifts by the width or more, division by zero and i32 quotients that do not fit are undefined.
+    * `div`, `rem` and `shr`: index operands are non-negative; division of signed integers truncates
+      towards zero, and their `shr` is arithmetic.
+    * `Convert` float -> integer truncates towards zero and saturates; NaN gives 0.
+      To bool it asks whether a number is not zero; from integer to integer it wraps around; a float
+      gets the nearest number of its kind.
+    * Shifts by the width or more, division by zero and quotients that do not fit are undefined.
+    * A bool in memory is a byte, which is 0 or 1 when written and holds when it is not 0.
     * masked-off lanes of a `Load` are not read and give 0; those of a `Store` are not written.
     * `Barrier`: all threads of the program arrive before any goes on; only in a program's `main`.
 """
@@ -32,17 +36,49 @@ from enum import Enum
 class Kind(Enum):
     """Element kinds.
 
-    `INDEX` is a signed 64-bit integer for addresses and counts. `F16` is a kind of storage: such
-    elements are loaded, stored, moved between lanes and converted to f32, never computed with.
+    `INDEX` is a signed 64-bit integer for addresses and counts; `I64` is one that wraps around.
+    `F16` is a kind of storage: such elements are loaded, stored, moved between lanes and converted
+    to f32, never computed with.
     """
 
+    F64 = "f64"
     F32 = "f32"
     F16 = "f16"
+    I64 = "i64"
     I32 = "i32"
+    I16 = "i16"
     I8 = "i8"
+    U64 = "u64"
+    U32 = "u32"
+    U16 = "u16"
     U8 = "u8"
     BOOL = "bool"
     INDEX = "index"
+
+    @property
+    def bits(self) -> int:
+        """The width of an element in a register."""
+        return _BITS[self]
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of an element in memory."""
+        return -(-_BITS[self] // 8)
+
+    @property
+    def is_float(self) -> bool:
+        """Whether there is floating-point arithmetic on such elements."""
+        return self is Kind.F32 or self is Kind.F64
+
+    @property
+    def is_unsigned(self) -> bool:
+        """Whether such elements are never negative."""
+        return self in _UNSIGNED
+
+
+_BITS = {Kind.BOOL: 1, Kind.INDEX: 64}
+_BITS |= {kind: int(kind.value[1:]) for kind in Kind if kind not in _BITS}
+_UNSIGNED = frozenset({Kind.U64, Kind.U32, Kind.U16, Kind.U8, Kind.BOOL})
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +121,7 @@ class Value:
 
 Index = Value | int
 MAIN = "main"
-UNARY_OPS = ("neg", "abs", "sqrt", "floor", "not")
+UNARY_OPS = ("neg", "abs", "sqrt", "floor", "ceil", "trunc", "round", "not")
 BINARY_OPS = ("add", "sub", "mul", "div", "rem", "min", "max", "and", "or", "xor", "shl", "shr")
 COMPARE_OPS = ("lt", "le", "gt", "ge", "eq", "ne")
 
@@ -157,7 +193,7 @@ class Convert:
 
 @dataclass(slots=True, eq=False)
 class Bitcast:
-    """The bits of `a` (f32 or i32) as the other kind."""
+    """The bits of a float as the signed integer of its width, or the other way round."""
 
     out: Value
     a: Value
@@ -221,7 +257,12 @@ class Alloc:
 
 @dataclass(slots=True, eq=False)
 class View:
-    """The part of a buffer that starts at `index`, as a buffer of its own."""
+    """The part of a buffer that starts at `index`, as a buffer of its own.
+
+    `index` counts elements of the buffer. The elements of the part may be of another kind; then it
+    has an extent, and its first byte lies, counted from the buffer's, at a multiple of their size.
+    The outermost buffer begins at a multiple of that too.
+    """
 
     out: Value
     buffer: Value

@@ -45,7 +45,8 @@ from cnncc.loopir.nodes import (
 from cnncc.loopir.scan import Line
 from cnncc.loopir.text import KEYWORDS
 
-_REGISTER = re.compile(r"(f32|i32|i8|u8|bool|index)(?:x([1-9]\d{0,3}))?", re.ASCII)
+_KINDS = "|".join(kind.value for kind in Kind)
+_REGISTER = re.compile(rf"({_KINDS})(?:x([1-9]\d{{0,3}}))?", re.ASCII)
 _DEEPEST = 64
 
 
@@ -236,10 +237,10 @@ class _FuncParser:
         return Const(out, self._literal(line, out.type.kind))
 
     def _literal(self, line: Line, kind: Kind) -> float | int | bool:
-        if kind is Kind.F32:
+        if kind.is_float:
             return line.real()
         if kind is not Kind.BOOL:
-            return line.integer()
+            return line.integer(1 << 64 if kind is Kind.U64 else 1 << 63)
         word = line.word("`true` or `false`")
         if word not in ("true", "false"):
             raise line.error("expected `true` or `false`")

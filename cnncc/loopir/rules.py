@@ -30,22 +30,24 @@ Arithmetic = (
     Const | Unary | Binary | Fma | Compare | Select | Convert | Bitcast | Splat | Shuffle | Extract
 )
 INDEX = Type(Kind.INDEX)
-_FLOAT_ONLY = ("sqrt", "floor")
+_FLOAT_ONLY = ("sqrt", "floor", "ceil", "trunc", "round")
 _FLOAT_BINARY = ("add", "sub", "mul", "div", "min", "max")
 # What may be done with elements of a kind of storage.
 _MOVES = (Convert, Select, Splat, Shuffle, Extract)
 _LOGIC = ("and", "or", "xor")
-_LIMITS = {
-    Kind.I8: (-(1 << 7), (1 << 7) - 1),
-    Kind.U8: (0, (1 << 8) - 1),
-    Kind.I32: (-(1 << 31), (1 << 31) - 1),
-    Kind.INDEX: (-(1 << 63), (1 << 63) - 1),
-}
+_SAME_BITS = ({Kind.F32, Kind.I32}, {Kind.F64, Kind.I64})
 
 
 def type_of(operand: Index) -> Type | BufferType:
     """The type of an operand; an integer is an index."""
     return INDEX if isinstance(operand, int) else operand.type
+
+
+def integer_range(kind: Kind) -> tuple[int, int]:
+    """The least and the greatest number of an integer kind."""
+    if kind.is_unsigned:
+        return 0, (1 << kind.bits) - 1
+    return -(1 << kind.bits - 1), (1 << kind.bits - 1) - 1
 
 
 def arithmetic_rule(stmt: Arithmetic) -> tuple[Sequence[Index], str]:
@@ -89,7 +91,7 @@ def _fits(stmt: Arithmetic, out: Type, operands: Sequence[Type]) -> bool:
         case Binary(op=op):
             return same and _binary_allowed(op, out.kind)
         case Fma():
-            return same and out.kind is Kind.F32
+            return same and out.kind.is_float
         case Compare(op=op):
             a, b = operands
             return op in COMPARE_OPS and a == b and out == Type(Kind.BOOL, a.lanes)
@@ -103,7 +105,7 @@ def _fits(stmt: Arithmetic, out: Type, operands: Sequence[Type]) -> bool:
             return operands[0].lanes == out.lanes and (widened or not half)
         case Bitcast():
             kinds = {operands[0].kind, out.kind}
-            return operands[0].lanes == out.lanes and kinds <= {Kind.F32, Kind.I32}
+            return operands[0].lanes == out.lanes and any(kinds <= pair for pair in _SAME_BITS)
         case Splat():
             return operands[0] == Type(out.kind)
         case Shuffle(lanes=lanes):
@@ -118,14 +120,14 @@ def _fits(stmt: Arithmetic, out: Type, operands: Sequence[Type]) -> bool:
 
 def _unary_allowed(op: str, kind: Kind) -> bool:
     if op in _FLOAT_ONLY:
-        return kind is Kind.F32
+        return kind.is_float
     if op == "not":
-        return kind is not Kind.F32
+        return not kind.is_float
     return op in UNARY_OPS and kind is not Kind.BOOL
 
 
 def _binary_allowed(op: str, kind: Kind) -> bool:
-    if kind is Kind.F32:
+    if kind.is_float:
         return op in _FLOAT_BINARY
     return op in (_LOGIC if kind is Kind.BOOL else BINARY_OPS)
 
@@ -133,7 +135,7 @@ def _binary_allowed(op: str, kind: Kind) -> bool:
 def _is_literal(value: object, kind: Kind) -> bool:
     if kind is Kind.BOOL:
         return isinstance(value, bool)
-    if kind is Kind.F32:
+    if kind.is_float:
         return isinstance(value, (int, float)) and not isinstance(value, bool)
-    low, high = _LIMITS[kind]
+    low, high = integer_range(kind)
     return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high

@@ -17,7 +17,6 @@ _TOKEN = re.compile(
     r"|(?P<sign>->|\.\.|[()\[\],:=!~?+-]))",
     re.ASCII,
 )
-_LARGEST = 1 << 63
 
 
 class LoopTextError(CnnccError):
@@ -107,14 +106,14 @@ class Line:
         """Whether a number, perhaps with a sign, comes next."""
         return self.rest == "-" or self.rest[:1].isdigit()
 
-    def integer(self) -> int:
-        """A whole number with an optional sign."""
+    def integer(self, limit: int = 1 << 63) -> int:
+        """A whole number below `limit`, and not below `-limit`, with an optional sign."""
         negative = self.take("-")
         digits = self._kind("number", "a whole number")
-        if not digits.isdigit() or len(digits) > 19:
+        if not digits.isdigit() or len(digits) > len(str(limit)):
             raise self.error("expected a whole number of 64 bits")
         number = -int(digits) if negative else int(digits)
-        if not -_LARGEST <= number < _LARGEST:
+        if not -limit <= number < limit:
             raise self.error("expected a whole number of 64 bits")
         return number
 

@@ -263,4 +263,4 @@ def _literal(value: Any, type_: Type | BufferType) -> str:
         return f"({', '.join([_literal(lane, type_) for lane in value])})"
     if type_.kind is Kind.BOOL:
         return "true" if value else "false"
-    return repr(float(value)) if type_.kind is Kind.F32 else str(int(value))
+    return repr(float(value)) if type_.kind.is_float else str(int(value))

@@ -252,8 +252,10 @@ class _Rules:
         base = self._buffer(stmt, stmt.buffer)
         self._index(stmt, stmt.index)
         out = stmt.out.type
-        if not isinstance(out, BufferType) or out.kind is not base.kind:
-            raise self._fail(stmt, f"a part of a buffer of {base.kind.value} cannot be {out}")
+        if not isinstance(out, BufferType):
+            raise self._fail(stmt, f"a part of a buffer cannot be {out}")
+        known = out.kind is base.kind or out.extent is not None
+        self._want(stmt, known, f"a part of a buffer of {base.kind.value} as {out} needs an extent")
         self._want(stmt, base.writable or not out.writable, "the buffer is not writable")
         self._define(stmt.out, stmt)
 

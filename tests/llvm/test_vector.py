@@ -20,6 +20,7 @@ from tests.llvm.native import RUNNABLE, NativeChild, assert_same
 
 pytestmark = pytest.mark.native
 LANES = [1, 3, 16]
+ROUNDING = ("floor", "ceil", "trunc", "round")
 N = 96  # elements; a multiple of all lanes
 NUMBERS = (Kind.F32, Kind.I32, Kind.I8, Kind.U8, Kind.INDEX)
 INTEGERS = (Kind.I32, Kind.I8, Kind.U8, Kind.INDEX)
@@ -69,7 +70,7 @@ def check(
 @pytest.mark.parametrize("lanes", LANES)
 @pytest.mark.parametrize("kind", NUMBERS)
 def test_unary(native: NativeChild, kind: Kind, lanes: int) -> None:
-    ops = ("neg", "abs", "sqrt", "floor") if kind is Kind.F32 else ("neg", "abs", "not")
+    ops = ("neg", "abs", "sqrt", *ROUNDING) if kind is Kind.F32 else ("neg", "abs", "not")
     for op in ops:
         if op == "neg" and kind is Kind.U8:
             continue

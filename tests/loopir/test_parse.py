@@ -20,7 +20,7 @@ from .samples import SCALE
     ("old", "new", "line", "message"),
     [
         ("func scale", "fun scale", 1, "expected `func`"),
-        ("f32[64]", "f64[64]", 1, "expected a type"),
+        ("f32[64]", "f65[64]", 1, "expected a type"),
         ("n: index):", "n: index", 1, "expected `,`"),
         ("const 0.0", "const zero", 2, "expected a number"),
         ("= add x, x", "= plus x, x", 5, "no operation `plus`"),

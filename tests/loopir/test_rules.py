@@ -13,6 +13,7 @@ from cnncc.loopir.rules import arithmetic_rule
 
 LOGIC = {"and", "or", "xor"}
 REAL = {"add", "sub", "mul", "div", "min", "max"}
+ROUNDING = {"floor", "ceil", "trunc", "round"}
 
 
 def allowed(op: str, kind: Kind) -> bool:
@@ -22,9 +23,9 @@ def allowed(op: str, kind: Kind) -> bool:
         return True
     if kind is Kind.BOOL:
         return op in LOGIC | {"not"}
-    if kind is Kind.F32:
-        return op in REAL | {"neg", "abs", "sqrt", "floor"}
-    return op not in ("sqrt", "floor")
+    if kind.is_float:
+        return op in REAL | ROUNDING | {"neg", "abs", "sqrt"}
+    return op not in ROUNDING | {"sqrt"}
 
 
 @pytest.mark.parametrize("lanes", [1, 4])
