@@ -10,7 +10,9 @@ depend on the split.
 To add a kernel write a file with a `Kernel` and name it in `KERNELS`; to change the multiply-add
 tile open `conv_tile.py`; what is fused behind an anchor, `epilogue.py`; where elements lie,
 `layout.py`; how they move, `movement.py` (from where to where) and `copy_nest.py` (in which loops);
-exp, log, tanh and sigmoid, `scalar_math.py`.
+exp, log, tanh and sigmoid, `scalar_math.py`. What computes on row-major arrays of any rank and type
+is called `row_*`: buffers, axes and pieces of rows are in `row_major.py`, fused steps in
+`row_steps.py`.
 """
 
 from cnncc.kernels.conv_depthwise import ConvDepthwise
@@ -24,6 +26,7 @@ from cnncc.kernels.pointwise import Pointwise
 from cnncc.kernels.pool import Pool2d
 from cnncc.kernels.rearrange import Rearrange
 from cnncc.kernels.relayout import Relayout
+from cnncc.kernels.row_pointwise import RowPointwise
 from cnncc.kernels.softmax import Softmax
 from cnncc.kernels.template import Kernel
 from cnncc.kernels.upsample_bilinear import UpsampleBilinear
@@ -43,4 +46,5 @@ KERNELS: tuple[Kernel, ...] = (
     UpsampleBilinear(),
     Rearrange(),
     Relayout(),
+    RowPointwise(),
 )
