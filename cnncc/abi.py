@@ -36,9 +36,8 @@ class Port:
     Attributes:
         name: the declared name.
         dtype: element type of the caller's array.
-        shape: the caller's array without the batch axis, in the order of its memory: `(H, W, C)`
-        for
-            `memory == "hwc"`, `(C, H, W)` for `"chw"`, `(K,)` for a vector.
+        shape: the caller's array, without the batch axis if the network is batched, in the order of
+            its memory: `(H, W, C)` for `memory == "hwc"`, `(C, H, W)` for `"chw"`.
         memory: `hwc`, `chw`, or empty for vectors and general arrays.
         format: `rgb`, `bgr`, `gray`, or empty: the meaning of the channels.
         labels: names of the classes, if the model gives them.
@@ -80,6 +79,8 @@ class Interface:
         macs: multiply-adds of one sample, as the model is written.
         target: name of the target the code was made for.
         requires: CPU features that the code executes.
+        batched: whether arrays carry a leading batch axis of any size; without it they have exactly
+            the shapes of the ports.
         most_threads: threads beyond which one sample is not computed sooner, by the plan's
             estimate; 0 where every core of a usual machine helps.
     """
@@ -94,6 +95,7 @@ class Interface:
     target: str
     requires: tuple[str, ...] = field(default_factory=tuple)
     most_threads: int = 0
+    batched: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from cnncc.errors import InputError
 from cnncc.ir.graph import Graph
 from cnncc.ir.op import lookup
 from cnncc.ir.tolerance import Mismatch, compare, tolerance
-from cnncc.kernels.layout import DenseLayout, Layout
+from cnncc.kernels.layout import DenseLayout, Layout, RowMajor
 from cnncc.llvm.jit import Library
 from cnncc.loopir.interp import run as interpret
 from cnncc.loopir.nodes import Barrier, Func, Program
@@ -143,6 +143,12 @@ def observe(plan: Plan, engine: Engine, inputs: Mapping[str, Array]) -> dict[int
         if isinstance(layout, DenseLayout):
             number = outputs[node_id]
             values[node_id] = _logical(results[number].copy(), ports.outputs[number], shape)
+        elif node_id in outputs:
+            values[node_id] = results[outputs[node_id]].reshape(shape).copy()
+        elif isinstance(layout, RowMajor):
+            place = plan.graph[node_id].notes["place"]
+            words = arena[place : place + layout.words].view(layout.dtype.numpy)
+            values[node_id] = words[: layout.elems].reshape(shape).copy()
         elif isinstance(layout, Layout):
             place = plan.graph[node_id].notes["place"]
             values[node_id] = layout.unpack(arena[place : place + layout.elems]).reshape(shape)
@@ -215,5 +221,5 @@ def _sample(port: Port, inputs: Mapping[str, Array]) -> Array:
 def _logical(array: Array, port: Port, shape: tuple[int, ...]) -> Array:
     """The caller's flat array in logical order."""
     if port.memory == "hwc":
-        return array.reshape(1, *port.shape).transpose(0, 3, 1, 2)
+        return array.reshape(1, *port.shape[-3:]).transpose(0, 3, 1, 2)
     return array.reshape(shape)

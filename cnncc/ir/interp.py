@@ -22,8 +22,8 @@ def run(
 
     Args:
         graph: a graph of any level; notes do not matter.
-        inputs: logical arrays, [N,C,H,W] or [N,K] with any batch N, by the input's name or by its
-            position among the inputs.
+        inputs: logical arrays by the input's name or by its position among the inputs: [N,C,H,W] or
+            [N,K] with any batch N, or exactly the declared shapes if the graph is not batched.
         observe: sees every node as it is computed.
 
     Raises:
@@ -93,11 +93,12 @@ def _bind(graph: Graph, inputs: Mapping[str | int, Array]) -> dict[int, Array]:
         if key not in keys:
             raise InputError(f"the network has no input {key!r}; it has {sorted(map(str, keys))}")
         wanted: Any = graph[keys[key]].attrs.shape
-        if np.ndim(array) != len(wanted) or np.shape(array)[1:] != wanted[1:]:
-            expected = ["N", *wanted[1:]]
+        fixed = 1 if graph.meta.get("batched", True) else 0
+        if np.ndim(array) != len(wanted) or np.shape(array)[fixed:] != wanted[fixed:]:
+            expected = ["N", *wanted[1:]] if fixed else list(wanted)
             raise InputError(f"input {key!r}: expected {expected}, got {list(np.shape(array))}")
         values[keys[key]] = _widen(array)
-        batches.add(np.shape(array)[0])
+        batches.update(np.shape(array)[:fixed])
     missing = [graph[i].name or str(i) for i in graph.inputs if i not in values]
     if missing:
         raise InputError(f"no array for input {', '.join(missing)}")

@@ -93,6 +93,9 @@ class ScalarBuilder(Protocol):
     def const(self, value: float, dtype: DType = DType.F32) -> Any:
         """The number of that type nearest to `value`."""
 
+    def dtype_of(self, a: Any) -> DType:
+        """The element type of a value, for constants that fit it."""
+
     def add(self, a: Any, b: Any) -> Any:
         """A + b."""
 
@@ -293,6 +296,7 @@ class Op:
         operand_names: the words for operands in messages and documents.
         accuracy: the bound on the error of one application in f32.
         lipschitz: how much an error of the operand can grow, for unary pointwise operators.
+        per_channel: whether operands behind the first are `[C]` vectors of parameters.
         records: further dataclasses that occur inside `Attrs`, so that texts can be parsed back.
     """
 
@@ -303,6 +307,7 @@ class Op:
     operand_names: ClassVar[tuple[str, ...]] = ("x",)
     accuracy: ClassVar[Accuracy] = Accuracy()
     lipschitz: ClassVar[float] = 1.0
+    per_channel: ClassVar[bool] = False
     records: ClassVar[tuple[type, ...]] = ()
 
     @staticmethod

@@ -19,6 +19,7 @@ from cnncc.kernels.scalar_math import NumpyScalars, VectorScalars
 from cnncc.kernels.template import Arg, OperandArg, PackedArg, Site, per_channel
 from cnncc.loopir.build import Builder
 from cnncc.loopir.nodes import Index, Kind, Value
+from cnncc.ops.channels import channel_numbers
 from cnncc.ops.fused import Step
 
 
@@ -53,7 +54,7 @@ class Epilogue:
         for operand in self.operands:
             constant = self.site.constants[operand]
             if constant is not None:
-                packed = per_channel(np.asarray(constant, np.float32), out)
+                packed = per_channel(channel_numbers(constant, out.channels), out)
                 param = b.buffer(f"channel{operand}", extent=packed.size)
                 self.args.append(PackedArg(packed))
                 self._streams[operand] = _Stream(param, None)

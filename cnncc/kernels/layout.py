@@ -180,6 +180,11 @@ class DenseLayout:
         """Elements of the array."""
         return self.channels * self.height * self.width
 
+    @property
+    def words(self) -> int:
+        """Its size in words of 4 bytes, the last of which may not be full."""
+        return -(-self.elems * self.dtype.size_bytes // 4)
+
     def __str__(self) -> str:
         return f"{self.memory} {self.dtype}"
 

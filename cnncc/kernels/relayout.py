@@ -13,7 +13,7 @@ from cnncc.errors import InternalError
 from cnncc.ir.types import DType
 from cnncc.kernels.copy_loops import Scaling
 from cnncc.kernels.copy_nest import CopyNest
-from cnncc.kernels.layout import NO_HALO, AnyLayout, DenseLayout, FlatLayout, Layout
+from cnncc.kernels.layout import NO_HALO, AnyLayout, DenseLayout, Layout, RowMajor
 from cnncc.kernels.movement import KINDS, Cells, movement
 from cnncc.kernels.template import Arg, Estimate, Kernel, Launch, OperandArg, PackedArg, Site
 
@@ -32,7 +32,7 @@ class Relayout(Kernel):
         """One side is blocked, the other any array that LoopIR has elements for."""
         if len(site.steps) > 1:
             return "has no epilogue"
-        source, out = _source(site)[0], site.out
+        source, out = _source(site)[0], as_dense(site.out)
         if not isinstance(source, Layout | DenseLayout) or not isinstance(
             out, Layout | DenseLayout
         ):
@@ -62,7 +62,8 @@ def _source(site: Site) -> tuple[AnyLayout | None, Arg]:
     operand, out = site.anchor.args[0], site.out
     constant = site.constants[operand]
     if constant is None:
-        return site.layouts[operand], OperandArg(operand)
+        found = site.layouts[operand]
+        return None if found is None else as_dense(found), OperandArg(operand)
     if isinstance(out, Layout):
         packed = out.with_halo(NO_HALO)
     else:
@@ -71,9 +72,17 @@ def _source(site: Site) -> tuple[AnyLayout | None, Arg]:
     return packed, PackedArg(packed.pack(np.asarray(constant, np.float32)))
 
 
+def as_dense(layout: AnyLayout) -> AnyLayout:
+    """A row-major map [1,C,H,W] or vector [1,K] as the dense array that it is; others stay."""
+    if not isinstance(layout, RowMajor) or len(layout.shape) not in (2, 4) or layout.shape[0] != 1:
+        return layout
+    channels, height, width = (*layout.shape[1:], 1, 1)[:3]
+    return DenseLayout(layout.dtype, channels, height, width, "chw")
+
+
 def _nest(site: Site) -> CopyNest:
-    source, out = _source(site)[0], site.out
-    if isinstance(source, FlatLayout) or isinstance(out, FlatLayout) or source is None:
+    source, out = _source(site)[0], as_dense(site.out)
+    if not isinstance(source, Layout | DenseLayout) or not isinstance(out, Layout | DenseLayout):
         raise InternalError(f"{site.name}: a re-layout of {source} to {out}")
     return CopyNest(movement(Cells.of(source), Cells.of(out)), site.lanes, scaling_of(site))
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from cnncc.ir.op import lookup
 from cnncc.kernels.layout import Layout
 from cnncc.kernels.template import BYTES_PER_SECOND, CYCLES_PER_SECOND, Estimate, Site
 from cnncc.loopir.build import Builder
 from cnncc.loopir.nodes import Index
+from cnncc.ops.channels import is_channel_shaped
 
 _SMALL_ITEM_OPS = 4096  # vector operations that one thread does sooner than two
 
@@ -36,9 +38,16 @@ def refuses_epilogue(site: Site, first: int = 1) -> str:
             reason = refuses_blocks(site, (operand,))
             if reason:
                 return reason
-        elif isinstance(site.out, Layout) and constant.size != site.out.channels:
+        elif not _is_a_channel(site, first, operand):
             return f"the constant operand {operand} has more than one value a channel"
     return ""
+
+
+def _is_a_channel(site: Site, first: int, operand: int) -> bool:
+    """Whether every step that reads a constant operand takes one number a channel from it."""
+    shape = site.types[operand].shape
+    readers = [s for s in site.steps[first:] if operand in s.args]
+    return all(is_channel_shaped(lookup(s.op), shape, site.result.shape) for s in readers)
 
 
 def row_estimate(site: Site, operands: tuple[int, ...], operations: float, choice: str) -> Estimate:

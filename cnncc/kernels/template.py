@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from cnncc.errors import InternalError
 from cnncc.ir.types import TensorType
-from cnncc.kernels.layout import AnyLayout, Layout
+from cnncc.kernels.layout import AnyLayout, FlatLayout, Layout
 from cnncc.loopir.nodes import Func
 from cnncc.ops.fused import Step
 from cnncc.ops.pool import WINDOW_POOLS
@@ -61,6 +61,11 @@ class Site:
     def ends_in_pool(self) -> bool:
         """Whether the last step takes windows of what the steps before it compute."""
         return self.steps[-1].op in WINDOW_POOLS
+
+    @property
+    def in_rows(self) -> bool:
+        """Whether no value of the site lies in blocks."""
+        return not any(isinstance(x, Layout | FlatLayout) for x in (*self.layouts, self.out))
 
     @property
     def lanes(self) -> int:
@@ -154,10 +159,12 @@ class Kernel(ABC):
     Attributes:
         name: the kernel's name in plans and messages.
         anchors: the operators that it can compute as the first step of a site.
+        rows: whether it computes on row-major arrays, not on blocks of channels.
     """
 
     name: ClassVar[str]
     anchors: ClassVar[frozenset[str]]
+    rows: ClassVar[bool] = False
 
     @abstractmethod
     def refuses(self, site: Site) -> str:

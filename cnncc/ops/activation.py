@@ -151,6 +151,7 @@ class PRelu(Op):
     name = "prelu"
     arity = (2, 2)
     traits = frozenset({Trait.POINTWISE})
+    per_channel = True
     operand_names = ("x", "slope")
     accuracy = Accuracy(ulps=1)
 

@@ -57,6 +57,7 @@ class BatchNorm(Op):
     Attrs = BatchNormAttrs
     arity = (5, 5)
     traits = frozenset({Trait.POINTWISE})
+    per_channel = True
     operand_names = ("x", "scale", "bias", "mean", "var")
     accuracy = Accuracy(sums=True)
 
@@ -110,6 +111,7 @@ class Scale(Op):
     name = "scale"
     arity = (2, 3)
     traits = frozenset({Trait.POINTWISE})
+    per_channel = True
     operand_names = ("x", "w", "b")
     accuracy = Accuracy(sums=True)
 

@@ -20,8 +20,9 @@ class InputAttrs:
 
     Attributes:
         dtype: element type of the caller's array.
-        shape: logical shape, `[1,C,H,W]` or `[1,K]`; the batch N is free at run time.
-        memory: order of the caller's array, `hwc` or `chw`; the logical shape stays the same.
+        shape: logical shape, such as `[1,C,H,W]` or `[1,K]`; the leading axis is a batch that is
+            free at run time, unless the graph's meta says `batched=false`.
+        memory: order of the caller's feature map, `hwc` or `chw`; the logical shape stays the same.
         format: meaning of the channels, `rgb`, `bgr`, `gray` or empty; a fact for the caller.
     """
 
@@ -44,12 +45,12 @@ class Input(Op):
     def infer(types: Sequence[TensorType], attrs: InputAttrs) -> TensorType:
         """The declared type."""
         check.arity(Input, types)
-        if not isinstance(attrs.dtype, DType) or attrs.dtype in (DType.I64, DType.BOOL):
-            raise TypeInferenceError(f"`input` wants f32, f16, i32, i8 or u8, got {attrs.dtype!s}")
+        if not isinstance(attrs.dtype, DType):
+            raise TypeInferenceError(f"`input` wants an element type, got {attrs.dtype!s}")
         check.choice(Input, "memory", attrs.memory, ("hwc", "chw"))
         check.choice(Input, "format", attrs.format, ("", "rgb", "bgr", "gray"))
-        if not 1 <= len(attrs.shape) <= 8:
-            raise TypeInferenceError(f"`input` wants 1 to 8 axes, got {attrs.shape!r}")
+        if len(attrs.shape) > 8:
+            raise TypeInferenceError(f"`input` wants up to 8 axes, got {attrs.shape!r}")
         check.integers(Input, "shape", attrs.shape, len(attrs.shape), 1)
         return check.result(Input, attrs.dtype, attrs.shape)
 

@@ -14,12 +14,14 @@ from typing import ClassVar
 from cnncc.ir.build import add_typed
 from cnncc.ir.decisions import Decision, decisions, record
 from cnncc.ir.graph import Graph
+from cnncc.ir.op import lookup
 from cnncc.ir.rewrite import merge_spans, replace
 from cnncc.ir.types import DType
+from cnncc.ops.channels import is_channel_shaped
 from cnncc.ops.fused import FusedAttrs, Step
 from cnncc.ops.pool import WINDOW_POOLS
 from cnncc.passes.fuse_pool import recomputed, refuses_pool
-from cnncc.passes.match import channel_vector, is_pointwise, label, sole_user
+from cnncc.passes.match import is_pointwise, label, sole_user
 
 ANCHORS = frozenset(
     {
@@ -138,16 +140,12 @@ class _Grouping:
         reason = self._refuses_reader(group, node_id)
         if reason:
             return reason
-        if graph.type_of(tail) != graph.type_of(node_id):
+        if graph.type_of(tail).shape != graph.type_of(node_id).shape:
             return f"its result {graph.type_of(node_id)} is larger than {graph.type_of(tail)}"
-        if not group.anchored and self._refuses_operands(group.members[0], None):
-            return self._refuses_operands(group.members[0], None)
-        return self._refuses_operands(node_id, tail)
+        return self._refuses_operands(node_id, tail) if group.anchored else ""
 
     def _refuses_reader(self, group: _Group, node_id: int) -> str:
         """Why the group cannot grow at its tail at all."""
-        if self._graph.type_of(group.tail).dtype is not DType.F32:
-            return f"{label(self._graph, group.tail)} is not f32"
         if group.closed:
             return "a pool ends the loop nest"
         if self._graph.is_output(group.tail):
@@ -162,14 +160,20 @@ class _Grouping:
     def _refuses_operands(self, node_id: int, tail: int | None) -> str:
         """Why the operands besides the chain cannot be read element by element."""
         graph, result = self._graph, self._graph.type_of(node_id)
-        channels = result.shape[1] if len(result.shape) in (2, 4) else 0
+        if result.dtype is not DType.F32:
+            return f"its result is {result.dtype}"
         for operand in graph.operands(node_id):
-            if operand == tail or channel_vector(graph, operand, channels) is not None:
+            if operand == tail:
                 continue
             found, word = graph.type_of(operand), label(graph, operand)
+            if found.dtype is not DType.F32:
+                return f"{word} is {found.dtype}"
             if graph[operand].op == "constant":
+                rule = lookup(graph[node_id].op)
+                if is_channel_shaped(rule, found.shape, result.shape):
+                    continue
                 return f"the constant {word} {found} has more than one value a channel"
-            gate = found.shape[2:] == (1, 1)  # legal for add and mul only, says their type rule
+            gate = found.shape == (*result.shape[:2], 1, 1)
             if found != result and not gate:
                 return f"{word} {found} is neither constant nor of the shape of the result"
         return ""

@@ -60,7 +60,7 @@ def candidates(
     offers: list[tuple[Kernel, Estimate]] = []
     refusals: list[tuple[str, str]] = []
     for kernel in KERNELS:
-        if site.anchor.op not in kernel.anchors:
+        if site.anchor.op not in kernel.anchors or kernel.rows != site.in_rows:
             continue
         reason = kernel.refuses(site)
         if reason:

@@ -1,34 +1,34 @@
 """Layout choice: blocks, segments and halos; copies where neighbours disagree; views.
 
-All values inside a network lie in blocks of as many channels as the target has lanes. What is
-decided here is the rest:
+Feature maps and vectors of CNN operators lie in blocks of as many channels as the target has lanes,
+all else in row-major order (`choose_storage.py`). What is decided here is the rest:
 
 * an input of few channels that only dense convolutions read keeps all its channels in one narrow
   block;
 * the halo of a value is the widest that any of its readers needs;
 * operands of a concatenation are computed where they belong in its result, a slice at a block
   boundary and a flattened map are read where they are: `alias` notes, no copies;
-* `relayout` nodes stand at the ends of the network and wherever segments do not match.
+* a reshape of a row-major array is the same memory;
+* `relayout` nodes stand between the two orders (`bridge.py`) and wherever segments do not match.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import count
 from typing import ClassVar
 
-from cnncc.errors import UnsupportedError
 from cnncc.ir.build import add_typed
 from cnncc.ir.decisions import Decision, record
 from cnncc.ir.graph import Graph
 from cnncc.ir.op import Trait, lookup
-from cnncc.ir.types import TensorType
 from cnncc.kernels.conv_nest import conv_halo, groups_aligned
 from cnncc.kernels.conv_transposed import transposed_halo
-from cnncc.kernels.layout import NARROW, NO_HALO, DenseLayout, FlatLayout, Halo, Layout
+from cnncc.kernels.layout import NARROW, NO_HALO, DenseLayout, FlatLayout, Halo, Layout, RowMajor
 from cnncc.ops.fused import Step
 from cnncc.ops.pool import WINDOW_POOLS
-from cnncc.plan.site import joins_channels, steps_of
+from cnncc.plan.bridge import bridge, free_name
+from cnncc.plan.choose_storage import Storage, choose_storages
+from cnncc.plan.site import dimensions, joins_channels, steps_of
 from cnncc.targets.target import Target
 
 Segments = tuple[int, ...]
@@ -52,20 +52,9 @@ class ChooseLayout:
 
     def run(self, graph: Graph) -> None:
         """Choose for the whole graph."""
-        _add_ends(graph)
-        _add_constants(graph)
-        _Chooser(graph, self.target.lanes()).run()
-
-
-def dimensions(type_: TensorType) -> tuple[int, int, int]:
-    """Channels, rows and columns of a feature map [1,C,H,W] or vector [1,K]."""
-    if len(type_.shape) == 2:
-        return type_.shape[1], 1, 1
-    if len(type_.shape) == 4:
-        return type_.shape[1], type_.shape[2], type_.shape[3]
-    raise UnsupportedError(
-        f"values of type {type_} have no layout", hint="feature maps and vectors do"
-    )
+        storages = choose_storages(graph)
+        bridge(graph, storages)
+        _Chooser(graph, self.target.lanes(), storages).run()
 
 
 def merge_segments(segments: Segments, block: int) -> Segments:
@@ -79,61 +68,13 @@ def merge_segments(segments: Segments, block: int) -> Segments:
     return tuple(merged)
 
 
-def _add_ends(graph: Graph) -> None:
-    """Put a `relayout` behind inputs (unless they are normalised) and before outputs."""
-    for source in list(graph.inputs):
-        users = [(u, i) for u, i in graph.users(source) if graph[u].op != "normalize"]
-        if users or graph.is_output(source):
-            spans = graph[source].spans
-            outputs = list(graph.outputs)
-            name = _free_name(graph, f"{graph[source].name}.blocked")
-            inside = add_typed(graph, "relayout", [source], name=name, spans=spans)
-            for user, index in users:
-                graph.set_operand(user, index, inside)
-            graph.outputs = [(n, inside if o == source else o) for n, o in outputs]
-    memory = _result_memory(graph)
-    for position, (name, value) in enumerate(list(graph.outputs)):
-        label = _free_name(graph, f"{name}.dense")
-        end = add_typed(graph, "relayout", [value], name=label, spans=graph[value].spans)
-        graph[end].notes["layout"] = DenseLayout(
-            graph.type_of(value).dtype, *dimensions(graph.type_of(value)), memory
-        )
-        graph.outputs[position] = (name, end)
-
-
-def _add_constants(graph: Graph) -> None:
-    """A constant map in a sum or product becomes a value; one number a channel needs no memory."""
-    for node_id, node in list(graph.nodes()):
-        if Trait.POINTWISE not in lookup(node.op).traits:
-            continue
-        channels = dimensions(graph.type_of(node_id))[0]
-        for index, operand in enumerate(graph.operands(node_id)):
-            if graph[operand].op == "constant" and graph.type_of(operand).elems > channels:
-                label = _free_name(graph, f"{graph[operand].name or node.op}.blocked")
-                spans = graph[operand].spans
-                held = add_typed(graph, "relayout", [operand], name=label, spans=spans)
-                graph.set_operand(node_id, index, held)
-
-
-def _free_name(graph: Graph, wanted: str) -> str:
-    """`wanted`, with a number behind it if a node has that name already."""
-    taken = {node.name for _, node in graph.nodes()}
-    if wanted not in taken:
-        return wanted
-    return next(f"{wanted}{n}" for n in count(2) if f"{wanted}{n}" not in taken)
-
-
-def _result_memory(graph: Graph) -> str:
-    """Results come in the order in which the first input is handed over."""
-    return str(graph[graph.inputs[0]].attrs.memory) if graph.inputs else "hwc"
-
-
 class _Chooser:
     """One run over one graph."""
 
-    def __init__(self, graph: Graph, lanes: int) -> None:
+    def __init__(self, graph: Graph, lanes: int, storages: dict[int, Storage]) -> None:
         self.graph = graph
         self.lanes = lanes
+        self.storages = storages
         self.segments: dict[int, Segments] = {}
         self.block: dict[int, int] = {}
         self.alias: dict[int, tuple[int, int]] = {}  # value -> (owner, block offset)
@@ -147,7 +88,7 @@ class _Chooser:
 
     def _choose_segments(self, node_id: int) -> None:
         node = self.graph[node_id]
-        if node.op in ("input", "constant"):
+        if node.op in ("input", "constant") or self._in_rows(node_id):
             return
         channels, _, _ = dimensions(self.graph.type_of(node_id))
         steps = steps_of(self.graph, node_id)
@@ -177,11 +118,14 @@ class _Chooser:
                         self._want_operand(node_id, index, (plain,))
         self._match_epilogue(node_id, steps)
 
+    def _in_rows(self, node_id: int) -> bool:
+        return self.storages.get(node_id) is Storage.ROWS
+
     def _is_narrow(self, node_id: int, channels: int) -> bool:
         """Whether the value is an input picture that only dense convolutions read."""
         if channels > NARROW or channels >= self.lanes:
             return False
-        if self.graph[self.graph.operands(node_id)[0]].op != "input":
+        if self.graph.operands(node_id)[0] in self.segments:
             return False
         users = self.graph.users(node_id)
         return bool(users) and all(self._is_dense_conv(user, index) for user, index in users)
@@ -249,7 +193,7 @@ class _Chooser:
 
     def _copy(self, node_id: int, index: int, wanted: Segments, reason: str) -> int:
         operand = self.graph.operands(node_id)[index]
-        name = _free_name(self.graph, f"{self.graph[operand].name or 'value'}.copy")
+        name = free_name(self.graph, f"{self.graph[operand].name or 'value'}.copy")
         spans = self.graph[operand].spans
         copy = add_typed(self.graph, "relayout", [operand], name=name, spans=spans)
         self.graph.set_operand(node_id, index, copy)
@@ -362,8 +306,15 @@ class _Chooser:
     def _note_layouts(self, halos: dict[int, Halo]) -> None:
         for source in self.graph.inputs:
             node = self.graph[source]
-            shape = dimensions(self.graph.type_of(source))
-            node.notes["layout"] = DenseLayout(node.attrs.dtype, *shape, node.attrs.memory)
+            type_ = self.graph.type_of(source)
+            if len(type_.shape) in (2, 4) and type_.shape[0] == 1:
+                dense = DenseLayout(type_.dtype, *dimensions(type_), node.attrs.memory)
+                node.notes["layout"] = dense
+            else:
+                node.notes["layout"] = RowMajor(type_.dtype, type_.shape)
+        for node_id in self.storages:
+            if self._in_rows(node_id):
+                self._note_rows(node_id)
         for node_id in self.graph.order():
             node = self.graph[node_id]
             if node_id not in self.segments or "layout" in node.notes:
@@ -389,6 +340,15 @@ class _Chooser:
                 node.notes["layout"] = FlatLayout(source, node.attrs.order)
             else:
                 node.notes["layout"] = Layout(block, segments, height, width, halo)
+
+    def _note_rows(self, node_id: int) -> None:
+        """A row-major array; a reshape of one is the same memory."""
+        node, type_ = self.graph[node_id], self.graph.type_of(node_id)
+        node.notes["layout"] = RowMajor(type_.dtype, type_.shape)
+        operands = self.graph.operands(node_id)
+        if node.op == "reshape" and self.graph[operands[0]].op != "constant":
+            node.notes["alias"] = (operands[0], 0)
+            self._record(node_id, "no copy", "row-major order does not change with the shape")
 
 
 def _cut(segments: Segments, start: int, stop: int) -> Segments:

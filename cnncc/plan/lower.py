@@ -13,18 +13,19 @@ from numpy.typing import NDArray
 from cnncc.abi import ALIGNMENT, Interface, Port, aligned
 from cnncc.errors import InternalError
 from cnncc.ir.graph import Graph
+from cnncc.ir.types import DType
 from cnncc.kernels.fill_halo import fill_halo
-from cnncc.kernels.layout import DenseLayout, FlatLayout, Layout
-from cnncc.kernels.movement import KINDS
+from cnncc.kernels.layout import DenseLayout, FlatLayout, Layout, RowMajor
 from cnncc.kernels.template import Launch, OperandArg, PackedArg, ResultArg
 from cnncc.loopir.build import Builder
-from cnncc.loopir.nodes import BufferType, Func, Index, Program, Value
+from cnncc.loopir.nodes import BufferType, Func, Index, Kind, Program, Value
 from cnncc.loopir.text import canonical_text
 from cnncc.plan.choose_kernel import kernel_named
 from cnncc.plan.site import is_computed, site_of
 from cnncc.targets.target import Target
 
 _GLANCE = 64
+_NUMPY = {Kind[d.name]: d.numpy for d in DType}
 
 
 # Waking a sleeping thread takes as long as a network of this size.
@@ -82,8 +83,8 @@ class _Blob:
     )
 
     def place(self, array: NDArray[Any]) -> int:
-        """Where the array lies; one with the same bits is there once."""
-        flat = np.ascontiguousarray(array, np.float32).reshape(-1)
+        """Where the array lies, in words; one with the same bits is there once."""
+        flat = _words(array)
         # Arrays that agree in size and first numbers are rare, so comparing beats a digest of all.
         alike = self.known.setdefault((flat.size, flat[:_GLANCE].tobytes()), [])
         for start, other in alike:
@@ -104,6 +105,15 @@ class _Blob:
             blob[at : at + part.size] = part
             at += part.size
         return blob
+
+
+def _words(array: NDArray[Any]) -> NDArray[np.float32]:
+    """The bits of an array as words of 4 bytes."""
+    flat = np.ascontiguousarray(array).reshape(-1)
+    spare = -flat.nbytes % 4
+    if spare:
+        flat = np.concatenate([flat.view(np.uint8), np.zeros(spare, np.uint8)])
+    return flat.view(np.float32)
 
 
 def lower(graph: Graph, target: Target) -> Plan:
@@ -163,9 +173,10 @@ class _Lowering:
             if isinstance(layout, Layout) and any(layout.halo) and "in_place" not in node.notes:
                 launches.append((fill_halo(layout, self.target.lanes()), owner))
         for launch, _ in launches:
-            for arg in launch.args:
+            for arg, param in zip(launch.args, launch.func.params, strict=False):
                 if isinstance(arg, PackedArg):
-                    self.packed[arg] = self.blob.place(arg.array)
+                    dtype = _NUMPY[_kind(param)]
+                    self.packed[arg] = self.blob.place(np.asarray(arg.array, dtype))
         return launches
 
     def _owner(self, node_id: int) -> int:
@@ -177,7 +188,10 @@ class _Lowering:
         names = []
         for launch, result in calls:
             name = self._function(launch.func)
-            args: list[Index] = [self._argument(b, a, node_id, result) for a in launch.args]
+            args: list[Index] = [
+                self._argument(b, a, param, node_id, result)
+                for a, param in zip(launch.args, launch.func.params, strict=False)
+            ]
             b.call(name, [*args, *self._share(b, launch)])
             names.append(name)
         label = self.graph[node_id].name or f"{self.graph[node_id].op}{node_id}"
@@ -209,12 +223,13 @@ class _Lowering:
         hi = b.idiv(b.imul(b.iadd(self.thread, 1), launch.work), self.threads)
         return lo, hi
 
-    def _argument(self, b: Builder, arg: Any, node_id: int, result: int) -> Index:
+    def _argument(self, b: Builder, arg: Any, param: Value, node_id: int, result: int) -> Index:
         match arg:
             case int():
                 return arg
             case PackedArg():
-                return b.view(self.buffers["weights"], self.packed[arg], arg.array.size)
+                size, kind = int(np.size(arg.array)), _kind(param)
+                return b.view(self.buffers["weights"], self.packed[arg], size, kind=kind)
             case OperandArg():
                 return self._value(b, self.graph.operands(node_id)[arg.operand])
             case ResultArg():
@@ -227,9 +242,12 @@ class _Lowering:
             return self.buffers[value]
         notes = self.graph[value].notes
         layout = notes["layout"]
-        if not isinstance(layout, Layout | FlatLayout):
+        if not isinstance(layout, Layout | FlatLayout | RowMajor):
             raise InternalError(f"node {value} lies in no buffer")
-        return b.view(self.buffers["arena"], notes["place"], layout.elems)
+        if isinstance(layout, RowMajor) and "place" not in notes:
+            return self.buffers[self._owner(value)]  # another shape of a caller's array
+        kind = Kind[layout.dtype.name] if isinstance(layout, RowMajor) else Kind.F32
+        return b.view(self.buffers["arena"], notes["place"], layout.elems, kind=kind)
 
     # -- outside -----------------------------------------------------------------------------------
 
@@ -237,14 +255,12 @@ class _Lowering:
         """The buffers of `main`, in the order of `abi.Interface`."""
         buffers: dict[Any, Value] = {}
         for node_id in self.graph.inputs:
-            layout: DenseLayout = self.graph[node_id].notes["layout"]
-            kind = KINDS.get(layout.dtype)
-            if kind is None:
-                raise InternalError(f"inputs of {layout.dtype} have no buffer kind")
+            layout: DenseLayout | RowMajor = self.graph[node_id].notes["layout"]
+            kind = Kind[layout.dtype.name]
             buffers[node_id] = b.buffer(f"input_{node_id}", kind, layout.elems)
         for name, node_id in self.graph.outputs:
             layout = self.graph[node_id].notes["layout"]
-            kind = KINDS[layout.dtype]
+            kind = Kind[layout.dtype.name]
             buffers[node_id] = b.buffer(f"output_{name}", kind, layout.elems, writable=True)
         buffers["weights"] = b.buffer("weights", extent=self.blob.elems)
         arena = self.graph.meta["arena_elems"]
@@ -272,7 +288,13 @@ class _Lowering:
             target=self.target.name,
             requires=self.target.requires,
             most_threads=1 if self._predicted_us() < _TINY_US else 0,
+            batched=self._batched,
         )
+
+    @property
+    def _batched(self) -> bool:
+        """Whether the leading axis of all arrays is a batch, which ports do not show."""
+        return bool(self.graph.meta.get("batched", True))
 
     def _predicted_us(self) -> float:
         """Predicted time of one sample on one thread."""
@@ -280,32 +302,46 @@ class _Lowering:
 
     def _input_port(self, node_id: int) -> Port:
         node = self.graph[node_id]
-        vector = len(node.attrs.shape) == 2
+        shape, memory = self._array(node_id)
         return Port(
-            name=node.name or f"input{self.graph.inputs.index(node_id)}",
+            name=self._port_name(node_id),
             dtype=node.attrs.dtype,
-            shape=_array_shape(node.notes["layout"], vector=vector),
-            memory="" if vector else node.attrs.memory,
+            shape=shape,
+            memory=memory,
             format=node.attrs.format,
         )
 
     def _output_port(self, name: str, node_id: int) -> Port:
-        layout: DenseLayout = self.graph[node_id].notes["layout"]
-        vector = len(self.graph.type_of(node_id).shape) == 2
+        shape, memory = self._array(node_id)
         return Port(
             name=name,
-            dtype=layout.dtype,
-            shape=_array_shape(layout, vector=vector),
-            memory="" if vector else layout.memory,
+            dtype=self.graph[node_id].notes["layout"].dtype,
+            shape=shape,
+            memory=memory,
             labels=tuple(self.graph.meta.get("labels", {}).get(name, ())),
             top=int(self.graph.meta.get("top", {}).get(name, 0)),
         )
 
+    def _port_name(self, node_id: int) -> str:
+        """The name by which callers know an input: its name in the model's file."""
+        name = self.graph[node_id].name
+        known: str = self.graph.meta.get("tensors", {}).get(name, name)
+        return known or f"input{self.graph.inputs.index(node_id)}"
 
-def _array_shape(layout: DenseLayout, *, vector: bool) -> tuple[int, ...]:
-    """The caller's array of one sample."""
-    if vector:
-        return (layout.channels,)
-    if layout.memory == "hwc":
-        return layout.height, layout.width, layout.channels
-    return layout.channels, layout.height, layout.width
+    def _array(self, node_id: int) -> tuple[tuple[int, ...], str]:
+        """Shape and order of the caller's array."""
+        layout, shape = self.graph[node_id].notes["layout"], self.graph.type_of(node_id).shape
+        lead = () if self._batched else shape[:1]
+        if isinstance(layout, DenseLayout) and len(shape) == 4:
+            if layout.memory == "hwc":
+                return (*lead, layout.height, layout.width, layout.channels), "hwc"
+            return (*lead, *shape[1:]), "chw"
+        memory = "chw" if self._batched and len(shape) == 4 else ""
+        return (*lead, *shape[1:]), memory
+
+
+def _kind(param: Value) -> Kind:
+    """The element kind of a buffer parameter."""
+    if not isinstance(param.type, BufferType):
+        raise InternalError(f"parameter `{param.hint}` is no buffer")
+    return param.type.kind

@@ -17,7 +17,7 @@ from cnncc.errors import InternalError
 from cnncc.ir.decisions import Decision, record
 from cnncc.ir.graph import Graph
 from cnncc.ir.op import Trait, lookup
-from cnncc.kernels.layout import FlatLayout, Layout
+from cnncc.kernels.layout import FlatLayout, Layout, RowMajor
 from cnncc.ops.pool import WINDOW_POOLS
 from cnncc.plan.site import is_computed, steps_of
 
@@ -79,6 +79,15 @@ def most_live(intervals: Sequence[Interval]) -> int:
     )
 
 
+def lies_in_arena(graph: Graph, value: int) -> bool:
+    """Whether a value, or what it is a view of, lies in the arena and not in a caller's array."""
+    if not isinstance(graph[value].notes.get("layout"), Layout | FlatLayout | RowMajor):
+        return False
+    while "alias" in graph[value].notes:
+        value = graph[value].notes["alias"][0]
+    return graph[value].op != "input" and not graph.is_output(value)
+
+
 def replaceable(graph: Graph, node_id: int) -> list[int]:
     """Operands each element of which is read just before the same element is written."""
     steps = steps_of(graph, node_id)
@@ -116,7 +125,7 @@ class _Planner:
         self.graph.meta["arena_live_elems"] = most_live(intervals)
 
     def _in_arena(self, value: int) -> bool:
-        return isinstance(self.graph[value].notes.get("layout"), Layout | FlatLayout)
+        return lies_in_arena(self.graph, value)
 
     def _join(self, value: int) -> None:
         """Find the buffer that a value lies in: its own, or that of the value it is a view of."""
@@ -138,7 +147,7 @@ class _Planner:
     def _interval(self, owner: int) -> Interval:
         values = self.members[owner]
         layout = self.graph[owner].notes["layout"]
-        elems = -(-layout.elems // _ALIGN_ELEMS) * _ALIGN_ELEMS
+        elems = -(-layout.words // _ALIGN_ELEMS) * _ALIGN_ELEMS
         writes = [self.steps[v] for v in values if is_computed(self.graph, v)]
         if not writes:
             raise InternalError(f"nothing writes the buffer of node {owner}")

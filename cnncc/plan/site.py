@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
-from cnncc.errors import InternalError
+from cnncc.errors import InternalError, UnsupportedError
 from cnncc.ir.graph import Graph
-from cnncc.kernels.layout import AnyLayout
+from cnncc.ir.types import TensorType
+from cnncc.kernels.layout import AnyLayout, Layout
 from cnncc.kernels.template import Site
 from cnncc.ops.fused import Step
 from cnncc.targets.target import Target
 
 # The caller or the compiler provides these values.
 _SOURCES = frozenset({"input", "constant"})
+
+
+def dimensions(type_: TensorType) -> tuple[int, int, int]:
+    """Channels, rows and columns of a feature map [1,C,H,W] or vector [1,K]."""
+    if len(type_.shape) == 2 and type_.shape[0] == 1:
+        return type_.shape[1], 1, 1
+    if len(type_.shape) == 4 and type_.shape[0] == 1:
+        return type_.shape[1], type_.shape[2], type_.shape[3]
+    raise UnsupportedError(
+        f"values of type {type_} have no layout", hint="feature maps and vectors do"
+    )
 
 
 def steps_of(graph: Graph, node_id: int) -> tuple[Step, ...]:
@@ -58,7 +70,8 @@ def joins_channels(step: Step) -> bool:
 def is_computed(graph: Graph, node_id: int) -> bool:
     """Whether a node needs a loop nest: it is no source, no view, and not put together in place."""
     node = graph[node_id]
-    if node.op in _SOURCES or joins_channels(steps_of(graph, node_id)[0]):
+    joined = isinstance(node.notes.get("layout"), Layout)
+    if node.op in _SOURCES or (joined and joins_channels(steps_of(graph, node_id)[0])):
         return False
     alias: tuple[int, int] | None = node.notes.get("alias")
     return alias is None or alias[0] not in graph.operands(node_id)

@@ -62,7 +62,7 @@ def group_rows(plan: Plan) -> list[Row]:
                 "choice": node.notes["choice"],
                 "layout": str(layout),
                 "offset_bytes": node.notes.get("place", 0) * 4,
-                "bytes": layout.elems * 4,
+                "bytes": layout.words * 4,
                 "macs": cost.macs,
                 "predicted_us": node.notes["predicted_us"],
                 "functions": list(stage.functions),

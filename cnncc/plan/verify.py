@@ -18,11 +18,10 @@ from cnncc.abi import ALIGNMENT
 from cnncc.errors import VerifyError
 from cnncc.ir.graph import Graph
 from cnncc.ir.types import DType
-from cnncc.kernels.layout import DenseLayout, FlatLayout, Layout
+from cnncc.kernels.layout import DenseLayout, FlatLayout, Layout, RowMajor
 from cnncc.plan.choose_kernel import kernel_named
-from cnncc.plan.choose_layout import dimensions
-from cnncc.plan.plan_memory import replaceable
-from cnncc.plan.site import is_computed, joins_channels, site_of, steps_of
+from cnncc.plan.plan_memory import lies_in_arena, replaceable
+from cnncc.plan.site import dimensions, is_computed, joins_channels, site_of, steps_of
 from cnncc.targets.target import Target
 
 _ALIGN_ELEMS = ALIGNMENT // 4
@@ -69,7 +68,12 @@ def _counts(numbers: Iterable[Any], least: int) -> bool:
 
 def _check_layout(graph: Graph, node_id: int) -> None:
     """The layout is whole and has room for exactly the value's elements."""
-    layout, shape = graph[node_id].notes.get("layout"), dimensions(graph.type_of(node_id))
+    layout, type_ = graph[node_id].notes.get("layout"), graph.type_of(node_id)
+    if isinstance(layout, RowMajor):
+        if (layout.dtype, layout.shape) != (type_.dtype, type_.shape):
+            raise _fail(graph, node_id, f"a value of {type_} does not lie in {layout}")
+        return
+    shape = dimensions(type_)
     outside = graph[node_id].op == "input" or graph.is_output(node_id)
     if outside != isinstance(layout, DenseLayout):
         raise _fail(graph, node_id, f"lies in {layout}: caller's arrays are dense, no others")
@@ -115,6 +119,11 @@ def _check_view(graph: Graph, node_id: int) -> None:
         if owner != graph.operands(node_id)[0] or first:
             raise _fail(graph, node_id, "a flattened map lies where the map lies")
         return
+    if isinstance(layout, RowMajor):
+        reshaped = graph[node_id].op == "reshape" and graph.operands(node_id) == (owner,)
+        if not reshaped or first or not _is_row_major(outer):
+            raise _fail(graph, node_id, f"no view of {outer}")
+        return
     if not isinstance(outer, Layout) or not isinstance(layout, Layout):
         raise _fail(graph, node_id, f"no view of {outer}")
     same = [(p.block, p.height, p.width, p.halo) for p in (layout, outer)]
@@ -123,6 +132,13 @@ def _check_view(graph: Graph, node_id: int) -> None:
     expected = np.where(layout.slot_channels >= 0, layout.slot_channels + start, -1)
     if same[0] != same[1] or not np.array_equal(inside, expected):
         raise _fail(graph, node_id, f"{layout} is not what {outer} has from block {first} on")
+
+
+def _is_row_major(layout: object) -> bool:
+    """Whether memory is in the order of the value's axes; a vector's is in any case."""
+    if isinstance(layout, DenseLayout):
+        return layout.memory == "chw" or (layout.height, layout.width) == (1, 1)
+    return isinstance(layout, RowMajor)
 
 
 def _first_channel(graph: Graph, node_id: int, owner: int) -> int:
@@ -161,9 +177,7 @@ class _Memory:
         self.graph = graph
         self.step = {n: s for s, n in enumerate(graph.order())}
         self.inside = [
-            n
-            for n, node in graph.nodes()
-            if isinstance(node.notes.get("layout"), Layout | FlatLayout)
+            n for n, node in graph.nodes() if node.op != "constant" and lies_in_arena(graph, n)
         ]
         self.roots: dict[int, int] = {}
         self.buffer: dict[int, list[int]] = {}  # its root -> all values in it
@@ -185,7 +199,7 @@ class _Memory:
         for value in self.inside:
             notes = self.graph[value].notes
             place = notes.get("place")
-            if type(place) is not int or not 0 <= place <= arena - notes["layout"].elems:
+            if type(place) is not int or not 0 <= place <= arena - notes["layout"].words:
                 raise _fail(self.graph, value, f"place {place} is not in the arena of {arena}")
             below = self._below(value)
             if below is None and place % _ALIGN_ELEMS:
@@ -240,7 +254,7 @@ class _Memory:
             start = self.graph[root].notes["place"]
             first = min(self.step[v] for v in values)
             last = max(map(self._last_read, values))
-            lives.append((start, start + self.graph[root].notes["layout"].elems, first, last, root))
+            lives.append((start, start + self.graph[root].notes["layout"].words, first, last, root))
         lives.sort()
         for number, (_, end, first, last, root) in enumerate(lives):
             for start, _, other_first, other_last, other in lives[number + 1 :]:

@@ -26,12 +26,14 @@ class InputSlot:
 
     Attributes:
         port: what the input wants.
+        batched: whether a leading batch axis is taken.
     """
 
-    __slots__ = ("_dtype", "_shape", "port")
+    __slots__ = ("_dtype", "_shape", "batched", "port")
 
-    def __init__(self, port: Port) -> None:
+    def __init__(self, port: Port, *, batched: bool = True) -> None:
         self.port = port
+        self.batched = batched
         self._dtype = port.dtype.numpy
         self._shape = port.shape
 
@@ -41,7 +43,7 @@ class InputSlot:
         Raises:
             InputError: the array does not fit; the message shows expected and got.
         """
-        if type(given) is np.ndarray and given.dtype == self._dtype and given.ndim:
+        if type(given) is np.ndarray and given.dtype == self._dtype and given.ndim and self.batched:
             flags = given.flags
             if given.shape[1:] == self._shape and flags.c_contiguous and flags.aligned:
                 return given, True
@@ -49,10 +51,10 @@ class InputSlot:
 
     def _convert(self, given: object) -> tuple[Array, bool]:
         port = self.port
-        array = _as_array(port, given)
-        batched = array.ndim == len(port.shape) + 1
+        array = _as_array(port, given, self.batched)
+        batched = self.batched and array.ndim == len(port.shape) + 1
         if array.shape[batched:] != port.shape:
-            raise _wrong_shape(port, array.shape)
+            raise _wrong_shape(port, array.shape, self.batched)
         array = _with_dtype(port, array)
         if not batched:
             array = array[np.newaxis]
@@ -131,7 +133,7 @@ class OutputSlot:
         return self.new(batch), given
 
 
-def _as_array(port: Port, given: object) -> Array:
+def _as_array(port: Port, given: object, batched: bool) -> Array:
     if isinstance(given, np.ma.MaskedArray) and np.ma.is_masked(given):
         raise InputError(
             f"input `{port.name}` is a masked array, whose missing values the network cannot see",
@@ -142,11 +144,11 @@ def _as_array(port: Port, given: object) -> Array:
     except (TypeError, ValueError, RuntimeError) as error:
         raise InputError(
             f"input `{port.name}` cannot be read as an array: {error}",
-            hint=f"pass a NumPy array {port.dtype}{_expected(port)}",
+            hint=f"pass a NumPy array {port.dtype}{_expected(port, batched)}",
         ) from error
     if array.dtype.kind not in "biuf":
         raise InputError(
-            f"input `{port.name}` wants {port.dtype}{_expected(port)}, "
+            f"input `{port.name}` wants {port.dtype}{_expected(port, batched)}, "
             f"got {_kind(given)} of element type {array.dtype}"
         )
     return array
@@ -199,12 +201,13 @@ def _exact_range(wanted: np.dtype[Any]) -> tuple[int, int]:
     return int(limits.min), int(limits.max)
 
 
-def _wrong_shape(port: Port, shape: tuple[int, ...]) -> InputError:
+def _wrong_shape(port: Port, shape: tuple[int, ...], batched: bool) -> InputError:
     order = f" ({port.memory})" if port.memory else ""
+    fixed = "the model mixes samples: compile it again for another shape, with shapes= or --shape"
     return InputError(
         f"the array for input `{port.name}` is {_shape(shape)} "
-        f"but the input wants {_expected(port)}{order}",
-        hint=shape_repair(port, shape),
+        f"but the input wants {_expected(port, batched)}{order}",
+        hint=shape_repair(port, shape) if batched else fixed,
     )
 
 
@@ -226,8 +229,8 @@ def shape_repair(port: Port, shape: tuple[int, ...]) -> str:
     return f"one sample is [{', '.join(map(str, wanted))}]; a batch has one more axis, N, in front"
 
 
-def _expected(port: Port) -> str:
-    return f"[{','.join(['N', *map(str, port.shape)])}]"
+def _expected(port: Port, batched: bool) -> str:
+    return f"[{','.join([*(['N'] if batched else []), *map(str, port.shape)])}]"
 
 
 def _shape(shape: tuple[int, ...]) -> str:

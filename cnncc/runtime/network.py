@@ -46,6 +46,7 @@ class Network:
     """A compiled network: call it with arrays, from any number of threads.
 
     Arrays carry a leading batch axis `N`; an array without it is one sample, answered without it.
+    A network that mixes samples (`interface.batched` is false) takes exactly the declared shapes.
     The same input gives the same bits with any number of threads and in any place of a batch.
 
     Args:
@@ -83,7 +84,8 @@ class Network:
         self._contents = Contents(image, interface, blob, tuple(layers), tuple(decisions))
         self._executable: Executable | None = Executable(image, interface, blob, count)
         self._threads = count
-        self._inputs = tuple(InputSlot(port) for port in interface.inputs)
+        free = interface.batched
+        self._inputs = tuple(InputSlot(port, batched=free) for port in interface.inputs)
         self._outputs = tuple(OutputSlot(port) for port in interface.outputs)
 
     # -- calling -----------------------------------------------------------------------------------
@@ -325,8 +327,9 @@ class Network:
 
     def __repr__(self) -> str:
         def listed(ports: Sequence[Port]) -> str:
+            lead = ["N"] if self.interface.batched else []
             return ", ".join(
-                f"{p.name} {p.dtype}[{','.join(['N', *map(str, p.shape)])}]" for p in ports
+                f"{p.name} {p.dtype}[{','.join([*lead, *map(str, p.shape)])}]" for p in ports
             )
 
         threads = f"{self.threads} thread{'s' * (self.threads != 1)}"

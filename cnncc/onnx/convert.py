@@ -1,0 +1,265 @@
+"""From a checked ONNX model to a typed graph: the walk over its nodes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from cnncc.errors import InputError, UnsupportedError
+from cnncc.ir.build import add_typed
+from cnncc.ir.graph import Graph
+from cnncc.ir.op import lookup as operator
+from cnncc.ir.rewrite import erase_dead
+from cnncc.ir.types import DType
+from cnncc.onnx import rules  # noqa: F401 - enters every rule into the table
+from cnncc.onnx.batch import free_batch
+from cnncc.onnx.bind import Shapes, bind
+from cnncc.onnx.call import DTYPES, Array, Call, Writer
+from cnncc.onnx.functions import body_of
+from cnncc.onnx.model import Model, Node, Tensor, ValueInfo
+from cnncc.onnx.names import dotted
+from cnncc.onnx.table import NeedsConstant, Refused, WantsConstant, lookup
+
+_MOST_LISTED = 40
+_MOST_NODES = 2**17  # after functions are expanded
+
+
+@dataclass(frozen=True, slots=True)
+class _Failure:
+    node: Node
+    refused: Refused
+
+
+def to_graph(
+    model: Model,
+    *,
+    shapes: Shapes | None = None,
+    constants: Mapping[str, Array] | None = None,
+) -> Graph:
+    """The typed graph of a model.
+
+    Nodes are named after the file's, as dotted paths. `meta["tensors"]` says which ONNX tensor a
+    named node computes; `meta["batched"]` whether any number of samples may be given (`batch.py`).
+
+    Args:
+        model: read and checked.
+        shapes: shapes of dynamic inputs by name.
+        constants: arrays for inputs that the compiled network shall not have any more.
+
+    Raises:
+        InputError: dimensions are left open, or shapes do not fit.
+        NeedsConstant: some inputs must be bound to values.
+        UnsupportedError: nodes that cannot be taken; all are listed.
+    """
+    given = dict(constants or {})
+    for name in given:
+        if name not in {info.name for info in model.inputs}:
+            raise InputError(f"there is no input `{name}` to bind")
+    bound = bind(model, shapes or {}, frozenset(given))
+    walk = _Walk(model)
+    walk.enter_inputs(bound, given)
+    for node in model.nodes:
+        walk.convert(node)
+    walk.report()
+    walk.finish()
+    graph = walk.graph
+    dynamic = all(_leading_is_open(info) for info in model.inputs if info.name not in given)
+    return free_batch(graph, wanted=dynamic)
+
+
+def _leading_is_open(info: ValueInfo) -> bool:
+    return bool(info.shape) and not (isinstance(info.shape[0], int) and info.shape[0] > 0)
+
+
+class _Walk:
+    """One conversion under way."""
+
+    def __init__(self, model: Model) -> None:
+        self.model = model
+        self.graph = Graph(dotted(model.name, "model", 0) if model.name else "model")
+        self.writer = Writer(self.graph)
+        self.values: dict[str, int] = {}
+        self.lost: set[str] = set()  # outputs of refused nodes: their readers stay silent
+        self.failures: list[_Failure] = []
+        self.tensors: dict[str, str] = {}
+        self.converted = 0
+
+    def enter_inputs(
+        self, bound: Mapping[str, tuple[int, ...]], given: Mapping[str, Array]
+    ) -> None:
+        """Nodes for inputs and for initialisers that some node reads."""
+        for info in self.model.inputs:
+            if info.name in given:
+                array = np.asarray(given[info.name])
+                self.values[info.name] = self.writer.constant(array, dotted(info.name, "input", 0))
+                continue
+            dtype = DTYPES.get(info.dtype) if info.kind == "tensor" else None
+            if dtype is None:
+                kind = info.dtype if info.kind == "tensor" else info.kind
+                raise UnsupportedError(
+                    f"input `{info.name}` is {kind}; tensors of numbers are taken"
+                )
+            self.values[info.name] = self._input(info.name, dtype, bound[info.name])
+        read = {name for node in self.model.nodes for name in node.inputs}
+        read |= {info.name for info in self.model.outputs}
+        for name, tensor in self.model.initializers.items():
+            if name in read:
+                self.values[name] = self._constant(name, tensor)
+
+    def _input(self, name: str, dtype: DType, shape: tuple[int, ...]) -> int:
+        label = self.writer.unique(dotted(name, "input", 0))
+        attrs = operator("input").Attrs(dtype, shape, "chw")
+        found = add_typed(self.graph, "input", (), attrs, name=label)
+        self.tensors[label] = name
+        if dtype is DType.F16:
+            return self.writer.add("cast", [found], operator("cast").Attrs(DType.F32), label)
+        return found
+
+    def _constant(self, name: str, tensor: Tensor) -> int:
+        if tensor.dtype not in DTYPES:
+            self.lost.add(name)
+            reason = f"initialiser `{name}` has elements of {tensor.dtype}"
+            node = next(n for n in self.model.nodes if name in n.inputs)
+            self.failures.append(_Failure(node, Refused(reason)))
+            return -1
+        return self.writer.constant(tensor.array, dotted(name, "constant", 0))
+
+    # -- nodes -------------------------------------------------------------------------------------
+
+    def convert(self, node: Node) -> None:
+        """Add what a node becomes, or note why it cannot be taken."""
+        if any(name in self.lost for name in node.inputs):
+            self.lost.update(name for name in node.outputs if name)
+            return
+        self.converted += 1
+        if self.converted > _MOST_NODES:
+            raise UnsupportedError(f"the model has more than {_MOST_NODES} nodes once expanded")
+        try:
+            self._apply(node)
+        except Refused as refused:
+            self.failures.append(_Failure(node, refused))
+            self.lost.update(name for name in node.outputs if name)
+
+    def _apply(self, node: Node) -> None:
+        operands = [self.values[name] if name else None for name in node.inputs]
+        while operands and operands[-1] is None:
+            operands.pop()
+        label = dotted(node.name or next(filter(None, node.outputs), ""), node.op_type, node.index)
+        call = Call(node, self.writer, operands, label)
+        found = lookup(node.domain, node.op_type)
+        if found is None:
+            self._expand(node, call)
+            return
+        made = found.convert(call)
+        results: Sequence[int | None] = [made] if isinstance(made, int) else made
+        if call.unknown:
+            listed = ", ".join(f"`{name}`" for name in call.unknown)
+            raise Refused(f"attributes that opset {node.version} does not define: {listed}")
+        for place, name in enumerate(node.outputs):
+            if not name:
+                continue
+            if place >= len(results) or results[place] is None:
+                raise Refused(f"output {place}, `{name}`, is not computed")
+            self._bind(name, results[place] or 0)
+
+    def _bind(self, name: str, node_id: int) -> None:
+        self.values[name] = node_id
+        if self.graph[node_id].name:
+            self.tensors.setdefault(self.graph[node_id].name, name)
+
+    def _expand(self, node: Node, call: Call) -> None:
+        """Take an operator without a rule by the function that defines it, if there is one."""
+        body = body_of(node, [None if o is None else call.type_of(o) for o in call.given])
+        if body is None:
+            raise Refused(_missing(node))
+        before = len(self.failures)
+        for inner in body:
+            self.convert(inner)
+        if len(self.failures) > before:
+            inside = self.failures[before]
+            del self.failures[before:]
+            raise Refused(
+                f"its definition uses {inside.node.op_type}: {inside.refused.reason}",
+                inside.refused.nearest,
+            )
+
+    # -- the end -----------------------------------------------------------------------------------
+
+    def report(self) -> None:
+        """Raise one error for all refused nodes."""
+        if not self.failures:
+            return
+        lines = [_line(f) for f in self.failures[:_MOST_LISTED]]
+        if len(self.failures) > _MOST_LISTED:
+            lines.append(f"and {len(self.failures) - _MOST_LISTED} more")
+        count = f"{len(self.failures)} node{'s' * (len(self.failures) != 1)}"
+        text = f"{count} cannot be compiled:\n  " + "\n  ".join(lines)
+        wanting = [f.refused for f in self.failures if isinstance(f.refused, WantsConstant)]
+        if len(wanting) == len(self.failures):
+            names = dict.fromkeys(n for w in wanting for n in self._sources(w.node_id))
+            raise NeedsConstant(text, tuple(names), hint="bind these inputs to constants")
+        raise UnsupportedError(text, hint="`cnncc ops --onnx` lists what is supported")
+
+    def _sources(self, node_id: int) -> list[str]:
+        """ONNX names of the inputs that a node depends on."""
+        seen, pending, names = set[int](), [node_id], []
+        while pending:
+            current = pending.pop()
+            if current in seen:
+                continue
+            seen.add(current)
+            if self.graph[current].op == "input":
+                names.append(self.tensors[self.graph[current].name])
+            pending.extend(self.graph.operands(current))
+        return sorted(names)
+
+    def finish(self) -> None:
+        """Outputs, facts, and nothing that nobody reads."""
+        for info in self.model.outputs:
+            value = self.values[info.name]
+            if info.dtype == "FLOAT16" and self.graph.type_of(value).dtype is DType.F32:
+                attrs = operator("cast").Attrs(DType.F16)
+                value = add_typed(
+                    self.graph, "cast", [value], attrs, name=self.writer.unique("half")
+                )
+            self.graph.outputs.append((info.name, value))
+        erase_dead(self.graph)
+        self.graph.meta["tensors"] = dict(self.tensors)
+        self.graph.meta["producer"] = self.model.producer
+
+
+def _missing(node: Node) -> str:
+    domain = f" of `{node.domain}`" if node.domain else ""
+    kinds = {
+        "control flow": ("If", "Loop", "Scan"),
+        "sequences": (
+            *("SequenceAt", "SequenceConstruct", "SequenceEmpty", "SequenceErase"),
+            *("SequenceInsert", "SequenceLength", "SequenceMap", "SplitToSequence"),
+            *("ConcatFromSequence", "Optional", "OptionalGetElement", "OptionalHasElement"),
+        ),
+        "strings": (
+            *("StringConcat", "StringNormalizer", "StringSplit", "RegexFullMatch"),
+            *("TfIdfVectorizer", "ImageDecoder"),
+        ),
+        "recurrent layers": ("LSTM", "GRU", "RNN"),
+        "shapes that depend on values": ("NonZero", "Unique", "Compress"),
+        "random numbers": (
+            *("RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"),
+            *("Bernoulli", "Multinomial"),
+        ),
+    }
+    for kind, words in kinds.items():
+        if node.op_type in words and not domain:
+            return f"{kind} are not supported"
+    if "training" in node.domain:
+        return "training is not supported"
+    return f"no operator{domain} of this name is supported"
+
+
+def _line(failure: _Failure) -> str:
+    node, refused = failure.node, failure.refused
+    where = dotted(node.name or next(filter(None, node.outputs), ""), node.op_type, node.index)
+    nearest = f"; {refused.nearest}" if refused.nearest else ""
+    return f"{where} ({node.op_type}, opset {node.version}): {refused.reason}{nearest}"

@@ -1,0 +1,126 @@
+"""Storage choice: which values lie in blocks of channels, and which in row-major order.
+
+Convolutions, pools and what belongs to them compute on blocked f32 feature maps and vectors. All
+else (other ranks and element types, general moves, reductions, matrix products) computes on
+row-major arrays. Pointwise operators and a few moves can do either: they follow their operands, so
+that values are copied from one order to the other as seldom as possible.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import Enum
+
+from cnncc.ir.graph import Graph
+from cnncc.ir.op import Trait, lookup
+from cnncc.ir.types import DType, TensorType
+from cnncc.kernels import KERNELS
+from cnncc.ops.channels import is_channel_shaped
+from cnncc.ops.fused import Step
+from cnncc.plan.site import steps_of
+
+BLOCKED_ANCHORS = frozenset(a for k in KERNELS if not k.rows for a in k.anchors)
+ROW_ANCHORS = frozenset(a for k in KERNELS if k.rows for a in k.anchors)
+
+
+class Storage(Enum):
+    """How the elements of a value lie in memory."""
+
+    BLOCKED = "blocked"
+    ROWS = "row-major"
+
+
+def choose_storages(graph: Graph) -> dict[int, Storage]:
+    """The storage of every computed value; inputs and constants have none."""
+    chosen: dict[int, Storage] = {}
+    order = graph.order()
+    both = []
+    for node_id in order:
+        steps = steps_of(graph, node_id)
+        if Trait.SOURCE in lookup(steps[0].op).traits and not graph.operands(node_id):
+            continue
+        blocked, rows = can_block(graph, node_id, steps), can_row(graph, node_id, steps)
+        if blocked and rows:
+            both.append(node_id)
+            storage = _like_operands(graph, node_id, chosen)
+            if storage is not None:
+                chosen[node_id] = storage
+            continue
+        chosen[node_id] = Storage.BLOCKED if blocked else Storage.ROWS
+    for node_id in reversed(both):
+        if node_id not in chosen:
+            wanted = {chosen.get(user) for user, _ in graph.users(node_id)}
+            blocked = Storage.BLOCKED in wanted
+            chosen[node_id] = Storage.BLOCKED if blocked else Storage.ROWS
+    return chosen
+
+
+def _like_operands(graph: Graph, node_id: int, chosen: dict[int, Storage]) -> Storage | None:
+    """The storage of the largest operand; None when all come from outside."""
+    known = [o for o in graph.operands(node_id) if o in chosen]
+    if not known:
+        return None
+    return chosen[max(known, key=lambda o: (graph.type_of(o).elems, chosen[o] is Storage.BLOCKED))]
+
+
+def is_blockable(type_: TensorType) -> bool:
+    """Whether a blocked layout can hold a value: one f32 feature map or vector."""
+    return type_.dtype is DType.F32 and len(type_.shape) in (2, 4) and type_.shape[0] == 1
+
+
+def can_row(graph: Graph, node_id: int, steps: Sequence[Step]) -> bool:
+    """Whether some row-major kernel may do the node."""
+    if all(Trait.POINTWISE in lookup(s.op).traits for s in steps):
+        return not any(lookup(s.op).per_channel for s in steps)
+    return len(steps) == 1 and steps[0].op in ROW_ANCHORS
+
+
+def can_block(graph: Graph, node_id: int, steps: Sequence[Step]) -> bool:
+    """Whether some blocked kernel may do the node."""
+    operands = graph.operands(node_id)
+    result = graph.type_of(node_id)
+    if not is_blockable(result) or steps[0].op not in BLOCKED_ANCHORS:
+        return False
+    if all(Trait.POINTWISE in lookup(s.op).traits for s in steps):
+        return all(_spreads(graph, node_id, s) for s in steps)
+    taken = [operands[a] for a in steps[0].args if a >= 0]
+    computed = [o for o in taken if graph[o].op != "constant"]
+    if not all(is_blockable(graph.type_of(o)) or graph[o].op == "input" for o in computed):
+        return False
+    return _move_fits(graph, node_id, steps[0])
+
+
+def _move_fits(graph: Graph, node_id: int, step: Step) -> bool:
+    """Whether a general move is one that blocks can do at little cost."""
+    shape = graph.type_of(graph.operands(node_id)[0]).shape if graph.operands(node_id) else ()
+    match step.op:
+        case "transpose":
+            return False
+        case "reshape":
+            return shape[2:].count(1) == len(shape[2:]) and graph.type_of(node_id).shape[:2] == (
+                1,
+                *shape[1:2],
+            )
+        case "concat":
+            return bool(step.attrs.axis in (1, 2, 3))
+        case _:
+            return True
+
+
+def _spreads(graph: Graph, node_id: int, step: Step) -> bool:
+    """Whether every operand of a pointwise step is read pixel by pixel or once a channel."""
+    result = graph.type_of(node_id)
+    for arg in step.args:
+        if arg < 0:
+            continue
+        operand = graph.operands(node_id)[arg]
+        found = graph.type_of(operand)
+        if found.dtype is not DType.F32:
+            return False
+        if graph[operand].op == "constant":
+            channels = is_channel_shaped(lookup(step.op), found.shape, result.shape)
+            if not channels and found.shape != result.shape:
+                return False
+        elif found.shape != result.shape and found.shape != (*result.shape[:2], 1, 1):
+            return False
+    return True
