@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from cnncc.ir.op import Trait, lookup
 from cnncc.ir.types import DType, TensorType
 from cnncc.ops.pool import pool_divisors
+from tests.move_cases import GENERAL_MOVES, MOVES
 from tests.op_makers import (
     BATCHES,
     CHANNELS,
@@ -31,7 +32,22 @@ from tests.op_makers import (
 )
 from tests.random_graphs import random_feed, random_graph
 
-__all__ = ["MAKERS", "Case", "make_case", "op_case", "random_case", "random_feed", "random_graph"]
+__all__ = [
+    "GENERAL",
+    "MAKERS",
+    "Case",
+    "general_case",
+    "general_op_case",
+    "make_case",
+    "op_case",
+    "random_case",
+    "random_feed",
+    "random_graph",
+]
+
+
+GENERAL = MOVES
+"""Operators whose operands may have any rank and type: makers of operands and attributes."""
 
 
 @dataclass(frozen=True)
@@ -137,6 +153,8 @@ SPECIALS_POINTWISE = (*SPECIALS, 3.4028235e38, -3.4028235e38, 88.72, -103.97, 1e
 def make_case(ch: Choices, seed: int, name: str, values: str = "float") -> Case:
     """A case of an operator; see `op_case`."""
     rng = np.random.default_rng(seed)
+    if name in GENERAL:
+        return general_case(ch, rng, name, values)
     first = _first_type(ch, name)
     others, attrs = MAKERS[name](ch, first)
     types = (first, *others)
@@ -149,6 +167,32 @@ def make_case(ch: Choices, seed: int, name: str, values: str = "float") -> Case:
     moved = Trait.SHAPE_ONLY in lookup(name).traits or name in ("relu", "max_pool2d", "clip")
     exact = _exact(name, types, attrs) and (values == "integers" or moved)
     return Case(name, types, attrs, arrays, exact)
+
+
+def general_case(ch: Choices, rng: np.random.Generator, name: str, values: str = "special") -> Case:
+    """A case of an operator on operands of any rank and type; with `special` NaN and infinities."""
+    op = lookup(name)
+    arrays, attrs = (GENERAL | GENERAL_MOVES)[name](ch, rng)
+    for array in arrays:
+        if array.dtype.kind == "f" and values != "special":
+            array[~np.isfinite(array)] = 0.5
+    types = tuple(TensorType(DType.of(a.dtype), a.shape) for a in arrays)
+    case = Case(name, types, op.Attrs() if attrs is None else attrs, tuple(arrays), True)
+    with np.errstate(all="ignore"):
+        result = op.reference(case.operands, case.attrs)
+        exact = not op.rounding(case.operands, result, case.attrs).any()
+    return replace(case, exact=exact)
+
+
+def general_op_case(name: str, values: str = "special") -> st.SearchStrategy[Case]:
+    """A strategy for cases on operands of any rank and type."""
+
+    @st.composite
+    def build(draw: Any) -> Case:
+        rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+        return general_case(DrawnChoices(draw), rng, name, values)
+
+    return build()
 
 
 def op_case(name: str, values: str = "float") -> st.SearchStrategy[Case]:

@@ -26,10 +26,15 @@ from cnncc.ops.activation import (
 from cnncc.ops.conv import Conv2d, Conv2dTranspose
 from cnncc.ops.elementwise import Add, Dropout, Identity, Mul
 from cnncc.ops.fused import Fused
+from cnncc.ops.indexing import Gather, GatherElements, GatherNd, ReverseSequence
 from cnncc.ops.linear import Dense
 from cnncc.ops.norm import BatchNorm, Lrn, Scale, Softmax
+from cnncc.ops.padding import Pad
 from cnncc.ops.pool import AvgPool2d, GlobalAvgPool, GlobalMaxPool, MaxPool2d
+from cnncc.ops.resample import Resample
 from cnncc.ops.resize import Upsample2d
+from cnncc.ops.scatter import ScatterElements, ScatterNd
+from cnncc.ops.selection import CountRows, TopKIndices, TopKValues
 from cnncc.ops.shape import (
     ChannelShuffle,
     Concat,
@@ -41,8 +46,10 @@ from cnncc.ops.shape import (
     SliceChannels,
     Transpose,
 )
+from cnncc.ops.slicing import Expand, Slice
 from cnncc.ops.smooth import Elu, Gelu, Mish, Softplus
 from cnncc.ops.source import Constant, Input, Normalize
+from cnncc.ops.suppression import NonMaxSuppression
 
 OPERATORS: tuple[type[Op], ...] = (
     *(Input, Constant, Normalize),
@@ -54,6 +61,8 @@ OPERATORS: tuple[type[Op], ...] = (
     *(Add, Mul, Identity, Dropout),
     *(Relayout, Flatten, Reshape, Transpose, Concat, Pad2d, Crop2d, SliceChannels, ChannelShuffle),
     *(Upsample2d, Fused),
+    *(Slice, Expand, Pad, Gather, GatherElements, GatherNd, ReverseSequence, Resample),
+    *(ScatterElements, ScatterNd, TopKValues, TopKIndices, NonMaxSuppression, CountRows),
 )
 
 for _operator in OPERATORS:

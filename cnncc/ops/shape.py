@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from cnncc.errors import TypeInferenceError
-from cnncc.ir.op import F64, Accuracy, Array, Cost, Op, Trait
+from cnncc.ir.op import F64, Accuracy, Array, Cost, ElementBuilder, Op, Trait
 from cnncc.ir.types import DType, TensorType
 from cnncc.ops import check
 
@@ -26,6 +26,12 @@ class Move(Op):
         return Cost(0, 0, sum(t.size_bytes for t in types) + result.size_bytes)
 
 
+class ElementMove(Move):
+    """Base of the moves that say of each element of the result which one of x it is."""
+
+    traits = frozenset({Trait.ELEMENT, Trait.SHAPE_ONLY})
+
+
 class Relayout(Move):
     """The same values in f32, stored in another layout; plans insert it."""
 
@@ -36,7 +42,7 @@ class Relayout(Move):
     def infer(types: Sequence[TensorType], attrs: Any) -> TensorType:
         """The shape of x."""
         check.arity(Relayout, types)
-        check.channelled(Relayout, types[0])
+        check.positive_shape(Relayout, types[0])
         return TensorType(DType.F32, types[0].shape)
 
     @staticmethod
@@ -139,6 +145,7 @@ class Transpose(Move):
 
     name = "transpose"
     Attrs = TransposeAttrs
+    traits = frozenset({Trait.ANCHOR, Trait.ELEMENT, Trait.SHAPE_ONLY})
 
     @staticmethod
     def infer(types: Sequence[TensorType], attrs: TransposeAttrs) -> TensorType:
@@ -157,6 +164,17 @@ class Transpose(Move):
     def reference(arrays: Sequence[Array], attrs: TransposeAttrs) -> Array:
         """The definition."""
         return arrays[0].transpose(attrs.perm)
+
+    @staticmethod
+    def element(
+        b: ElementBuilder,
+        types: Sequence[TensorType],
+        result: TensorType,
+        index: Sequence[Any],
+        attrs: TransposeAttrs,
+    ) -> Any:
+        """One load."""
+        return b.load(0, [index[attrs.perm.index(axis)] for axis in range(len(index))])
 
 
 @dataclass(frozen=True, slots=True)

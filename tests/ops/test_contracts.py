@@ -15,17 +15,19 @@ from cnncc.ir.op import NoAttrs, Op, Trait, lookup, registered
 from cnncc.ir.tolerance import compare, tolerance
 from cnncc.ir.types import DType, TensorType
 from tests.numpy_scalar import NumpyScalar
-from tests.strategies import MAKERS, Case, op_case
+from tests.ops.element_numpy import evaluate
+from tests.strategies import GENERAL, MAKERS, Case, general_op_case, op_case
 
 QUICK = settings(
     max_examples=30, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck)
 )
 COMPUTING = sorted(n for n, op in registered().items() if Trait.SOURCE not in op.traits)
+ELEMENT = sorted(n for n, op in registered().items() if Trait.ELEMENT in op.traits)
 POINTWISE = sorted(n for n, op in registered().items() if Trait.POINTWISE in op.traits)
 
 
 def test_every_operator_has_a_strategy() -> None:
-    assert sorted(MAKERS) == COMPUTING
+    assert sorted([*MAKERS, *GENERAL]) == COMPUTING
 
 
 @pytest.mark.parametrize("name", sorted(registered()))
@@ -42,10 +44,10 @@ def test_documented(name: str) -> None:
 @pytest.mark.parametrize("name", sorted(registered()))
 def test_exactly_one_way_to_run(name: str) -> None:
     op = registered()[name]
-    ways = op.traits & {Trait.SOURCE, Trait.ANCHOR, Trait.POINTWISE}
-    assert len(ways) == 1
-    has_scalar = op.scalar is not Op.scalar
-    assert has_scalar == (Trait.POINTWISE in op.traits)
+    ways = op.traits & {Trait.SOURCE, Trait.ANCHOR, Trait.POINTWISE, Trait.ELEMENT}
+    assert len(ways) == 1 or ways == {Trait.ANCHOR, Trait.ELEMENT}
+    assert (op.scalar is not Op.scalar) == (Trait.POINTWISE in op.traits)
+    assert (op.element is not Op.element) == (Trait.ELEMENT in op.traits)
 
 
 @pytest.mark.parametrize("name", sorted(registered()))
@@ -65,7 +67,7 @@ def test_inferred_type_is_that_of_the_reference(name: str) -> None:
         result = op.infer(case.types, case.attrs)
         made = op.reference(case.operands, case.attrs)
         assert made.shape == result.shape
-        assert made.dtype == np.float64
+        assert made.dtype == (np.float64 if result.dtype.is_float else result.dtype.numpy)
         cost = op.cost(case.types, result, case.attrs)
         assert min(cost.macs, cost.flops, cost.bytes) >= 0
         assert op.terms(case.types, case.attrs) >= 1
@@ -73,7 +75,7 @@ def test_inferred_type_is_that_of_the_reference(name: str) -> None:
     check()
 
 
-@pytest.mark.parametrize("name", COMPUTING)
+@pytest.mark.parametrize("name", sorted(MAKERS))
 def test_each_sample_of_a_batch_is_on_its_own(name: str) -> None:
     op = lookup(name)
 
@@ -152,7 +154,51 @@ def test_scalar_rule_in_f32_stays_within_its_bound(name: str) -> None:
     check()
 
 
-@pytest.mark.parametrize("name", COMPUTING)
+@pytest.mark.parametrize("name", ELEMENT)
+def test_element_rule_is_the_reference(name: str) -> None:
+    """At some places of the result; rules compute in the operands' own types."""
+    op = lookup(name)
+
+    @QUICK
+    @given(st.one_of(general_op_case(name, values) for values in ("float", "special")))
+    def check(case: Case) -> None:
+        expected = op.reference(case.operands, case.attrs)
+        bound = tolerance(name, case.attrs, case.operands, expected)
+        places = list(np.ndindex(expected.shape))
+        places = places[:: 1 + len(places) // 40]
+        with np.errstate(all="ignore"):
+            got = evaluate(op, case.arrays, case.attrs, places)
+        wanted, allowed = (np.array([a[p] for p in places]) for a in (expected, bound))
+        assert compare(got, wanted, allowed) is None, (got, wanted)
+
+    check()
+
+
+@pytest.mark.parametrize("name", sorted(GENERAL))
+def test_errors_of_operands_of_any_rank_propagate(name: str) -> None:
+    """Every float operand is disturbed; whole numbers and truth values are exact."""
+    op = lookup(name)
+
+    @QUICK
+    @given(op_case(name), st.integers(0, 99), st.sampled_from([1e-6, 1e-4, 1e-2]))
+    def check(case: Case, seed: int, size: float) -> None:
+        rng = np.random.default_rng(seed)
+        errors, wrong = [], []
+        for a in case.operands:
+            moves = size if a.dtype.kind == "f" else 0.0
+            errors.append(np.abs(rng.normal(size=a.shape)) * moves)
+            shift = errors[-1] * rng.choice([-1, 1], a.shape)
+            wrong.append(a + shift if moves else a)
+        made = op.reference(case.operands, case.attrs)
+        bound = op.propagate(case.operands, errors, case.attrs)
+        change = np.abs(op.reference(wrong, case.attrs) * 1.0 - made * 1.0)
+        assert bound.shape == made.shape
+        assert np.all(change <= bound * (1 + 1e-3) + 1e-12)
+
+    check()
+
+
+@pytest.mark.parametrize("name", sorted(MAKERS))
 def test_errors_of_operands_stay_within_what_propagates(name: str) -> None:
     """Disturbed feature maps change the result by no more than the bound (parameters are exact)."""
     op = lookup(name)
@@ -178,7 +224,7 @@ def test_errors_of_operands_stay_within_what_propagates(name: str) -> None:
     check()
 
 
-@pytest.mark.parametrize("name", COMPUTING)
+@pytest.mark.parametrize("name", sorted(MAKERS))
 def test_integer_cases_marked_exact_fit_f32(name: str) -> None:
     op = lookup(name)
 
