@@ -12,7 +12,7 @@ tile open `conv_tile.py`; what is fused behind an anchor, `epilogue.py`; where e
 `layout.py`; how they move, `movement.py` (from where to where) and `copy_nest.py` (in which loops);
 exp, log, tanh and sigmoid, `scalar_math.py`. What computes on row-major arrays of any rank and type
 is called `row_*`: buffers, axes and pieces of rows are in `row_major.py`, fused steps in
-`row_steps.py`.
+`row_steps.py`, rules for one element in `element_code.py`.
 """
 
 from cnncc.kernels.conv_depthwise import ConvDepthwise
@@ -26,6 +26,7 @@ from cnncc.kernels.pointwise import Pointwise
 from cnncc.kernels.pool import Pool2d
 from cnncc.kernels.rearrange import Rearrange
 from cnncc.kernels.relayout import Relayout
+from cnncc.kernels.row_element import RowElement
 from cnncc.kernels.row_pointwise import RowPointwise
 from cnncc.kernels.softmax import Softmax
 from cnncc.kernels.template import Kernel
@@ -47,4 +48,5 @@ KERNELS: tuple[Kernel, ...] = (
     Rearrange(),
     Relayout(),
     RowPointwise(),
+    RowElement(),
 )

@@ -145,18 +145,18 @@ def tail_mask(b: Builder, count: int, lanes: int) -> Value | None:
 
 
 class Chunks:
-    """A row of `length` elements cut into work items of whole vectors.
+    """A row of `length` elements cut into work items of about `size`, in whole vectors.
 
     Attributes:
         count: work items a row.
     """
 
-    def __init__(self, length: int, lanes: int, unroll: int = 1) -> None:
+    def __init__(self, length: int, lanes: int, unroll: int = 1, size: int = CHUNK) -> None:
         self.length = length
         self.lanes = lanes
         self.unit = unroll * lanes
         self._turns = length // self.unit
-        self._share = max(1, CHUNK // self.unit)
+        self._share = max(1, size // self.unit)
         self.count = max(1, -(-self._turns // self._share))
 
     def emit(

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+from hypothesis import strategies as st
 
 from cnncc.ir import tolerance
 from cnncc.ir.op import lookup
@@ -151,3 +152,9 @@ def numbers(seed: int, dtype: DType, shape: Sequence[int]) -> np.ndarray:
     info = np.iinfo(dtype.numpy)
     low = max(int(info.min), -1000)
     return rng.integers(low, min(int(info.max), 1000), shape, endpoint=True).astype(dtype.numpy)
+
+
+def constant_operands(draw: Any, case: Any) -> tuple[int, ...]:
+    """Which operands of a case the compiler knows: none, or all behind the first."""
+    known = draw(st.booleans())
+    return tuple(range(1, len(case.arrays))) if known else ()
