@@ -87,6 +87,25 @@ def test_scratch_is_aligned_and_views_shift(native: NativeChild) -> None:
     assert out[1].tolist() == [3.0 * (i + 3) for i in range(32)]
 
 
+@pytest.mark.parametrize("kind", [kind for kind in Kind if kind is not Kind.F16])
+def test_parts_of_the_arena_as_other_kinds(native: NativeChild, kind: Kind) -> None:
+    """Two views of one place have one address, and each counts in its own elements."""
+    b = Builder("kinds")
+    arena, out = b.buffer("arena", extent=256, writable=True), b.buffer("out", kind, writable=True)
+    part, bytes_ = b.view(arena, 0, 64, kind=kind), b.view(arena, 0, 1024, kind=Kind.U8)
+    with b.loop(0, 8) as loop:
+        b.store(arena, loop.iv, b.load(arena, loop.iv, offset=128))
+    with b.loop(0, 8) as loop:
+        low = b.load(bytes_, b.imul(loop.iv, kind.size_bytes))
+        b.store(part, loop.iv, b.convert(low, kind), offset=24)
+        b.store(part, loop.iv, b.load(part, loop.iv), offset=16)
+        b.store(bytes_, loop.iv, b.load(bytes_, loop.iv, offset=1), offset=768)
+    with b.loop(0, 32, 8) as loop:
+        b.store(out, loop.iv, b.load(part, loop.iv, 8))
+    data = np.random.default_rng(5).integers(0, 2, 1024).astype(np.uint8).view(np.float32)
+    compare(native, b, [data, np.zeros(32, DTYPES[kind])])
+
+
 def test_offsets_become_displacements() -> None:
     b = Builder("disp")
     x, y = b.buffer("x"), b.buffer("y", writable=True)

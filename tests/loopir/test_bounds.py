@@ -109,6 +109,23 @@ for i in 0..4 step 1:
   w: f32[?] = view src[a]
   y: f32x4 = load w[12]
 """,
+    "view as another kind": """
+for i in 0..4 step 1:
+  a: index = mul i, 16
+  v: i64[8] = view src[a]
+  x: i64x8 = load v[0]
+  rest: f32[?] = view src[a]
+  w: bool[61] = view rest[0]
+  y: bool = load w[60]
+  z: u32[8] = view v[4]
+""",
+    "small numbers as places": """
+bytes: u8[256] = view src[0]
+small: u8 = load bytes[0]
+a: index = convert small
+b: index = div a, 5
+x: f32 = load src[b]
+""",
 }
 
 
@@ -139,6 +156,7 @@ func main(src: f32[64], thread: index, threads: index):
 
 
 DOUBTFUL = {
+    "alignment": "a: index = min n, 8\nb: index = max a, 0\nv: f64[4] = view src[b]",
     "maybe": "c: bool = lt n, k\nif c:\n  for i in 0..65 step 1:\n    x: f32 = load src[i]",
     "run-time extent": "for i in 0..n step 16:\n  x: f32x16 = load src[i]",
     "growing cursor": (

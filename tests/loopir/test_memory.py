@@ -47,6 +47,69 @@ def test_a_view_ends_at_its_extent() -> None:
         run(b.func, [np.zeros(4, np.float32)])
 
 
+def test_a_part_of_another_kind_shares_the_bytes() -> None:
+    b = Builder("f")
+    arena = b.buffer("arena", extent=32, writable=True)
+    wide = b.view(arena, 16, 2, kind=Kind.I64)
+    b.store(wide, 1, b.const(-2, vector(1, Kind.I64)))
+    b.store(b.view(arena, 0, 3, kind=Kind.BOOL), 1, b.const(True, vector(2, Kind.BOOL)))
+    data = np.zeros(32, np.float32)
+    run(b.func, [data])
+    assert data[16:20].view(np.int64).tolist() == [0, -2]
+    assert data[:1].view(np.uint8).tolist() == [0, 1, 1, 0]
+
+
+def test_a_bool_is_any_byte_but_zero() -> None:
+    b = Builder("f")
+    bytes_, out = b.buffer("bytes", Kind.U8, 4), b.buffer("out", Kind.U8, 8, writable=True)
+    flags = b.view(bytes_, 0, 4, kind=Kind.BOOL)
+    all_ = b.const(True, vector(4, Kind.BOOL))
+    b.store(out, 0, b.convert(b.load(flags, 0, 4), Kind.U8))
+    b.store(out, 4, b.convert(b.load(flags, 0, 4, mask=all_), Kind.U8))
+    got = np.zeros(8, np.uint8)
+    run(b.func, [np.array([0, 1, 2, 255], np.uint8), got])
+    assert got.tolist() == [0, 1, 1, 1] * 2
+
+
+def test_scratch_is_written_byte_by_byte() -> None:
+    b = Builder("f")
+    scratch = b.alloc(4)
+    wide = b.view(scratch, 0, 2, kind=Kind.F64)
+    b.store(scratch, 0, b.const(0.0))
+    b.store(b.view(scratch, 1, 4, kind=Kind.U8), 0, b.const(0, vector(4, Kind.U8)))
+    b.load(wide, 0)
+    run(b.func, [])
+    b.store(scratch, 2, b.const(0.0))
+    b.load(wide, 1)
+    with pytest.raises(InterpError, match=r"\[1\] reads scratch that was never written"):
+        run(b.func, [])
+
+
+@pytest.mark.parametrize(
+    ("index", "extent", "message"),
+    [(1, 2, "is not aligned"), (2, 4, "out of bounds"), (6, 1, ""), (0, 4, ""), (7, 1, "bounds")],
+)
+def test_parts_of_another_kind_lie_inside_and_aligned(
+    index: int, extent: int, message: str
+) -> None:
+    b = Builder("f")
+    base, at = b.buffer("base", extent=8), b.index_param("at")
+    b.load(b.view(base, at, extent, kind=Kind.F64), extent - 1)
+    data = np.zeros(8, np.float32)
+    if not message:
+        run(b.func, [data, index])
+        return
+    with pytest.raises(InterpError, match=message):
+        run(b.func, [data, index])
+
+
+def test_a_part_of_another_kind_needs_an_extent() -> None:
+    b = Builder("f")
+    b.view(b.buffer("base"), 0, kind=Kind.F64)
+    with pytest.raises(InterpError, match=r"as f64\[\?\] without an extent"):
+        run(b.func, [np.zeros(8, np.float32)])
+
+
 def test_the_extent_of_a_parameter_binds() -> None:
     b = Builder("f")
     b.load(b.buffer("data", extent=4), b.index_param("i"))
