@@ -109,6 +109,19 @@ class SpecError(CnnccError):
         return self.rendered or super().__str__()
 
 
+class OnnxError(CnnccError):
+    """An ONNX file is broken, larger than the limits, or asks for what is not safe.
+
+    `place` is the file; `problems` lists all that one run could find.
+    """
+
+    def __init__(self, place: str, problems: tuple[str, ...], *, hint: str = "") -> None:
+        separator = " " if len(problems) == 1 else "\n  "
+        super().__init__(separator.join((f"{place}:", *problems)), hint=hint)
+        self.place = place
+        self.problems = problems
+
+
 class TypeInferenceError(CnnccError):
     """The operands of an operator do not fit it (shape or element type)."""
 
