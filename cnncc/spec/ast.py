@@ -51,6 +51,14 @@ class Truth(Tree):
 
 
 @dataclass(frozen=True, slots=True)
+class TypeLiteral(Tree):
+    """`f32[1, 48, 192]`: an element type and all axes."""
+
+    name: str
+    axes: ListLiteral
+
+
+@dataclass(frozen=True, slots=True)
 class ListLiteral(Tree):
     """`[a, b]`."""
 
@@ -142,7 +150,17 @@ class Arg(Tree):
 
 
 Expr: TypeAlias = (
-    Number | SizeLiteral | Text | Truth | ListLiteral | Paren | Prefix | Chain | Choice | Call
+    Number
+    | SizeLiteral
+    | Text
+    | Truth
+    | TypeLiteral
+    | ListLiteral
+    | Paren
+    | Prefix
+    | Chain
+    | Choice
+    | Call
 )
 
 

@@ -19,6 +19,7 @@ from cnncc.spec.builtins import BUILTINS, Builtin
 from cnncc.spec.diagnostics import Reporter
 from cnncc.spec.evaluate import Evaluator, Failed
 from cnncc.spec.functions import FUNCTIONS
+from cnncc.spec.general_calls import GeneralCalls, is_general
 from cnncc.spec.joins import joinable
 from cnncc.spec.layers import LayerBuilder, Result
 from cnncc.spec.lexer import Place
@@ -32,6 +33,7 @@ from cnncc.spec.values import (
     Unknown,
     Value,
     describe,
+    is_sample,
     shape_text,
     show,
     whole,
@@ -63,6 +65,7 @@ class Elaborator:
         self.evaluator = evaluator
         self.loader = loader
         self.layers = layers
+        self.general = GeneralCalls(report, evaluator, layers, self)
         self.expanded: set[tuple[str, str]] = set()
         self._depth = 0
 
@@ -198,13 +201,14 @@ class Elaborator:
         return self.body(choice.otherwise, env, running) if choice.otherwise else running
 
     def _check_annotation(self, shape: ast.Expr, value: Running, env: Env) -> None:
-        dims = self.shape(shape, env)
-        if not isinstance(value, Tensor):
-            return
-        found = value.type.shape[1:]
-        logical = (*found[1:], found[0]) if value.type.is_feature_map else found
-        if dims != logical:
+        wanted: object
+        if isinstance(shape, ast.TypeLiteral):
+            wanted = self.evaluator.type(shape, env)
+            written = show(wanted)
+        else:
+            wanted = dims = self.shape(shape, env)
             written = "x".join(map(str, dims)) if len(dims) > 1 else f"[{dims[0]}]"
+        if isinstance(value, Tensor) and wanted not in (value.type, _dims(value)):
             self.report.error(
                 "E0407",
                 f"shape is {shape_text(value.type)}, annotation says {written}",
@@ -300,6 +304,8 @@ class Elaborator:
             return self._builtin(row, call, stage, env, value, piped)
         module = env.module.uses.get(call.module) if call.module else env.module
         block = module.blocks.get(call.name) if module else None
+        if block is None and is_general(call, env):
+            return self.general.apply(call, stage, env, value, piped)
         if block is None or module is None:
             if call.name in env.module.broken:
                 return UNKNOWN
@@ -344,10 +350,10 @@ class Elaborator:
                 operands = [UNKNOWN]
             return self.layers.apply(row, call, stage, env, Bound({}, {}), operands)
         bound = self.layers.binder.bind(row, call, env)
-        operand = self._continue(value, call)
+        operand = self.running_operand(value, call)
         return self.layers.apply(row, call, stage, env, bound, [operand])
 
-    def _continue(self, value: Running, call: ast.Call) -> Result:
+    def running_operand(self, value: Running, call: ast.Call) -> Result:
         """`value` as an operand; E0207 if there is none."""
         if isinstance(value, Nothing):
             self.report.error("E0207", value.reason, name_place(call), help=value.help)
@@ -361,7 +367,7 @@ class Elaborator:
     ) -> list[Result] | None:
         operands: list[Result] = []
         if piped:
-            operands.append(self._continue(value, call))
+            operands.append(self.running_operand(value, call))
         for arg in call.args:
             if arg.name:
                 self.report.error(
@@ -412,7 +418,7 @@ class Elaborator:
     ) -> Result:
         self.expanded.add((module.file, block.name))
         path, automatic = self.layers.name_stage(block.name, stage, env)
-        operand = self._continue(value, call)
+        operand = self.running_operand(value, call)
         scope = self._bind(block, module, call, env, value)
         if scope is None or not path or block.name in module.broken:
             return UNKNOWN
@@ -485,3 +491,11 @@ class Elaborator:
             )
             raise Failed
         return self.loader.check_formal(formal, self.evaluator.value(arg.value, env), arg.at)
+
+
+def _dims(x: Tensor) -> tuple[int, ...] | None:
+    """Height, width and channels, or the length of a vector; None of any other tensor."""
+    if not is_sample(x.type):
+        return None
+    found = x.type.shape[1:]
+    return (*found[1:], found[0]) if x.type.is_feature_map else found

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from cnncc.ir.types import TensorType
+from cnncc.ir.types import DType, TensorType
 from cnncc.spec.values import Argument, Kind, listed, shape_text
 
 Takes = Literal["map", "vector", "any", "many"]
@@ -30,12 +30,19 @@ class Weight:
         shape: its shape in the graph.
         init: its random start: `fan` scales with `fan_in`.
         fan_in: how many products one result adds up.
+        dtype: its element type.
     """
 
     leaf: str
     shape: tuple[int, ...]
     init: Init = "fan"
     fan_in: int = 1
+    dtype: DType = DType.F32
+
+    @property
+    def type(self) -> TensorType:
+        """Element type and shape."""
+        return TensorType(self.dtype, self.shape)
 
 
 @dataclass(frozen=True, slots=True)
@@ -478,6 +485,13 @@ _ROWS = (
 )
 
 BUILTINS: dict[str, Builtin] = {row.name: row for row in _ROWS}
+# These go element by element, whatever the rank: their operators' own rules decide.
+ANY_TENSOR = frozenset(
+    {
+        *("relu", "relu6", "leaky_relu", "sigmoid", "tanh", "silu", "hswish", "hsigmoid", "clip"),
+        *("add", "mul", "concat"),
+    }
+)
 WORDS = frozenset(word for row in _ROWS for arg in row.args for word in arg.words)
 
 

@@ -7,7 +7,8 @@ import operator
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from cnncc.spec import ast, suggest
+from cnncc.ir.types import DType, TensorType
+from cnncc.spec import ast, general, suggest
 from cnncc.spec.builtins import BUILTINS, WORDS
 from cnncc.spec.diagnostics import Reporter
 from cnncc.spec.functions import FUNCTIONS, Function
@@ -28,6 +29,7 @@ from cnncc.spec.values import (
     is_number,
     listed,
     show,
+    whole,
 )
 
 MAX_LABEL = 200
@@ -37,6 +39,9 @@ ALL_WORDS = WORDS | frozenset(
 
 
 MAX_WORK = 2_000_000
+MAX_ELEMS = 2**31
+_MAX_RANK = 8
+_DTYPES = tuple(str(dtype) for dtype in DType)
 
 
 class TooLarge(Exception):
@@ -87,6 +92,8 @@ class Evaluator:
                 return Size(tuple(self._int(part, expr.at) for part in expr.text.split("x")))
             case ast.Text() | ast.Truth():
                 return expr.value
+            case ast.TypeLiteral():
+                return self.type(expr, env)
             case ast.ListLiteral():
                 return tuple(self.value(item, env) for item in expr.items)
             case ast.Paren():
@@ -99,6 +106,27 @@ class Evaluator:
                 return self.value(expr.then if self.truth(expr.test, env) else expr.other, env)
             case ast.Call():
                 return self._call(expr, env)
+
+    def type(self, expr: ast.TypeLiteral, env: Env) -> TensorType:
+        """The type that `f32[1, 48, 192]` means.
+
+        Raises:
+            Failed: it is none; reported.
+        """
+        if expr.name not in _DTYPES:
+            near = suggest.word(expr.name, _DTYPES) or f"element types are {', '.join(_DTYPES)}"
+            self._fail("E0105", f"`{expr.name[:40]}` is no element type", expr.at, near)
+        axes = [self.value(item, env) for item in expr.axes.items]
+        if len(axes) > _MAX_RANK:
+            self._fail("E0105", f"a type has at most {_MAX_RANK} axes, not {len(axes)}", expr.at)
+        try:
+            shape = tuple(whole(axis, "an axis", 1) for axis in axes)
+        except Unfit as wrong:
+            self._fail(wrong.code, wrong.message, expr.at, wrong.help)
+            raise Failed from None
+        if math.prod(shape) >= MAX_ELEMS:
+            self._fail("E0310", f"a tensor has fewer than 2^31 numbers, not {show(shape)}", expr.at)
+        return TensorType(DType(expr.name), shape)
 
     def spend(self, amount: int, at: Place) -> None:
         """Count work; loops can ask for more than anybody wants to wait for.
@@ -274,6 +302,8 @@ class Evaluator:
             self._not_visible(expr, at, owner, env)
             return
         where = "" if self.report.full else suggest.operation(expr.title, known)
+        if what == "operation" and not where and not self.report.full:
+            where = suggest.close(expr.title, general.names())
         if expr.module and expr.module not in env.module.uses:
             where = f'no file is called `{expr.module}`: use "file.cnn" as {expr.module}'
         elif expr.module:

@@ -295,7 +295,15 @@ class ExpressionParser(TokenReader):
             return self.list_literal()
         if self.is_word("true", "false"):
             return ast.Truth(token.at, self.take().text == "true")
+        if token.kind == "NAME" and self.peek().kind == "[":
+            return self.type_literal()
         return self.call("a value")
+
+    def type_literal(self) -> ast.TypeLiteral:
+        """`f32[1, 48, 192]`."""
+        first = self.take()
+        axes = self.list_literal()
+        return ast.TypeLiteral(self.between(first), first.text, axes)
 
     def list_literal(self) -> ast.ListLiteral:
         """`[a, b]`."""

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from cnncc.spec.values import Tensor, Unfit
+from cnncc.spec.values import Tensor, Unfit, shape_text
 
 MAX_RANGE = 100_000
 
@@ -50,6 +50,8 @@ def _numbers(name: str, compute: Callable[[Any], Any]) -> Function:
 
 def _axis(name: str, index: int) -> Function:
     def extent(x: Tensor) -> int:
+        if len(x.type.shape) not in (2, 4):
+            raise Unfit("E0406", f"`{name}` of {shape_text(x.type)}: it is no feature map")
         if index > 1 and not x.type.is_feature_map:
             raise Unfit("E0406", f"`{name}` of a vector: it has no height and width")
         return x.type.shape[index]

@@ -8,6 +8,7 @@ from cnncc.spec import ast, suggest
 from cnncc.spec.builtins import BUILTINS, arguments_of
 from cnncc.spec.evaluate import ALL_WORDS, Evaluator
 from cnncc.spec.functions import FUNCTIONS
+from cnncc.spec.general_calls import is_general
 from cnncc.spec.scopes import Env, Module, Paths, Scope
 
 
@@ -16,7 +17,14 @@ def check_block(block: ast.Block, module: Module, evaluator: Evaluator) -> None:
     env = Env(module, Scope(), Paths(), block.name)
     local = {formal.name for formal in block.formals} | {"in"}
     calls: list[ast.Call] = []
+    words: set[int] = set()  # attributes of general operators: their words mean nothing elsewhere
     for node in _walk(block):
+        if isinstance(node, ast.Call) and is_general(node, env):
+            named = [arg.value for arg in node.args if arg.name]
+            words.update(id(item) for value in named for item in _walk(value))
+            continue
+        if id(node) in words:
+            continue
         if isinstance(node, ast.Assign | ast.Let):
             local.add(node.name)
         elif isinstance(node, ast.For):

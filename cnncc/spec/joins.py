@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from cnncc.errors import Label
+from cnncc.ir.types import DType
 from cnncc.spec import ast
 from cnncc.spec.arguments import name_place
 from cnncc.spec.builtins import Builtin
@@ -18,7 +19,7 @@ def joinable(
 ) -> bool:
     """Whether the shapes fit; E0404 or E0405 if not."""
     known = [x for x in operands if isinstance(x, Tensor)]
-    if len(known) != len(operands):
+    if len(known) != len(operands) or not all(map(_is_map_or_vector, known)):
         return True
     places = [arg.at for arg in call.args]
     if len(places) < len(operands):
@@ -34,6 +35,11 @@ def joinable(
             return True
     _report_unequal(report, row, call, known, places)
     return False
+
+
+def _is_map_or_vector(x: Tensor) -> bool:
+    """Whether the language's own rules hold; of other tensors the operator knows the rule."""
+    return x.type.dtype is DType.F32 and len(x.type.shape) in (2, 4)
 
 
 def _concatenable(report: Reporter, operands: list[Tensor], places: list[Place]) -> bool:

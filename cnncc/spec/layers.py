@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, TypeAlias
 
+from numpy.typing import NDArray
+
 import cnncc.ops  # noqa: F401 - registers the operators that `lookup` finds
 from cnncc.errors import Label, Span, TypeInferenceError
 from cnncc.ir.graph import Graph
 from cnncc.ir.op import lookup
-from cnncc.ir.types import TensorType, f32
+from cnncc.ir.types import DType, TensorType
 from cnncc.spec import ast
 from cnncc.spec.arguments import Binder, Bound, name_place
-from cnncc.spec.builtins import Builtin, Lowered, Misfit, Weight
+from cnncc.spec.builtins import ANY_TENSOR, Builtin, Lowered, Misfit, Weight
 from cnncc.spec.diagnostics import Reporter
-from cnncc.spec.evaluate import Evaluator, Failed, TooLarge
+from cnncc.spec.evaluate import MAX_ELEMS, Evaluator, Failed, TooLarge
 from cnncc.spec.lexer import Place
 from cnncc.spec.scopes import Env, Paths, StageKey
 from cnncc.spec.values import (
@@ -23,11 +25,11 @@ from cnncc.spec.values import (
     Tensor,
     Unknown,
     shape_text,
+    type_text,
 )
 from cnncc.spec.weights import WeightSource, WeightUse
 
 MAX_NODES = 20_000
-MAX_ELEMS = 2**31
 
 Result: TypeAlias = Tensor | Unknown
 
@@ -135,7 +137,7 @@ class LayerBuilder:
         op = lookup(lowered.op)
         attrs = op.Attrs(**lowered.attrs)
         try:
-            inferred = op.infer([*types, *(f32(*w.shape) for w in lowered.weights)], attrs)
+            inferred = op.infer([*types, *(w.type for w in lowered.weights)], attrs)
         except TypeInferenceError as wrong:
             message = wrong.message.replace(f"`{lowered.op}`", f"`{row.name}`")
             raise Misfit("E0309", message, help=wrong.hint) from None
@@ -146,7 +148,7 @@ class LayerBuilder:
         if weights is None:
             return UNKNOWN
         if weights:
-            self._note_weights(path, automatic, call, env)
+            self.note_weights(path, automatic, call, env)
         node = self.add_node(
             lowered.op, [x.node for x in operands] + weights, attrs, inferred, path, span
         )
@@ -174,6 +176,14 @@ class LayerBuilder:
         return self.graph.add(op, operands, attrs, type=type, name=name, spans=(span,))
 
     def _check_takes(self, row: Builtin, x: TensorType) -> None:
+        if not _fits(row, x):
+            takes = {"map": "feature map", "vector": "vector"}
+            raise Misfit(
+                "E0406",
+                f"`{row.name}` needs a {takes.get(row.takes, 'feature map or vector')} "
+                f"but receives {shape_text(x)}",
+                help="general operators take tensors of any rank and type",
+            )
         if row.takes == "vector" and x.is_feature_map:
             _, c, h, w = x.shape
             raise Misfit(
@@ -232,7 +242,8 @@ class LayerBuilder:
                 help="write bn(eps=1e-3), or bn(eps=1e-5) if that is meant",
             )
 
-    def _note_weights(self, path: str, automatic: bool, call: ast.Call, env: Env) -> None:
+    def note_weights(self, path: str, automatic: bool, call: ast.Call, env: Env) -> None:
+        """Remember that a call binds weights, and whether its path was made up."""
         self.weighted.add((self.report.file, call.at.line, call.at.column))
         self.weighted.update(env.paths.chain)
         if automatic:
@@ -245,26 +256,42 @@ class LayerBuilder:
         group = bound.values.get("from") or path
         found: list[int] = []
         for weight in lowered.weights:
-            name = f"{group}.{weight.leaf}"
-            known = self.uses.get(name)
-            if known is None:
-                self.uses[name] = WeightUse(name, weight, lowered.op, path, span)
-                attrs = lookup("constant").Attrs(data=name)
-                self._constants[name] = self.add_node(
-                    "constant", (), attrs, f32(*weight.shape), name, span
-                )
-            elif known.weight.shape != weight.shape:
-                self.report.error(
-                    "E0502",
-                    f"`{name[:80]}` is {_dims(known.weight.shape)} in layer `{known.layer}`, "
-                    f"this layer needs {_dims(weight.shape)}",
-                    span,
-                    labels=(Label(known.span, "also used here"),),
-                    help="layers that share weights have equal windows, channels and filters",
-                )
+            use = WeightUse(f"{group}.{weight.leaf}", weight, lowered.op, path, span)
+            constant = self.weight(use)
+            if constant is None:
                 return None
-            found.append(self._constants[name])
+            found.append(constant)
         return found
+
+    def weight(self, use: WeightUse) -> int | None:
+        """The constant of a trained array, new or shared; None if a shared one has another type."""
+        known = self.uses.get(use.name)
+        if known is None:
+            self.uses[use.name] = use
+            self._constants[use.name] = self._constant(use.name, use.weight.type, use.span)
+        elif known.weight.type != use.weight.type:
+            self.report.error(
+                "E0502",
+                f"`{use.name[:80]}` is {_dims(known.weight)} in layer `{known.layer}`, "
+                f"this layer needs {_dims(use.weight)}",
+                use.span,
+                labels=(Label(known.span, "also used here"),),
+                help="layers that share weights have equal windows, channels and filters",
+            )
+            return None
+        return self._constants[use.name]
+
+    def literal(self, name: str, array: NDArray[Any], span: Span) -> int:
+        """A constant whose numbers stand in the file."""
+        key = name
+        while key in self.uses or key in self.graph.constants:
+            key += "_"
+        self.graph.constants[key] = array
+        self.graph.meta.setdefault("literals", []).append(key)
+        return self._constant(key, TensorType(DType.of(array.dtype), array.shape), span)
+
+    def _constant(self, name: str, type: TensorType, span: Span) -> int:
+        return self.add_node("constant", (), lookup("constant").Attrs(name), type, name, span)
 
     # -- messages ----------------------------------------------------------------------------------
 
@@ -301,13 +328,20 @@ class LayerBuilder:
         shapes: list[str] = []
         node: int | None = None if self.report.full else x.node
         while node is not None:
+            found = self.graph[node]
             shown = shape_text(self.graph.type_of(node))
-            if not shapes or shapes[-1] != shown:
+            raw = found.op == "input" and found.attrs.dtype is not DType.F32
+            if not shapes or (shapes[-1] != shown and not raw):
                 shapes.append(shown)
             operands = self.graph.operands(node)
             node = operands[0] if operands else None
         shapes.reverse()
         return shapes if len(shapes) <= 12 else [*shapes[:3], "...", *shapes[-8:]]
+
+
+def _fits(row: Builtin, x: TensorType) -> bool:
+    """Whether x may be a feature map or vector, or the operation goes element by element."""
+    return (x.dtype is DType.F32 and len(x.shape) in (2, 4)) or row.name in ANY_TENSOR
 
 
 def row_pad(window: tuple[int, int]) -> str:
@@ -316,5 +350,7 @@ def row_pad(window: tuple[int, int]) -> str:
     return str(h) if h == w else f"{h}x{w}"
 
 
-def _dims(shape: Sequence[int]) -> str:
-    return "x".join(map(str, shape))
+def _dims(weight: Weight) -> str:
+    if weight.dtype is not DType.F32:
+        return type_text(weight.type)
+    return "x".join(map(str, weight.shape))

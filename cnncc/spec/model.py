@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cnncc.errors import Span
+from cnncc.errors import Span, TypeInferenceError
 from cnncc.ir.graph import Graph
 from cnncc.ir.op import lookup
 from cnncc.ir.types import DType, TensorType
@@ -27,6 +27,7 @@ from cnncc.spec.values import UNKNOWN, Argument, Kind, Tensor, Value, listed, sh
 from cnncc.spec.weights import WeightSource, bind
 
 _DTYPES = ("f32", "f16", "u8", "i8")
+_NAME = Argument("name", Kind.TEXT, "", "what callers say, where it is not the name here")
 INPUT_PROPS = (
     Argument("dtype", Kind.WORD, "f32", "type of the caller's numbers", _DTYPES),
     Argument("scale", Kind.NUMBER, 1.0, "factor of the caller's numbers"),
@@ -34,10 +35,16 @@ INPUT_PROPS = (
     Argument("std", Kind.NUMBERS, None, "divides last, one a channel"),
     Argument("layout", Kind.WORD, "hwc", "order of the caller's buffer", ("hwc", "chw")),
     Argument("format", Kind.WORD, "", "meaning of the channels", ("rgb", "bgr", "gray")),
+    _NAME,
+)
+TYPED_PROPS = (
+    Argument("batch", Kind.WORD, "fixed", "`free`: any number of samples", ("fixed", "free")),
+    _NAME,
 )
 OUTPUT_PROPS = (
     Argument("labels", Kind.TEXTS, None, 'names of the channels: a list, or file("names.txt")'),
     Argument("top", Kind.COUNT, None, "how many of the best `cnncc run` shows"),
+    _NAME,
 )
 _LAYOUT = Argument("layout", Kind.WORD, "oihw", "order of conv weights", ("oihw", "hwio"))
 FILE_PROPS = (
@@ -100,6 +107,8 @@ class _FileElaborator:
             self.running = UNKNOWN
         self._clauses: dict[str, Span] = {}
         self.library_may_pass = False
+        self.fixed = False  # whether the number of samples is part of some input's type
+        self.typed = False  # whether some input is
 
     def run(
         self, weights: Path | Mapping[str, Any] | None, want_arrays: bool, bind_weights: bool
@@ -115,11 +124,19 @@ class _FileElaborator:
             pass
         else:
             self._check_whole()
+        self._note_batch()
         if bind_weights and (not self.report.failed or self.source.from_file):
             self._bind(want_arrays)
         if not self.report.failed:
             self._warn()
         return Elaborated(self.graph, self._pins())
+
+    def _note_batch(self) -> None:
+        """Whether any number of samples may be given, where that is not known from the types."""
+        graph = self.graph
+        if self.typed or self.elaborator.general.used:
+            free = all(graph.type_of(out).shape[:1] == (1,) for _, out in graph.outputs)
+            graph.meta["batched"] = free and not self.fixed
 
     def _params(self) -> dict[str, Value]:
         return {name: value for name, (value, _) in self.module.params.items()}
@@ -190,16 +207,13 @@ class _FileElaborator:
     # -- inputs ------------------------------------------------------------------------------------
 
     def _input(self, item: ast.Input) -> None:
-        values, places = self._props(item.props, INPUT_PROPS, "input")
+        first = len(self.graph.inputs) == 0
         try:
-            dims = self.elaborator.shape(item.shape, self.env)
+            tensor = self._input_tensor(item)
         except Failed:
             self.elaborator.define(item.name, UNKNOWN, item.at, self.env)
             self.running = UNKNOWN
             return
-        first = len(self.graph.inputs) == 0
-        tensor = self._input_node(item, dims, values, places)
-        self._warn_channels_first(item, dims)
         self.elaborator.define(item.name, tensor, item.at, self.env)
         self.running = tensor
         if not first or not isinstance(tensor, Tensor):
@@ -209,6 +223,32 @@ class _FileElaborator:
                 f"nothing to continue from: {count} inputs, none chosen",
                 f"start with `{names[0]} ->`",
             )
+
+    def _input_tensor(self, item: ast.Input) -> Tensor:
+        if isinstance(item.shape, ast.TypeLiteral):
+            values, _ = self._props(item.props, TYPED_PROPS, "input")
+            return self._typed_input(item, item.shape, values)
+        values, places = self._props(item.props, INPUT_PROPS, "input")
+        dims = self.elaborator.shape(item.shape, self.env)
+        tensor = self._input_node(item, dims, values, places)
+        self._warn_channels_first(item, dims)
+        return tensor
+
+    def _typed_input(
+        self, item: ast.Input, literal: ast.TypeLiteral, values: dict[str, Any]
+    ) -> Tensor:
+        """A tensor of any rank and type, in row-major order, as the caller has it."""
+        found = self.layers.evaluator.type(literal, self.env)
+        attrs = lookup("input").Attrs(dtype=found.dtype, shape=found.shape, memory="chw")
+        try:
+            lookup("input").infer([], attrs)
+        except TypeInferenceError as wrong:
+            self.report.error("E0309", wrong.message, literal.at, help=wrong.hint or "")
+            raise Failed from None
+        self.fixed |= values["batch"] == "fixed" or found.shape[:1] != (1,)
+        self.typed = True
+        name, span = values["name"] or item.name, self.report.span(item.at)
+        return Tensor(self.layers.add_node("input", (), attrs, found, name, span), found)
 
     def _input_node(
         self,
@@ -244,7 +284,7 @@ class _FileElaborator:
                 dtype=dtype, shape=shape, memory=values["layout"], format=values["format"]
             ),
             TensorType(dtype, shape),
-            item.name,
+            values["name"] or item.name,
             span,
         )
         result = TensorType(DType.F32, shape)
@@ -254,7 +294,7 @@ class _FileElaborator:
                 mean=values["mean"] or (0.0,) * channels,
                 std=values["std"] or (1.0,) * channels,
             )
-            name = f"{item.name}.normalize"
+            name = f"{values['name'] or item.name}.normalize"
             node = self.layers.add_node("normalize", (node,), attrs, result, name, span)
         return Tensor(node, result)
 
@@ -284,11 +324,12 @@ class _FileElaborator:
         value = self._output_value(item)
         if isinstance(value, Nothing):
             self.report.error("E0207", value.reason, item.at, help=value.help)
-        self._once(f"output {item.name}", item.at)
+        name = values["name"] or item.name
+        self._once(f"output {name}", item.at)
         if not isinstance(value, Tensor):
-            self.graph.meta["labels"].setdefault(item.name, [])
+            self.graph.meta["labels"].setdefault(name, [])
             return
-        labels, classes = values["labels"], value.type.shape[1]
+        labels, classes = values["labels"], (*value.type.shape, 1, 1)[1]
         if labels is not None and len(labels) != classes:
             self.report.error(
                 "E0503",
@@ -297,10 +338,10 @@ class _FileElaborator:
                 help=f"the output is {shape_text(value.type)}: edit the labels or the last `dense`",
             )
         if labels is not None:
-            self.graph.meta["labels"][item.name] = list(labels)
+            self.graph.meta["labels"][name] = list(labels)
         if values["top"] is not None:
-            self.graph.meta["top"][item.name] = values["top"]
-        self.graph.outputs.append((item.name, value.node))
+            self.graph.meta["top"][name] = values["top"]
+        self.graph.outputs.append((name, value.node))
         self._clauses.setdefault("first output", self.report.span(item.word_at))
 
     def _output_value(self, item: ast.Output) -> Running:

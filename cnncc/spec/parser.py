@@ -246,6 +246,8 @@ class _Parser(ExpressionParser):
             return ast.SizeLiteral(token.at, token.text)
         if token.kind == "[":
             return self.list_literal()
+        if token.kind == "NAME" and self.peek().kind == "[":
+            return self.type_literal()
         if token.kind == "NUMBER":
             self.take()
             self.refuse_spaced_size(token)

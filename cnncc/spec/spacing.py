@@ -20,7 +20,7 @@ def blank_between(tokens: Sequence[Token], index: int, equals: Sequence[bool]) -
         return 0
     if pair == ("{", "}"):
         return 0
-    if token.kind == "(" and before.kind == "NAME":
+    if token.kind in ("(", "[") and before.kind == "NAME":
         return 0
     if token.kind == "=":
         return int(equals[index])

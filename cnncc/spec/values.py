@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Any, TypeAlias
 
-from cnncc.ir.types import TensorType
+from cnncc.ir.types import DType, TensorType
 
 MAX_INT = 2**53
 
@@ -41,7 +41,9 @@ class Unknown:
 
 UNKNOWN = Unknown()
 
-Value: TypeAlias = int | float | bool | str | Size | Word | Tensor | Unknown | tuple[Any, ...]
+Value: TypeAlias = (
+    int | float | bool | str | Size | Word | Tensor | TensorType | Unknown | tuple[Any, ...]
+)
 
 
 class Kind(Enum):
@@ -121,6 +123,8 @@ def show(value: Value | Any) -> str:
         return "[" + ", ".join(shown + ["..."] * (len(value) > 8)) + "]"
     if isinstance(value, Tensor):
         return shape_text(value.type)
+    if isinstance(value, TensorType):
+        return type_text(value)
     return str(value)
 
 
@@ -144,15 +148,29 @@ def describe(value: Value) -> str:
         return f"a {shape_text(value.type)} tensor"
     if isinstance(value, Word):
         return f"the word `{value.text}`"
+    if isinstance(value, TensorType):
+        return f"the type {type_text(value)}"
     return f"{names.get(type(value), '')}{show(value)}"
 
 
 def shape_text(found: TensorType) -> str:
-    """A shape as users write it: `56x56x64`, or `[1000]` for a vector."""
+    """A shape as users write it: `56x56x64`, `[1000]` for a vector, else the whole type."""
+    if not is_sample(found):
+        return type_text(found)
     if found.is_feature_map:
         _, c, h, w = found.shape
         return f"{h}x{w}x{c}"
     return f"[{found.shape[-1]}]"
+
+
+def type_text(found: TensorType) -> str:
+    """A type as the language writes it: `f32[1, 48, 192]`."""
+    return f"{found.dtype}[{', '.join(map(str, found.shape))}]"
+
+
+def is_sample(found: TensorType) -> bool:
+    """Whether a value is one feature map [1,C,H,W] or vector [1,K] of f32."""
+    return found.dtype is DType.F32 and len(found.shape) in (2, 4) and found.shape[0] == 1
 
 
 def convert(value: Value, arg: Argument) -> Any:

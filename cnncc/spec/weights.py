@@ -18,14 +18,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cnncc.errors import Span
+from cnncc.ir.types import DType
 from cnncc.spec import suggest
 from cnncc.spec.builtins import Weight
 from cnncc.spec.diagnostics import Reporter
 from cnncc.spec.project import RELATIVE
-from cnncc.spec.values import listed
+from cnncc.spec.values import listed, type_text
 from cnncc.spec.weight_files import Damaged, Store, open_store
 
-F32 = NDArray[np.float32]
 _HWIO = (3, 2, 0, 1)
 _FLOATS = frozenset(("F64", "F32", "F16", "BF16"))
 
@@ -103,21 +103,23 @@ def bind(
             report.error("E0505", wrong.message, source.span, help="" if foreign else wrong.help)
         return {}
     if not want_arrays:
-        return {name: placeholder(use.weight.shape) for name, use in uses.items()}
+        return {name: placeholder(use.weight) for name, use in uses.items()}
     return {name: random_array(source, use) for name, use in uses.items()}
 
 
-def placeholder(shape: Sequence[int]) -> F32:
+def placeholder(weight: Weight) -> NDArray[Any]:
     """Zeros of a shape that take no memory."""
-    return np.broadcast_to(np.float32(0), tuple(shape))
+    return np.broadcast_to(np.zeros((), weight.dtype.numpy), weight.shape)
 
 
-def random_array(source: WeightSource, use: WeightUse) -> F32:
+def random_array(source: WeightSource, use: WeightUse) -> NDArray[Any]:
     """A random start that depends on the seed and the array's own name only.
 
-    `he` draws from N(0, 2/fan_in), `xavier` from N(0, 1/fan_in).
+    `he` draws from N(0, 2/fan_in), `xavier` from N(0, 1/fan_in). Whole numbers are zeros.
     """
     weight = use.weight
+    if not weight.dtype.is_float:
+        return np.zeros(weight.shape, weight.dtype.numpy)
     fixed = {"zero": 0.0, "one": 1.0, "quarter": 0.25}
     if weight.init in fixed:
         return np.full(weight.shape, fixed[weight.init], np.float32)
@@ -128,7 +130,7 @@ def random_array(source: WeightSource, use: WeightUse) -> F32:
     array = generator.standard_normal(weight.shape, dtype=np.float32)
     gain = 2.0 if source.init == "he" else 1.0
     array *= np.float32(math.sqrt(gain / max(1, weight.fan_in)))
-    return array
+    return array.astype(weight.dtype.numpy, copy=False)
 
 
 # -- binding ---------------------------------------------------------------------------------------
@@ -154,7 +156,7 @@ def _from_store(
             if want_arrays:
                 arrays[name] = _array(source, store.read(stored), stored, use)
             else:
-                arrays[name] = placeholder(use.weight.shape)
+                arrays[name] = placeholder(use.weight)
     if not report.failed:
         _report_unused(source, store, names, uses, report)
     return arrays
@@ -206,7 +208,21 @@ def _fits(
     source: WeightSource, store: Store, stored: str, use: WeightUse, report: Reporter
 ) -> bool:
     dtype, shape = store.headers[stored]
-    if dtype not in _FLOATS:
+    wanted_type = use.weight.dtype
+    exact = str(wanted_type).upper()
+    if wanted_type is not DType.F32 and dtype.upper() not in (
+        exact,
+        wanted_type.numpy.name.upper(),
+    ):
+        report.error(
+            "E0502",
+            f"`{stored[:80]}` in {source.title} has elements of type {dtype}, "
+            f"the constant is {type_text(use.weight.type)}",
+            use.span,
+            help=f"convert the tensor to {exact}",
+        )
+        return False
+    if wanted_type is DType.F32 and dtype not in _FLOATS:
         report.error(
             "E0502",
             f"`{stored[:80]}` in {source.title} has elements of type {dtype}, "
@@ -234,7 +250,7 @@ def _fits(
 def _legal_shapes(layout: str, use: WeightUse) -> list[tuple[int, ...]]:
     """Shapes in the file that become the graph's shape."""
     shape = use.weight.shape
-    if layout == "oihw" or len(shape) == 1:
+    if layout == "oihw" or len(shape) == 1 or use.op == "constant":
         return [shape]
     if len(shape) == 2:
         return [shape[::-1]]
@@ -247,13 +263,15 @@ def _legal_shapes(layout: str, use: WeightUse) -> list[tuple[int, ...]]:
     return legal
 
 
-def _array(
-    source: WeightSource, found: NDArray[Any], stored: str, use: WeightUse
-) -> NDArray[np.float32]:
+def _array(source: WeightSource, found: NDArray[Any], stored: str, use: WeightUse) -> NDArray[Any]:
+    if use.weight.dtype is not DType.F32:
+        return np.array(found, order="C", copy=None)
     with np.errstate(over="ignore"):
         array = np.asarray(found, dtype=np.float32)
     if np.isinf(array).any() and not np.isinf(found).any():
         raise Damaged(f"`{stored[:80]}` in {source.title} has numbers too large for float32")
+    if use.op == "constant":
+        return np.array(array, order="C", copy=None)
     if source.layout == "hwio" and array.ndim == 4:
         h, w = array.shape[:2]
         out, inner = use.weight.shape[:2]

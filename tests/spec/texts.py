@@ -116,7 +116,7 @@ class Writer:
             self.atom(depth - 1)
 
     def atom(self, depth: int) -> None:
-        kind = self.random.randrange(8 if depth > 0 else 5)
+        kind = self.random.randrange(9 if depth > 0 else 5)
         if kind == 5:
             self.put("[")
             self.listing(depth, self.expr, "]")
@@ -128,12 +128,19 @@ class Writer:
             self.put(")")
         elif kind == 7:
             self.call(depth - 1)
+        elif kind == 8:
+            self.typed(depth)
         elif kind == 4:
             self.name()
         else:
             numbers = ["0", "3", "255", "0.5", "1e-5", "2.5E+3"]
             others = [["3x3", "1x2x3"], ['"t"', '"a\\"b"', '"#"'], ["true", "false"]]
             self.put(self.random.choice([numbers, *others][kind]))
+
+    def typed(self, depth: int) -> None:
+        self.put(self.random.choice(["f32", "i64", "a"]))
+        self.put("[")
+        self.listing(depth, self.expr, "]")
 
     def call(self, depth: int) -> None:
         if self.random.random() < 0.15:
@@ -170,8 +177,11 @@ class Writer:
     # -- items -------------------------------------------------------------------------------------
 
     def shape(self, depth: int) -> None:
-        if self.random.random() < 0.5:
+        chance = self.random.random()
+        if chance < 0.5:
             self.put("28x28x1")
+        elif chance < 0.7:
+            self.typed(depth)
         else:
             self.put("[")
             self.listing(depth, self.expr, "]")
