@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 
 from cnncc.ir.types import DType
+from cnncc.ops.grid_taps import GridSampleAttrs
 from cnncc.ops.indexing import GatherAttrs, GatherNdAttrs, ReverseSequenceAttrs
 from cnncc.ops.padding import PadAttrs
 from cnncc.ops.resample import ResampleAttrs
+from cnncc.ops.roi_align import RoiAlignAttrs
 from cnncc.ops.scatter import ScatterElementsAttrs, ScatterNdAttrs
 from cnncc.ops.selection import TopKAttrs
 from cnncc.ops.shape import ConcatAttrs, ReshapeAttrs, TransposeAttrs
@@ -224,6 +226,37 @@ def _count_rows(ch: Choices, rng: Rng) -> tuple[list[np.ndarray], Any]:
     return [rows], None
 
 
+def _grid_sample(ch: Choices, rng: Rng) -> tuple[list[np.ndarray], Any]:
+    mode = ch.pick(("nearest", "linear", "cubic"))
+    axes = ch.pick((2, 2, 1) if mode == "cubic" else (2, 2, 2, 1, 3))
+    batch, channels = ch.pick((1, 2)), ch.pick((1, 3))
+    x = rng.normal(size=(batch, channels, *(ch.pick((1, 2, 3, 5, 8)) for _ in range(axes))))
+    places = tuple(ch.pick((1, 2, 4)) for _ in range(axes))
+    grid = rng.normal(size=(batch, *places, axes)) * ch.pick((0.5, 1.0, 4.0))
+    if ch.pick((False, True)):
+        grid = np.round(grid * 4) / 4  # centres, edges and halves
+    attrs = GridSampleAttrs(
+        mode, ch.pick(("zeros", "border", "reflection")), ch.pick((False, True))
+    )
+    return [x.astype(np.float32), grid.astype(np.float32)], attrs
+
+
+def _roi_align(ch: Choices, rng: Rng) -> tuple[list[np.ndarray], Any]:
+    images, channels, count = ch.pick((1, 2)), ch.pick((1, 3)), ch.pick((1, 3))
+    x = rng.normal(size=(images, channels, ch.pick((1, 4, 9)), ch.pick((1, 5, 8))))
+    corner = rng.uniform(-3, 9, (count, 2))
+    regions = np.concatenate([corner, corner + rng.uniform(-0.5, 8, (count, 2))], axis=1)
+    attrs = RoiAlignAttrs(
+        output_size=(ch.pick((1, 2, 3)), ch.pick((1, 2, 4))),
+        mode=ch.pick(("avg", "max")),
+        sampling_ratio=ch.pick((0, 1, 2, 3)),
+        spatial_scale=ch.pick((1.0, 0.5, 0.3)),
+        half_pixel=ch.pick((False, True)),
+    )
+    batch = rng.integers(-1, images + 1, count)
+    return [x.astype(np.float32), regions.astype(np.float32), batch], attrs
+
+
 MOVES: dict[str, General] = {
     "slice": _slice,
     "expand": _expand,
@@ -233,6 +266,8 @@ MOVES: dict[str, General] = {
     "gather_nd": _gather_nd,
     "reverse_sequence": _reverse_sequence,
     "resample": _resample,
+    "grid_sample": _grid_sample,
+    "roi_align": _roi_align,
     "scatter_elements": _scatter_elements,
     "scatter_nd": _scatter_nd,
     "topk_values": _topk,

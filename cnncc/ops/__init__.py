@@ -24,6 +24,7 @@ from cnncc.ops.activation import (
     Tanh,
 )
 from cnncc.ops.conv import Conv2d, Conv2dTranspose
+from cnncc.ops.copying import Copy
 from cnncc.ops.elementwise import Add, Dropout, Identity, Mul
 from cnncc.ops.fused import Fused
 from cnncc.ops.indexing import Gather, GatherElements, GatherNd, ReverseSequence
@@ -33,6 +34,8 @@ from cnncc.ops.padding import Pad
 from cnncc.ops.pool import AvgPool2d, GlobalAvgPool, GlobalMaxPool, MaxPool2d
 from cnncc.ops.resample import Resample
 from cnncc.ops.resize import Upsample2d
+from cnncc.ops.roi_align import RoiAlign
+from cnncc.ops.sampling import GridSample
 from cnncc.ops.scatter import ScatterElements, ScatterNd
 from cnncc.ops.selection import CountRows, TopKIndices, TopKValues
 from cnncc.ops.shape import (
@@ -59,9 +62,21 @@ OPERATORS: tuple[type[Op], ...] = (
     *(Relu, Clip, LeakyRelu, PRelu, Sigmoid, Tanh, Silu, HardSwish, HardSigmoid),
     *(Elu, Gelu, Mish, Softplus),
     *(Add, Mul, Identity, Dropout),
-    *(Relayout, Flatten, Reshape, Transpose, Concat, Pad2d, Crop2d, SliceChannels, ChannelShuffle),
+    *(
+        Copy,
+        Relayout,
+        Flatten,
+        Reshape,
+        Transpose,
+        Concat,
+        Pad2d,
+        Crop2d,
+        SliceChannels,
+        ChannelShuffle,
+    ),
     *(Upsample2d, Fused),
     *(Slice, Expand, Pad, Gather, GatherElements, GatherNd, ReverseSequence, Resample),
+    *(GridSample, RoiAlign),
     *(ScatterElements, ScatterNd, TopKValues, TopKIndices, NonMaxSuppression, CountRows),
 )
 
