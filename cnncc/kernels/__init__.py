@@ -26,8 +26,10 @@ from cnncc.kernels.pointwise import Pointwise
 from cnncc.kernels.pool import Pool2d
 from cnncc.kernels.rearrange import Rearrange
 from cnncc.kernels.relayout import Relayout
+from cnncc.kernels.row_concat import RowConcat
 from cnncc.kernels.row_element import RowElement
 from cnncc.kernels.row_pointwise import RowPointwise
+from cnncc.kernels.row_transpose import RowTranspose
 from cnncc.kernels.softmax import Softmax
 from cnncc.kernels.template import Kernel
 from cnncc.kernels.upsample_bilinear import UpsampleBilinear
@@ -49,4 +51,6 @@ KERNELS: tuple[Kernel, ...] = (
     Relayout(),
     RowPointwise(),
     RowElement(),
+    RowConcat(),
+    RowTranspose(),
 )
