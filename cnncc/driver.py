@@ -113,16 +113,18 @@ def load_model(
     """Read a model file.
 
     Args:
-        path: a `.cnn` file, or a `.graph` file that a dump left; compiling goes on from there.
+        path: a `.cnn` or `.onnx` file, or a `.graph` file that a dump left; compiling goes on from
+            there.
         params: values for its `param`s.
         weights: a weight file or arrays by name, instead of what the file names.
-        shapes: shapes for dynamic dimensions by input name; a `.cnn` file has none.
+        shapes: whole shapes by input name, for the dynamic dimensions of an `.onnx` file.
         want_arrays: whether weights are needed, or only their shapes.
 
     Raises:
         SpecError: the file has mistakes, or the weights do not fit it.
         ArtifactError: a `.graph` file cannot be read, or breaks the rules of its level.
-        UnsupportedError: files of this kind cannot be read.
+        OnnxError: an `.onnx` file is damaged, or breaks a rule or a limit.
+        UnsupportedError: some nodes of it cannot be taken; all are listed.
     """
     path = Path(path)
     if path.suffix == ".graph":
@@ -133,10 +135,7 @@ def load_model(
             )
         return Model(_load_graph(path), ())
     if path.suffix.lower() == ".onnx":
-        raise UnsupportedError(
-            f"`{path.name}` is an ONNX file, and this version reads `.cnn` files",
-            hint="write the network as a spec; docs/language.md shows how",
-        )
+        return _load_onnx(path, params, weights, shapes)
     if shapes:
         raise InputError(
             "a `.cnn` file declares the shape of every input",
@@ -144,6 +143,23 @@ def load_model(
         )
     loaded = load_spec(path, params=params, weights=weights, want_arrays=want_arrays)
     return Model(loaded.graph, loaded.diagnostics)
+
+
+def _load_onnx(
+    path: Path,
+    params: Mapping[str, object] | None,
+    weights: str | Path | Mapping[str, Any] | None,
+    shapes: Shapes | None,
+) -> Model:
+    from cnncc.onnx.convert import to_graph
+    from cnncc.onnx.read import read
+
+    if params or weights:
+        raise InputError(
+            "an ONNX file has its weights inside and no `param`s",
+            hint="leave -D and --weights out; sizes are given with --shape or shapes=",
+        )
+    return Model(to_graph(read(path), shapes=shapes), ())
 
 
 def _load_graph(path: Path) -> Graph:
@@ -386,13 +402,13 @@ def compile(
     """Compile a model file into a network that can be called.
 
     Args:
-        path: a `.cnn` file.
+        path: a `.cnn` or `.onnx` file.
         threads: threads that share one inference; by default the cores this process may use, or
             one for a network so small that waking a second takes longer.
         target: `host`, or a target by name, such as `x86-64-v3`.
         params: values for the file's `param`s.
         weights: a weight file, or arrays by name, instead of what the file names.
-        shapes: shapes of dynamic inputs; a `.cnn` file has none.
+        shapes: whole shapes by input name, for the dynamic dimensions of an `.onnx` file.
 
     Raises:
         SpecError: the file has mistakes, or the weights do not fit it; the message lists them all.

@@ -9,6 +9,24 @@ shapes that the file declares.
 Importing the room enters all rules into `cnncc.onnx.table`.
 """
 
-from cnncc.onnx.rules import convolution
+from cnncc.onnx.rules import (
+    activation,
+    arithmetic,
+    convolution,
+    movement,
+    normalization,
+    pooling,
+    reduction,
+    shape,
+)
 
-__all__ = ["convolution"]
+__all__ = [
+    "activation",
+    "arithmetic",
+    "convolution",
+    "movement",
+    "normalization",
+    "pooling",
+    "reduction",
+    "shape",
+]

@@ -1,0 +1,287 @@
+"""Reductions, extremes and running sums."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from cnncc.ir.op import lookup
+from cnncc.ir.types import DType
+from cnncc.onnx.call import Call
+from cnncc.onnx.rules.movement import axes_of, sliced
+from cnncc.onnx.table import Refused, rule
+
+# ONNX moved `axes` from an attribute to an operand: ReduceSum first, the others later.
+_SINCE = {"ReduceSum": 13}
+
+
+def reduced(call: Call, x: int, kind: str, axes: tuple[int, ...], keepdims: bool) -> int:
+    """A reduction over axes; nothing to do where there are none."""
+    if not axes:
+        return x
+    return call.add("reduce", [x], lookup("reduce").Attrs(kind, tuple(sorted(axes)), keepdims))
+
+
+def _axes(call: Call) -> tuple[int, ...]:
+    rank = len(call.type(0).shape)
+    axes = axes_of(call, 1, _SINCE.get(call.node.op_type, 18))
+    if not axes:
+        return () if call.flag("noop_with_empty_axes") else tuple(range(rank))
+    call.ignore("noop_with_empty_axes")
+    return tuple(dict.fromkeys(call.axis(a, rank, "axes") for a in axes))
+
+
+@rule(
+    *("ReduceSum", "ReduceMean", "ReduceMax", "ReduceMin", "ReduceProd", "ReduceL1", "ReduceL2"),
+    *("ReduceLogSum", "ReduceLogSumExp", "ReduceSumSquare"),
+    summary="a reduction over axes",
+)
+def reduce_(call: Call) -> int:
+    """Sums, products and extremes; the others are compositions of them."""
+    x, axes = call.operand(0), _axes(call)
+    keepdims = call.flag("keepdims", True)
+    match call.node.op_type:
+        case "ReduceL1":
+            return reduced(call, call.add("abs", [x]), "sum", axes, keepdims)
+        case "ReduceL2":
+            total = reduced(call, call.add("mul", [x, x]), "sum", axes, keepdims)
+            dtype = call.type_of(x).dtype
+            return call.cast(call.add("sqrt", [_real(call, total)]), dtype)
+        case "ReduceLogSum":
+            return call.add("log", [reduced(call, x, "sum", axes, keepdims)])
+        case "ReduceLogSumExp":
+            return _log_sum_exp(call, x, axes, keepdims)
+        case "ReduceSumSquare":
+            return reduced(call, call.add("mul", [x, x]), "sum", axes, keepdims)
+        case word:
+            return reduced(call, x, word.removeprefix("Reduce").lower(), axes, keepdims)
+
+
+def _real(call: Call, x: int) -> int:
+    return x if call.type_of(x).dtype.is_float else call.cast(x, DType.F32)
+
+
+def _log_sum_exp(call: Call, x: int, axes: tuple[int, ...], keepdims: bool) -> int:
+    """The largest is taken out first, so that nothing overflows."""
+    if not axes:
+        return x
+    largest = reduced(call, x, "max", axes, True)
+    powers = call.add("exp", [call.add("sub", [x, largest])])
+    total = call.add("log", [reduced(call, powers, "sum", axes, True)])
+    result = call.add("add", [total, largest])
+    shape = call.type_of(result).shape
+    left = [n for a, n in enumerate(shape) if keepdims or a not in axes]
+    return call.reshape(result, left)
+
+
+@rule("ArgMax", "ArgMin", summary="the place of the largest or smallest element along an axis")
+def arg(call: Call) -> int:
+    """One operator of the graph."""
+    axis = call.axis(call.integer("axis", 0), len(call.type(0).shape))
+    op = "arg_max" if call.node.op_type == "ArgMax" else "arg_min"
+    attrs = lookup(op).Attrs(axis, call.flag("keepdims", True), call.flag("select_last_index"))
+    return call.add(op, [call.operand(0)], attrs)
+
+
+@rule("TopK", summary="the k largest or smallest elements along an axis, and their places")
+def top_k(call: Call) -> tuple[int, int]:
+    """Always in order."""
+    rank = len(call.type(0).shape)
+    axis = call.axis(call.integer("axis", -1), rank)
+    k = call.integer("k") if call.version < 10 else call.whole(1, "K")[0]
+    call.flag("sorted", True)
+    largest = call.flag("largest", True)
+    if not 1 <= k <= call.type(0).shape[axis]:
+        raise Refused(f"`k` is {k}, but axis {axis} has {call.type(0).shape[axis]} elements")
+    attrs = lookup("topk_values").Attrs(k, axis, largest)
+    values = call.add("topk_values", [call.operand(0)], attrs)
+    return values, call.add("topk_indices", [call.operand(0)], attrs)
+
+
+@rule("CumSum", "CumProd", summary="running sums or products along an axis, either way")
+def cumulative(call: Call) -> int:
+    """One operator of the graph."""
+    axis = call.axis(call.whole(1, "axis")[0], len(call.type(0).shape))
+    op = "cumsum" if call.node.op_type == "CumSum" else "cumprod"
+    attrs = lookup(op).Attrs(axis, call.flag("exclusive"), call.flag("reverse"))
+    return call.add(op, [call.operand(0)], attrs)
+
+
+@rule("Trilu", summary="the upper or lower triangle of matrices, 0 elsewhere")
+def trilu(call: Call) -> int:
+    """A constant mask chooses."""
+    shape = call.type(0).shape
+    if len(shape) < 2:
+        raise Refused(f"matrices are wanted, got {call.type(0)}")
+    k = call.whole(1, "k")[0] if call.has(1) else 0
+    rows, columns = np.arange(shape[-2])[:, None], np.arange(shape[-1])
+    upper = call.flag("upper", True)
+    mask = columns - rows >= k if upper else columns - rows <= k
+    x = call.operand(0)
+    return call.add("where", [call.array(mask), x, call.like(0, x)])
+
+
+@rule("MatMul", summary="matrix products, with a batch that is broadcast")
+def matmul(call: Call) -> int:
+    """A fully connected layer where the right operand is a constant matrix, else as it stands."""
+    return product(call, call.operand(0), call.operand(1))
+
+
+def product(call: Call, a: int, b: int) -> int:
+    """`a @ b` as NumPy defines it."""
+    return call.add("matmul", [a, b])
+
+
+@rule("Gemm", summary="alpha·A·B + beta·C, either matrix transposed")
+def gemm(call: Call) -> int:
+    """A fully connected layer where weights are constants."""
+    a, b = call.operand(0), call.operand(1)
+    alpha, beta = call.real("alpha", 1.0), call.real("beta", 1.0)
+    call.ignore("broadcast")
+    if len(call.type_of(a).shape) != 2 or len(call.type_of(b).shape) != 2:
+        raise Refused(f"matrices are wanted, got {call.type_of(a)} and {call.type_of(b)}")
+    if call.flag("transA"):
+        a = call.transpose(a, (1, 0))
+    whole = call.type_of(a).dtype.is_integer
+    if (alpha % 1 or beta % 1) and whole:
+        raise Refused(f"alpha {alpha} and beta {beta} of whole numbers")
+    known = call.graph.constant(b) is not None and call.type_of(a).dtype is DType.F32
+    transposed = call.flag("transB")
+    if known:
+        w = b if transposed else call.transpose(b, (1, 0))
+        if alpha != 1:
+            w = call.add("mul", [w, call.like(alpha, w)])
+        made = call.add("dense", [a, w])
+    else:
+        made = product(call, a, call.transpose(b, (1, 0)) if transposed else b)
+        if alpha != 1:
+            made = call.add("mul", [made, call.like(alpha, made)])
+    if not call.has(2) or beta == 0:
+        return made
+    c = call.operand(2)
+    if beta != 1:
+        c = call.add("mul", [c, call.like(beta, c)])
+    if known and _is_bias(call, c, call.type_of(made).shape[1]):
+        c = call.reshape(c, (call.type_of(c).elems,))
+        return call.add("dense", [*call.graph.operands(made), c])
+    return call.add("add", [made, c])
+
+
+def _is_bias(call: Call, c: int, units: int) -> bool:
+    shape = call.type_of(c).shape
+    return call.graph.constant(c) is not None and shape in ((units,), (1, units))
+
+
+@rule(
+    "Einsum",
+    summary="sums of products by index letters",
+    limits="one or two operands, no letter twice in one of them",
+)
+def einsum(call: Call) -> int:
+    """A transpose and sums of one operand, or a matrix product of two."""
+    equation = call.text("equation").replace(" ", "")
+    left, arrow, right = equation.partition("->")
+    terms = left.split(",")
+    if len(terms) != call.count or call.count > 2 or not call.count:
+        raise Refused(f"`equation` is {equation!r} for {call.count} operands")
+    ranks = [len(call.type(i).shape) for i in range(call.count)]
+    terms = [_spread(t, rank) for t, rank in zip(terms, ranks, strict=True)]
+    most = max((sum(c.isdigit() for c in t) for t in terms), default=0)
+    if not arrow:
+        once = sorted(
+            c for c in set("".join(terms)) if c.isalpha() and "".join(terms).count(c) == 1
+        )
+        right = "".join(map(str, range(10 - most, 10))) + "".join(once)
+    else:
+        right = right.replace("...", "".join(map(str, range(10 - most, 10))))
+    for term, rank in zip(terms, ranks, strict=True):
+        if len(set(term)) != len(term) or len(term) != rank:
+            raise Refused(f"`equation` {equation!r}: a letter twice, or not one letter an axis")
+    if len(terms) == 1:
+        return _ordered(call, call.operand(0), terms[0], right)
+    return _pair(call, terms, right)
+
+
+def _spread(term: str, rank: int) -> str:
+    """Digits stand for the axes of `...`, aligned at the end."""
+    letters = term.replace("...", "")
+    count = rank - len(letters) if "..." in term else 0
+    return term.replace("...", "".join(map(str, range(10 - count, 10))))
+
+
+def _ordered(call: Call, x: int, term: str, right: str) -> int:
+    """Axes that the result has not are summed, the others brought into order."""
+    gone = tuple(a for a, c in enumerate(term) if c not in right)
+    kept = "".join(c for c in term if c in right)
+    x = reduced(call, x, "sum", gone, False)
+    if sorted(kept) != sorted(right):
+        raise Refused("the result has letters that no operand has")
+    return call.transpose(x, [kept.index(c) for c in right])
+
+
+def _pair(call: Call, terms: list[str], right: str) -> int:
+    """Both operands as [batch, rows, inner] and [batch, inner, columns]."""
+    a, b = call.operand(0), call.operand(1)
+    ta, tb = terms
+    sizes: dict[str, int] = {}
+    for node_id, term in ((a, ta), (b, tb)):
+        for c, n in zip(term, call.type_of(node_id).shape, strict=True):
+            sizes[c] = max(n, sizes.get(c, 1))
+    for index, (mine, other) in enumerate(((ta, tb), (tb, ta))):
+        lone = tuple(i for i, c in enumerate(mine) if c not in other and c not in right)
+        node_id = reduced(call, (a, b)[index], "sum", lone, False)
+        kept = "".join(c for i, c in enumerate(mine) if i not in lone)
+        if index == 0:
+            a, ta = node_id, kept
+        else:
+            b, tb = node_id, kept
+    batch = [c for c in ta if c in tb and c in right]
+    inner = [c for c in ta if c in tb and c not in right]
+    rows = [c for c in ta if c not in tb]
+    columns = [c for c in tb if c not in ta]
+    if any(
+        call.type_of(n).shape[t.index(c)] != sizes[c] for n, t in ((a, ta), (b, tb)) for c in inner
+    ):
+        raise Refused("a summed letter is broadcast")
+
+    def matrix(node_id: int, term: str, order: list[list[str]]) -> int:
+        flat = [c for group in order for c in group]
+        turned = call.transpose(node_id, [term.index(c) for c in flat])
+        shape = call.type_of(turned).shape
+        places = iter(shape)
+        groups = [[next(places) for _ in group] for group in order]
+        return call.reshape(turned, (*groups[0], *(math.prod(g) for g in groups[1:])))
+
+    left = matrix(a, ta, [batch, rows, inner])
+    made = product(call, left, matrix(b, tb, [batch, inner, columns]))
+    names = [*batch, *rows, *columns]
+    shape = [*call.type_of(made).shape[: len(batch)], *(sizes[c] for c in (*rows, *columns))]
+    if sorted(names) != sorted(right):
+        raise Refused("the result has letters that no operand has")
+    return call.transpose(call.reshape(made, shape), [names.index(c) for c in right])
+
+
+@rule("Compress", summary="elements that a constant condition selects")
+def compress(call: Call) -> int:
+    """A gather with constant indices."""
+    x = call.operand(0)
+    chosen = np.flatnonzero(call.constant(1, "condition").reshape(-1))
+    axis = call.attr("axis")
+    if axis is None:
+        x, at = call.reshape(x, (call.type_of(x).elems,)), 0
+    else:
+        at = call.axis(call.integer("axis"), len(call.type_of(x).shape))
+    if not chosen.size:
+        raise Refused("the condition selects nothing")
+    if chosen.max() >= call.type_of(x).shape[at]:
+        raise Refused("the condition selects elements that do not exist")
+    shape = call.type_of(x).shape
+    steps = np.unique(np.diff(chosen))
+    if steps.size <= 1:
+        step = int(steps[0]) if steps.size else 1
+        starts = [int(chosen[0]) if a == at else 0 for a in range(len(shape))]
+        strides = [step if a == at else 1 for a in range(len(shape))]
+        sizes = [chosen.size if a == at else n for a, n in enumerate(shape)]
+        return sliced(call, x, starts, strides, sizes)
+    return call.add("gather", [x, call.array(chosen, DType.I64)], lookup("gather").Attrs(at))
