@@ -1,0 +1,221 @@
+"""onnxruntime as a second opinion on an imported model, tensor by tensor.
+
+Its graph optimiser is off, and every tensor of the model is an output. Each node of the imported
+graph is then judged alone: its float64 reference gets the operands that onnxruntime had, and must
+give what onnxruntime made of them, within the rounding that the operator allows. So one wrong
+node is named, and not those behind it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cnncc.errors import Span, UnsupportedError
+from cnncc.ir.graph import Graph
+from cnncc.ir.op import F64, lookup, ulp
+from cnncc.ir.tolerance import Mismatch, compare, tolerance
+
+Array = NDArray[Any]
+
+# Other people's functions are allowed this many units in the last place more than ours: its exp,
+# erf, tanh and pow are polynomials of their own.
+_MORE_ULPS = 16.0
+_HALF = 2.0**13  # a rounding error in f16 relative to one in f32
+
+
+@dataclass(frozen=True, slots=True)
+class TensorCheck:
+    """The judgement of one tensor that both know.
+
+    Attributes:
+        tensor: its name in the ONNX file.
+        path: the node that computes it.
+        op: its operator.
+        max_error: the largest absolute difference.
+        allowed: the bound where that is.
+        mismatch: what differs; `actual` is onnxruntime's value, `expected` ours.
+        spans: where the node stands in the source.
+    """
+
+    tensor: str
+    path: str
+    op: str
+    max_error: float
+    allowed: float
+    mismatch: Mismatch | None
+    spans: tuple[Span, ...]
+
+
+class Peer:
+    """A model in onnxruntime, every tensor of which can be seen.
+
+    Args:
+        source: the model's file, or its bytes.
+
+    Attributes:
+        version: onnxruntime's version.
+        outputs: names of the model's own outputs.
+
+    Raises:
+        UnsupportedError: onnxruntime is not installed, or does not take the model.
+    """
+
+    def __init__(self, source: Path | bytes) -> None:
+        try:
+            import onnx
+            import onnxruntime
+        except ImportError as error:
+            raise UnsupportedError(
+                "onnxruntime is not installed", hint="pip install onnx onnxruntime"
+            ) from error
+        if isinstance(source, bytes):
+            model = onnx.load_model_from_string(source)
+        else:
+            model = onnx.load(source, load_external_data=False)
+        self.outputs = tuple(value.name for value in model.graph.output)
+        named = {name for node in model.graph.node for name in node.output if name}
+        for name in sorted(named - set(self.outputs)):
+            model.graph.output.append(onnx.ValueInfoProto(name=name))
+        options = onnxruntime.SessionOptions()
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+        options.intra_op_num_threads = 1
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 4
+        if isinstance(source, Path):
+            key = "session.model_external_initializers_file_folder_path"
+            options.add_session_config_entry(key, str(source.parent.resolve()))
+        self.version: str = onnxruntime.__version__
+        try:
+            self._session = onnxruntime.InferenceSession(
+                model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+            )
+        except _failures() as error:
+            raise UnsupportedError(f"onnxruntime does not take the model: {error}") from error
+
+    def tensors(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        """Every tensor by name, for arrays of the model's inputs by name.
+
+        An array of one sample is repeated where the file is fixed to more.
+
+        Raises:
+            UnsupportedError: onnxruntime cannot run the model.
+        """
+        feeds = dict(inputs)
+        for port in self._session.get_inputs():
+            if port.name in feeds and port.shape and isinstance(port.shape[0], int):
+                given = feeds[port.name]
+                if given.ndim and given.shape[0] == 1 < port.shape[0]:
+                    feeds[port.name] = np.repeat(given, port.shape[0], 0)
+        names = [port.name for port in self._session.get_outputs()]
+        try:
+            made = self._session.run(names, feeds)
+        except _failures() as error:
+            raise UnsupportedError(f"onnxruntime cannot run the model: {error}") from error
+        found = {n: a for n, a in zip(names, made, strict=True) if isinstance(a, np.ndarray)}
+        return {**feeds, **found}
+
+
+def _failures() -> tuple[type[Exception], ...]:
+    """The errors of onnxruntime, which have no base of their own."""
+    from onnxruntime.capi import onnxruntime_pybind11_state as state
+
+    words = ("Fail", "InvalidArgument", "InvalidGraph", "InvalidProtobuf", "NotImplemented")
+    return tuple(getattr(state, word) for word in (*words, "RuntimeException", "EPFail"))
+
+
+def feeds_of(graph: Graph, inputs: Mapping[str, Array]) -> dict[str, Array]:
+    """The arrays of a graph's inputs by ONNX name, in the shapes of the graph."""
+    tensors = graph.meta["tensors"]
+    return {
+        tensors[graph[i].name]: np.asarray(inputs[graph[i].name]).reshape(graph.type_of(i).shape)
+        for i in graph.inputs
+    }
+
+
+def check_tensors(
+    graph: Graph, inputs: Mapping[str, Array], tensors: Mapping[str, Array]
+) -> Iterator[TensorCheck]:
+    """Judge every tensor that both know, in order of execution.
+
+    Args:
+        graph: as imported, before any pass; `meta["tensors"]` says which ONNX tensor a node is.
+        inputs: an array for each input of the graph, by the graph's name.
+        tensors: what `Peer.tensors` gave for them.
+    """
+    known: Mapping[str, str] = graph.meta["tensors"]
+    values: dict[int, Array] = {}
+    errors: dict[int, F64] = {}
+    for node_id, node in graph.nodes():
+        shape = graph.type_of(node_id).shape
+        if node.op == "input":
+            values[node_id] = _wide(np.asarray(inputs[node.name]).reshape(shape))
+            errors[node_id] = np.zeros(shape)
+            continue
+        constant = graph.constant(node_id)
+        if constant is not None:
+            values[node_id], errors[node_id] = _wide(constant), np.zeros(shape)
+            continue
+        operands = graph.operands(node_id)
+        value, bound = _apply(
+            node.op, node.attrs, [values[o] for o in operands], [errors[o] for o in operands]
+        )
+        values[node_id], errors[node_id] = value, bound
+        tensor = known.get(node.name, "")
+        theirs = _of_shape(tensors.get(tensor), shape)
+        if theirs is None or theirs.dtype.kind not in "biuf":
+            continue
+        limit = _allowed(value, bound, theirs)
+        with np.errstate(all="ignore"):
+            error = np.abs(theirs.astype(np.float64) - value.astype(np.float64))
+        error = np.where(np.isfinite(error), error, 0.0)
+        at = np.unravel_index(int(np.argmax(error)), shape)
+        yield TensorCheck(
+            tensor,
+            node.name,
+            node.op,
+            float(error[at]),
+            float(limit[at]),
+            compare(theirs, value, limit),
+            node.spans,
+        )
+        values[node_id], errors[node_id] = _wide(theirs), np.zeros(shape)
+
+
+def _apply(op: str, attrs: Any, operands: list[Array], errors: list[F64]) -> tuple[Array, F64]:
+    """A node's value and the bound on its error, given those of its operands."""
+    rule = lookup(op)
+    with np.errstate(all="ignore"):
+        value = np.asarray(rule.reference(operands, attrs))
+        bound = tolerance(op, attrs, operands, value)
+        if any(error.any() for error in errors):
+            bound = bound + np.asarray(rule.propagate(operands, errors, attrs), np.float64)
+    return value, np.broadcast_to(np.where(np.isfinite(bound), bound, 0.0), value.shape)
+
+
+def _allowed(value: Array, bound: F64, theirs: Array) -> F64:
+    """How far onnxruntime's value may lie from the reference on its own operands."""
+    if theirs.dtype.kind != "f":
+        return bound
+    inexact = np.where(bound > 0, bound + _MORE_ULPS * ulp(value), 0.0)
+    if theirs.dtype == np.float16:
+        return np.asarray(_HALF * (inexact + ulp(value)), np.float64)
+    return np.asarray(inexact, np.float64)
+
+
+def _of_shape(theirs: Array | None, shape: tuple[int, ...]) -> Array | None:
+    """Their tensor in our shape: the first sample of those that were repeated; else None."""
+    if theirs is None or theirs.shape == shape:
+        return theirs
+    if theirs.ndim == len(shape) > 0 and shape[0] == 1 and theirs.shape[1:] == shape[1:]:
+        return theirs[:1]
+    return None
+
+
+def _wide(array: Array) -> Array:
+    return array.astype(np.float64) if array.dtype.kind == "f" else array
