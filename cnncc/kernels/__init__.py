@@ -28,6 +28,7 @@ from cnncc.kernels.rearrange import Rearrange
 from cnncc.kernels.relayout import Relayout
 from cnncc.kernels.row_concat import RowConcat
 from cnncc.kernels.row_element import RowElement
+from cnncc.kernels.row_matmul import RowMatmul
 from cnncc.kernels.row_pointwise import RowPointwise
 from cnncc.kernels.row_transpose import RowTranspose
 from cnncc.kernels.softmax import Softmax
@@ -51,6 +52,7 @@ KERNELS: tuple[Kernel, ...] = (
     Relayout(),
     RowPointwise(),
     RowElement(),
+    RowMatmul(),
     RowConcat(),
     RowTranspose(),
 )

@@ -186,6 +186,21 @@ class Chunks:
             body(0, at, tail_mask(b, self.length - at, self.lanes))
 
 
+def for_size(
+    b: Builder, extent: int, size: int, number: Index, body: Callable[[int], None]
+) -> None:
+    """`body(n)` for part `number` of `extent` elements: `size` of them, or what is left last."""
+    rest = (extent - 1) % size + 1
+    count = -(-extent // size)
+    if rest == size or count == 1:
+        body(rest)
+        return
+    with b.when(b.compare("lt", number, count - 1)):
+        body(size)
+    with b.otherwise():
+        body(rest)
+
+
 def grain_of(work: int, elems: float) -> int:
     """Work items that make up enough elements for a second thread."""
     return max(1, min(work, int(GRAIN_ELEMS * work / max(1.0, elems))))

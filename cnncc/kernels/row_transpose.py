@@ -19,6 +19,7 @@ from cnncc.kernels.row_major import (
     Shape,
     collapse,
     flat,
+    for_size,
     grain_of,
     pitches_of,
     refuses_layouts,
@@ -139,7 +140,7 @@ def _tiles(
         with b.loop(
             b.imul(strip, _TILES), b.imin(b.imul(b.iadd(strip, 1), _TILES), along), hint="tile"
         ) as tiles:
-            tile.emit_at(row, down, tiles.iv, along)
+            tile.emit_at(row, tiles.iv)
     return math.prod(counts) * down * strips
 
 
@@ -160,31 +161,14 @@ class _Tile:
         self.source, self.out = buffers
         self.corner = corner
 
-    def emit_at(self, row: Index, rows: int, tile: Index, tiles: int) -> None:
+    def emit_at(self, row: Index, tile: Index) -> None:
         """The tile of that number, smaller at the far edges."""
-        heights = self._edge(self.walk.dims[self.walk.across])
-        widths = self._edge(self.walk.dims[-1])
-        b = self.b
+        b, lanes, dims = self.b, self.lanes, self.walk.dims
 
         def wide(height: int) -> None:
-            if tiles == 1 or widths == self.lanes:
-                self._emit(height, widths, tile)
-                return
-            with b.when(b.compare("lt", tile, tiles - 1)):
-                self._emit(height, self.lanes, tile)
-            with b.otherwise():
-                self._emit(height, widths, tile)
+            for_size(b, dims[-1], lanes, tile, lambda width: self._emit(height, width, tile))
 
-        if rows == 1 or heights == self.lanes:
-            wide(heights)
-            return
-        with b.when(b.compare("lt", row, rows - 1)):
-            wide(self.lanes)
-        with b.otherwise():
-            wide(heights)
-
-    def _edge(self, extent: int) -> int:
-        return (extent - 1) % self.lanes + 1
+        for_size(b, dims[self.walk.across], lanes, row, wide)
 
     def _emit(self, height: int, width: int, tile: Index) -> None:
         """`width` vectors of `height` elements in, `height` vectors of `width` elements out."""
