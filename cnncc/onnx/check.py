@@ -101,22 +101,21 @@ def _order(
 
 def _circle(steps: Sequence[Step], writers: dict[str, int]) -> list[int]:
     """Places of nodes that need each other, the first again at the end; empty if there are none."""
-    done = [False] * len(steps)
+    done, on_path = [False] * len(steps), [False] * len(steps)
     for start in range(len(steps)):
-        if done[start]:
-            continue
-        path = {start: iter(steps[start].node.inputs)}
+        path = [] if done[start] else [(start, iter(steps[start].node.inputs))]
         while path:
-            current, pending = next(reversed(path.items()))
+            current, pending = path[-1]
+            on_path[current] = True
             needed = next((writers[n] for n in pending if n in writers), None)
             if needed is None:
-                done[current] = True
-                del path[current]
-            elif needed in path:
-                places = list(path)
+                done[current], on_path[current] = True, False
+                path.pop()
+            elif on_path[needed]:
+                places = [place for place, _ in path]
                 return [*places[places.index(needed) :], needed]
             elif not done[needed]:
-                path[needed] = iter(steps[needed].node.inputs)
+                path.append((needed, iter(steps[needed].node.inputs)))
     return []
 
 

@@ -132,17 +132,15 @@ def _count(
     steps: Sequence[Step], bodies: Mapping[Key, Body], limits: Limits, problems: Problems
 ) -> None:
     """See that the calls end, not too deep, and do not make too many nodes."""
-    sizes: dict[Key, tuple[int, int]] = {}  # nodes and names that a call makes, and its depth
+    sizes: dict[Key, tuple[int, int]] = {}  # nodes and names that a call makes
     depths: dict[Key, int] = {}
     for key in _callees_first(bodies, problems):
-        body = bodies[key]
-        sizes[key] = _size(body.steps, sizes, len(body.outputs))
-        inner = [depths[s.key] for s in body.steps if s.key in bodies]
-        depths[key] = 1 + max(inner, default=0)
+        inner = bodies[key].steps
+        sizes[key] = _size(inner, sizes, len(bodies[key].outputs))
+        depths[key] = 1 + max((depths.get(step.key, 0) for step in inner), default=0)
         if depths[key] > limits.function_depth:
-            raise problems.stop(
-                body.label, f"functions call functions more than {limits.function_depth} deep"
-            )
+            what = f"functions call functions more than {limits.function_depth} deep"
+            raise problems.stop(bodies[key].label, what)
     nodes, names = _size(steps, sizes, 0)
     if nodes > limits.nodes or names > limits.objects:
         raise problems.stop(
@@ -166,20 +164,24 @@ def _callees_first(bodies: Mapping[Key, Body], problems: Problems) -> Iterator[K
     """Every function after those that it calls."""
     done: set[Key] = set()
     for start in bodies:
-        path = {start: _callees(bodies[start], bodies)} if start not in done else {}
+        path = [] if start in done else [(start, _callees(bodies[start], bodies))]
+        on_path = {start}
         while path:
-            current, pending = next(reversed(path.items()))
+            current, pending = path[-1]
             following = next((k for k in pending if k not in done), None)
             if following is None:
                 done.add(current)
-                del path[current]
+                on_path.discard(current)
+                path.pop()
                 yield current
-            elif following in path:
-                around = [*list(path)[list(path).index(following) :], following]
+            elif following in on_path:
+                keys = [key for key, _ in path]
+                around = [*keys[keys.index(following) :], following]
                 shown = " -> ".join(quoted(key[1]) for key in around[:8])
                 raise problems.stop("", f"functions call each other in a circle: {shown}")
             else:
-                path[following] = _callees(bodies[following], bodies)
+                on_path.add(following)
+                path.append((following, _callees(bodies[following], bodies)))
 
 
 def _callees(body: Body, bodies: Mapping[Key, Body]) -> Iterator[Key]:

@@ -94,7 +94,7 @@ class ValueInfo:
         name: the value.
         dtype: ONNX's name of the element type; `UNDEFINED` when the file does not say.
         shape: a number, a symbol or None (open) for each dimension; None when the file does not
-            even give the rank.
+            even give the rank; () for other kinds than tensors.
         kind: `tensor`, or `sequence`, `optional`, `map`, `sparse tensor`, `opaque`.
     """
 

@@ -68,6 +68,8 @@ class Names:
 
     def name(self, found: str | bytes, where: str, what: str) -> str:
         """A name; one that no exporter writes is noted."""
+        if type(found) is str and 4 * len(found) <= self._most and found.isprintable():
+            return found
         name = self.text(found, where, what)
         if len(name) > self._most or len(name.encode()) > self._most:
             self._problems.add(

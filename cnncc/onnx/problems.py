@@ -14,7 +14,7 @@ def quoted(text: str | bytes) -> str:
     That includes marks of writing direction, which could make a name look like another.
     """
     if isinstance(text, bytes):
-        text = text[: 4 * _LONGEST].decode("latin-1")
+        text = text[: 4 * _LONGEST].decode("ascii", "backslashreplace")
     length = len(text)
     if length <= _LONGEST and text.isprintable() and "`" not in text:
         return f"`{text}`"

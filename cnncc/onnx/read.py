@@ -150,12 +150,13 @@ def _contents(path: Path, limits: Limits, problems: Problems) -> bytes:
     """The bytes of a file; opening a pipe does not wait for its writer."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        with open(descriptor, "rb") as file:
-            status = os.fstat(descriptor)
-            if not stat.S_ISREG(status.st_mode):
-                raise problems.stop("", "it is no regular file")
-            if status.st_size > limits.file_bytes:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode) or status.st_size > limits.file_bytes:
+            os.close(descriptor)
+            if stat.S_ISREG(status.st_mode):
                 raise _too_large(status.st_size, limits, problems)
+            raise problems.stop("", "it is no regular file")
+        with open(descriptor, "rb") as file:
             data = file.read(limits.file_bytes + 1)
     except OSError as error:
         raise problems.stop("", f"it cannot be read: {error.strerror}") from error
@@ -329,7 +330,7 @@ class _Reading:
     def _info(self, name: str, proto: TypeProto, where: str) -> ValueInfo:
         kind = proto.WhichOneof("value") or "tensor_type"
         if kind != "tensor_type":
-            return ValueInfo(name, "UNDEFINED", None, _OTHER_KINDS.get(kind, "opaque"))
+            return ValueInfo(name, "UNDEFINED", (), _OTHER_KINDS.get(kind, "opaque"))
         tensor = proto.tensor_type
         dtype = element_type(tensor.elem_type)
         if dtype is None:

@@ -228,8 +228,9 @@ def _native(stored: Array, kind: _Kind, elements: int, shape: tuple[int, ...]) -
         return _unpacked(stored, kind.bits, elements).reshape(shape)
     if kind.name == "BOOL":
         return (stored != 0).reshape(shape)
-    found: Array = stored.view(_VIEWS.get(kind.name, kind.dtype)).reshape(shape)
-    return found.astype(found.dtype.newbyteorder("="), copy=False)
+    found = stored.view(_VIEWS.get(kind.name, kind.dtype)).reshape(shape)
+    native: Array = found.astype(found.dtype.newbyteorder("="), copy=False)
+    return native
 
 
 def _unpacked(stored: Array, bits: int, elements: int) -> Array:
