@@ -103,9 +103,9 @@ class Pad(ElementMove):
 def _check_value(value: Any, dtype: DType) -> None:
     """`value` is a number that the element type holds exactly."""
     fits = False
-    if isinstance(value, bool | int) and not dtype.is_float:
+    if isinstance(value, bool | int | float) and not dtype.is_float:
         bounds = (0, 1) if dtype is DType.BOOL else _range(dtype)
-        fits = bounds[0] <= value <= bounds[1]
+        fits = bounds[0] <= value <= bounds[1] and value == int(value)
     elif isinstance(value, int | float) and not isinstance(value, bool) and dtype.is_float:
         with np.errstate(over="ignore"):
             held = float(dtype.numpy.type(value))

@@ -54,6 +54,7 @@ REFUSED: list[tuple[str, list[TensorType], Any, str]] = [
     ("pad", [f32(3)], PadAttrs("constant", (1,), (1,), True), "a number of f32"),
     ("pad", one(DType.U8), PadAttrs("constant", (1,), (1,), -1), "a number of u8, got -1"),
     ("pad", one(DType.I64), PadAttrs("constant", (1,), (1,), 0.5), "a number of i64"),
+    ("pad", one(DType.I64), PadAttrs("constant", (1,), (1,), np.inf), "a number of i64"),
     ("pad", one(DType.BOOL), PadAttrs("constant", (1,), (1,), 2), "a number of bool"),
 ]
 
