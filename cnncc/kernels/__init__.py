@@ -30,6 +30,7 @@ from cnncc.kernels.row_concat import RowConcat
 from cnncc.kernels.row_element import RowElement
 from cnncc.kernels.row_matmul import RowMatmul
 from cnncc.kernels.row_pointwise import RowPointwise
+from cnncc.kernels.row_reduce import RowReduce
 from cnncc.kernels.row_transpose import RowTranspose
 from cnncc.kernels.softmax import Softmax
 from cnncc.kernels.template import Kernel
@@ -53,6 +54,7 @@ KERNELS: tuple[Kernel, ...] = (
     RowPointwise(),
     RowElement(),
     RowMatmul(),
+    RowReduce(),
     RowConcat(),
     RowTranspose(),
 )
