@@ -19,6 +19,7 @@ _ROUNDER_BITS = 0x4338000000000000  # of WIDE_ROUNDER; its low bits are free for
 _SQRT_HALF_BITS = 0x3FE6A09E667F3BCD
 _EXP_LIMIT = 200.0  # beyond, e^x is 0 or infinite in f32, and far from that in f64
 _EXP_SERIES = tuple(1 / math.factorial(n) for n in range(9, -1, -1))
+_ALL_EVEN = 2.0**25  # from here on every f32 is a multiple of two
 _ATANH_SERIES = tuple(1 / n for n in range(15, 0, -2))  # of atanh(s)/s in s^2, for |s| < 0.1716
 _SIN_SERIES = tuple((-1) ** n / math.factorial(2 * n + 1) for n in range(5, -1, -1))
 _COS_SERIES = tuple((-1) ** n / math.factorial(2 * n) for n in range(6, -1, -1))
@@ -60,8 +61,9 @@ class WideFunctions(ElementaryFunctions[V]):
         logarithm = self._log(self.cast(self.abs(a), DType.F64))
         power = self.cast(self._exp(self.mul(wide, logarithm)), DType.F32)
 
-        half = self.mul(wide, self.const(0.5, DType.F64))
-        whole = self.eq(self.nearest_whole(wide), wide)
+        count = self.min(self.abs(wide), self.const(_ALL_EVEN, DType.F64))
+        half = self.mul(count, self.const(0.5, DType.F64))
+        whole = self.eq(self.nearest_whole(count), count)
         odd = self.bit_and(whole, self.ne(self.nearest_whole(half), half))
         negative = self.lt(self._bits(a), self.const(0, DType.I32))
         power = self.select(self.bit_and(negative, odd), self.neg(power), power)

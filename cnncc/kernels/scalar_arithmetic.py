@@ -26,6 +26,10 @@ WIDE_ROUNDER = 1.5 * 2.0**52
 _BEYOND_F32 = 2.0**200
 # |a| / |b| of two f32 is below 2^277; a step of `rem` divides it by 2^28.
 _REM_SCALES = tuple(2.0**power for power in range(252, -1, -28))
+# Moves an f32's exponent to f16's, and rounds the 13 bits that go (less one for the odd).
+_HALF_ROUNDING = -((127 - 15) << 23) + 0xFFF
+_HALF_BITS = 0x3F000000  # of 1/2 as f32
+_HALF_INFINITY, _HALF_NAN = 0x7C00, 0x7E00
 _SPLITTER = 2.0**27 + 1
 
 
@@ -90,11 +94,11 @@ class ScalarArithmetic(ABC, Generic[V]):
 
     @abstractmethod
     def _convert(self, a: V, dtype: DType) -> V:
-        """LoopIR's `Convert`; from and to f16 of f32 only."""
+        """LoopIR's `Convert`, which narrows nothing to f16 and widens it to f32 only."""
 
     @abstractmethod
     def _bits(self, a: V) -> V:
-        """The bits of an f32 as an i32, of an f64 as an i64."""
+        """The bits of a float as the signed integer of its width."""
 
     @abstractmethod
     def _from_bits(self, a: V) -> V:
@@ -323,11 +327,37 @@ class ScalarArithmetic(ABC, Generic[V]):
     def cast(self, a: V, dtype: DType) -> V:
         """The number in another type: floats to whole numbers truncate and saturate, NaN gives 0.
 
-        Whole numbers wrap around; to truth values it asks whether a number is not 0. From and to
-        f16 the way leads through f32.
+        Whole numbers wrap around; to truth values it asks whether a number is not 0. The way to and
+        from f16 leads through f32, so that other numbers may be rounded twice.
         """
         source = self.dtype_of(a)
         if source is dtype:
             return a
-        through = DType.F16 in (source, dtype) and DType.F32 not in (source, dtype)
-        return self._convert(self._convert(a, DType.F32) if through else a, dtype)
+        if dtype is DType.F16:
+            return self._half(self.cast(a, DType.F32))
+        if source is DType.F16 and dtype is not DType.F32:
+            a = self._convert(a, DType.F32)
+        return self._convert(a, dtype)
+
+    def _half(self, a: V) -> V:
+        """The f16 nearest to an f32, of two the even one: in integers, as not all targets have it.
+
+        A normal number is rounded by adding half a last place, less one bit where that is even.
+        A subnormal one is rounded by adding 1/2, whose last place is that of subnormal f16.
+        """
+        size = self.abs(a)
+        bits = self._bits(size)
+
+        def number(value: int) -> V:
+            return self.const(value, DType.I32)
+
+        odd = self._binary("and", self._binary("shr", bits, number(13)), number(1))
+        rounded = self.add(self.add(bits, odd), number(_HALF_ROUNDING))
+        normal = self._binary("shr", rounded, number(13))
+        counted = self._bits(self.add(size, self.const(0.5)))
+        subnormal = self.sub(counted, number(_HALF_BITS))
+        half = self.select(self.lt(size, self.const(2.0**-14)), subnormal, normal)
+        half = self.min(half, number(_HALF_INFINITY))
+        half = self.select(self.ne(a, a), number(_HALF_NAN), half)
+        sign = self._binary("and", self._binary("shr", self._bits(a), number(16)), number(-0x8000))
+        return self._from_bits(self.cast(self._binary("or", half, sign), DType.I16))

@@ -23,6 +23,8 @@ _SAME_WIDTH = {
     DType.I32: DType.F32,
     DType.F64: DType.I64,
     DType.I64: DType.F64,
+    DType.F16: DType.I16,
+    DType.I16: DType.F16,
 }
 Rule = Callable[..., Any]
 

@@ -38,7 +38,7 @@ class Kind(Enum):
 
     `INDEX` is a signed 64-bit integer for addresses and counts; `I64` is one that wraps around.
     `F16` is a kind of storage: such elements are loaded, stored, moved between lanes and converted
-    to f32, never computed with.
+    to f32, or made from bits, never computed with.
     """
 
     F64 = "f64"

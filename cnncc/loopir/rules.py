@@ -33,9 +33,9 @@ INDEX = Type(Kind.INDEX)
 _FLOAT_ONLY = ("sqrt", "floor", "ceil", "trunc", "round")
 _FLOAT_BINARY = ("add", "sub", "mul", "div", "min", "max")
 # What may be done with elements of a kind of storage.
-_MOVES = (Convert, Select, Splat, Shuffle, Extract)
+_MOVES = (Convert, Bitcast, Select, Splat, Shuffle, Extract)
 _LOGIC = ("and", "or", "xor")
-_SAME_BITS = ({Kind.F32, Kind.I32}, {Kind.F64, Kind.I64})
+_SAME_BITS = ({Kind.F32, Kind.I32}, {Kind.F64, Kind.I64}, {Kind.F16, Kind.I16})
 
 
 def type_of(operand: Index) -> Type | BufferType:
