@@ -75,7 +75,7 @@ class GeneralCalls:
         if op is None:
             return UNKNOWN
         given = self._operands(op, call, env, value, piped)
-        attrs = self._attrs(op, call, env)
+        attrs = self.attributes(op, call, env)
         path, _ = self.layers.name_stage(call.name, stage, env)
         if given is None or attrs is None or not path:
             return UNKNOWN
@@ -172,7 +172,8 @@ class GeneralCalls:
 
     # -- attributes --------------------------------------------------------------------------------
 
-    def _attrs(self, op: type[Op], call: ast.Call, env: Env) -> dict[str, Any] | None:
+    def attributes(self, op: type[Op], call: ast.Call, env: Env) -> dict[str, Any] | None:
+        """The attributes that a call writes, by name; None if some are wrong (reported)."""
         table = {attribute.name: attribute for attribute in attributes(op)}
         found: dict[str, Any] = {}
         sound = True

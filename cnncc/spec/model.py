@@ -26,10 +26,10 @@ from cnncc.spec.scopes import Env, Module, Paths, Scope, StageKey
 from cnncc.spec.values import UNKNOWN, Argument, Kind, Tensor, Value, listed, shape_text
 from cnncc.spec.weights import WeightSource, bind
 
-_DTYPES = ("f32", "f16", "u8", "i8")
+DTYPES = ("f32", "f16", "u8", "i8")
 _NAME = Argument("name", Kind.TEXT, "", "what callers say, where it is not the name here")
 INPUT_PROPS = (
-    Argument("dtype", Kind.WORD, "f32", "type of the caller's numbers", _DTYPES),
+    Argument("dtype", Kind.WORD, "f32", "type of the caller's numbers", DTYPES),
     Argument("scale", Kind.NUMBER, 1.0, "factor of the caller's numbers"),
     Argument("mean", Kind.NUMBERS, None, "subtracted after scaling, one a channel"),
     Argument("std", Kind.NUMBERS, None, "divides last, one a channel"),
