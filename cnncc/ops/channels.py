@@ -1,4 +1,4 @@
-"""Constant operands that hold one number a channel."""
+"""What lies in channels: constants with one number a channel, maps that kernels take in blocks."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cnncc.ir.graph import Graph
 from cnncc.ir.op import Op
+from cnncc.ir.types import DType, TensorType
 
 
 def is_channel_shaped(op: type[Op], shape: tuple[int, ...], result: tuple[int, ...]) -> bool:
@@ -24,6 +26,25 @@ def is_channel_shaped(op: type[Op], shape: tuple[int, ...], result: tuple[int, .
         return False
     aligned = (1,) * (len(result) - len(shape)) + shape
     return aligned[0] == 1 and aligned[1] in (1, channels) and math.prod(aligned[2:]) == 1
+
+
+def computes_on_maps(graph: Graph, node_id: int) -> bool:
+    """Whether an anchor works on one f32 sample in blocks of channels, as CNN kernels want it.
+
+    A window with dilation over a pool, and filters that are computed at run time, are left to the
+    operator's definition (`Op.element`).
+    """
+    node, operands = graph[node_id], graph.operands(node_id)
+    if not is_map_or_vector(graph.type_of(node_id)):
+        return False
+    if node.op in ("conv2d", "conv2d_transpose", "dense"):
+        return all(graph[o].op == "constant" for o in operands[1:])
+    return getattr(node.attrs, "dilations", (1, 1)) == (1, 1)
+
+
+def is_map_or_vector(type_: TensorType) -> bool:
+    """Whether a value is one sample of an f32 feature map or vector."""
+    return type_.dtype is DType.F32 and len(type_.shape) in (2, 4) and type_.shape[0] == 1
 
 
 def channel_numbers(array: NDArray[Any], channels: int) -> NDArray[np.float32]:

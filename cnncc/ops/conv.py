@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from cnncc.errors import TypeInferenceError
-from cnncc.ir.op import F64, Accuracy, Array, Cost, Op, Trait
+from cnncc.ir.op import F64, Accuracy, Array, Cost, ElementBuilder, Op, Trait
 from cnncc.ir.types import DType, TensorType
 from cnncc.ops import check
 from cnncc.ops.linear import linear_errors
@@ -54,7 +55,7 @@ class Conv2d(Op):
     name = "conv2d"
     Attrs = Conv2dAttrs
     arity = (2, 3)
-    traits = frozenset({Trait.ANCHOR, Trait.WINDOW})
+    traits = frozenset({Trait.ANCHOR, Trait.ELEMENT, Trait.WINDOW})
     operand_names = ("x", "w", "b")
     accuracy = Accuracy(sums=True)
 
@@ -99,6 +100,42 @@ class Conv2d(Op):
         return y + arrays[2].astype(np.float64)[:, None, None] if len(arrays) == 3 else y
 
     @staticmethod
+    def element(
+        b: ElementBuilder,
+        types: Sequence[TensorType],
+        result: TensorType,
+        index: Sequence[Any],
+        attrs: Conv2dAttrs,
+    ) -> Any:
+        """The definition: one sum over channels of the group and taps that lie inside."""
+        (_, _, height, width), (filters, depth, kh, kw) = types[0].shape, types[1].shape
+        n, o, y, x = index
+        first = b.times(b.quotient(o, filters // attrs.groups), depth)
+        top, left = attrs.pads[:2]
+        border = any(attrs.pads)
+
+        def channel(c: Any, totals: list[Any]) -> Sequence[Any]:
+            def row(p: Any, above: list[Any]) -> Sequence[Any]:
+                at = b.plus(b.times(y, attrs.strides[0]), b.times(p, attrs.dilations[0]), -top)
+
+                def tap(q: Any, carried: list[Any]) -> Sequence[Any]:
+                    to = b.plus(b.times(x, attrs.strides[1]), b.times(q, attrs.dilations[1]), -left)
+                    place = (n, b.plus(first, c), at, to)
+                    if border:
+                        inside = b.bit_and(b.within(at, 0, height), b.within(to, 0, width))
+                        value = b.load_if(inside, 0, place, b.const(0.0))
+                    else:
+                        value = b.load(0, place)
+                    return [b.fma(value, b.load(1, (o, c, p, q)), carried[0])]
+
+                return b.loop(kw, above, tap)
+
+            return b.loop(kh, totals, row)
+
+        (total,) = b.loop(depth, [b.const(0.0)], channel)
+        return b.add(total, b.load(2, (o,))) if len(types) == 3 else total
+
+    @staticmethod
     def cost(types: Sequence[TensorType], result: TensorType, attrs: Conv2dAttrs) -> Cost:
         """C/G·kh·kw multiply-adds a result, and an addition for the bias."""
         macs = result.elems * types[1].elems // types[1].shape[0]
@@ -141,7 +178,7 @@ class Conv2dTranspose(Op):
     name = "conv2d_transpose"
     Attrs = Conv2dTransposeAttrs
     arity = (2, 3)
-    traits = frozenset({Trait.ANCHOR, Trait.WINDOW})
+    traits = frozenset({Trait.ANCHOR, Trait.ELEMENT, Trait.WINDOW})
     operand_names = ("x", "w", "b")
     accuracy = Accuracy(sums=True)
 
@@ -198,6 +235,48 @@ class Conv2dTranspose(Op):
         y = full.reshape(batch, groups * depth, full_h, full_w)
         y = y[:, :, top : top + out_h, left : left + out_w]
         return y + arrays[2].astype(np.float64)[:, None, None] if len(arrays) == 3 else y
+
+    @staticmethod
+    def element(
+        b: ElementBuilder,
+        types: Sequence[TensorType],
+        result: TensorType,
+        index: Sequence[Any],
+        attrs: Conv2dTransposeAttrs,
+    ) -> Any:
+        """The definition, gathered: the taps whose stride ends at this pixel."""
+        (_, channels, height, width), (_, depth, kh, kw) = types[0].shape, types[1].shape
+        n, o, y, x = index
+        shared = channels // attrs.groups
+        first = b.times(b.quotient(o, depth), shared)
+        filter_ = b.remainder(o, depth)
+
+        def source(place: Any, tap: Any, axis: int, extent: int) -> tuple[Any, Any]:
+            """The pixel that a tap spreads to this place, and whether there is one."""
+            stride = attrs.strides[axis]
+            off = b.plus(place, attrs.pads[axis], b.times(tap, -attrs.dilations[axis]))
+            near = b.clamp(off, 0, (extent - 1) * stride)
+            exact = b.within(b.remainder(near, stride), 0, 1)
+            inside = b.within(off, 0, (extent - 1) * stride + 1)
+            return b.quotient(near, stride), b.bit_and(inside, exact)
+
+        def channel(c: Any, totals: list[Any]) -> Sequence[Any]:
+            def row(p: Any, above: list[Any]) -> Sequence[Any]:
+                at, on_row = source(y, p, 0, height)
+
+                def tap(q: Any, carried: list[Any]) -> Sequence[Any]:
+                    to, on_column = source(x, q, 1, width)
+                    place = (n, b.plus(first, c), at, to)
+                    value = b.load_if(b.bit_and(on_row, on_column), 0, place, b.const(0.0))
+                    weight = b.load(1, (b.plus(first, c), filter_, p, q))
+                    return [b.fma(value, weight, carried[0])]
+
+                return b.loop(kw, above, tap)
+
+            return b.loop(kh, totals, row)
+
+        (total,) = b.loop(shared, [b.const(0.0)], channel)
+        return b.add(total, b.load(2, (o,))) if len(types) == 3 else total
 
     @staticmethod
     def cost(types: Sequence[TensorType], result: TensorType, attrs: Conv2dAttrs) -> Cost:

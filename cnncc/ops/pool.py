@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from cnncc.ir.op import F64, Accuracy, Array, Cost, Op, Trait
+from cnncc.ir.op import F64, Accuracy, Array, Cost, ElementBuilder, Op, Trait
 from cnncc.ir.types import DType, TensorType
 from cnncc.ops import check
-from cnncc.ops.window import padded, pool_extent, windows
+from cnncc.ops.window import padded, pool_extent, span, windows
 
 WINDOW_POOLS = frozenset({"max_pool2d", "avg_pool2d"})
 """The poolings that may end a group, in the loop nest of what they pool."""
@@ -26,20 +27,23 @@ class MaxPool2dAttrs:
         strides: step of the window.
         pads: border that no maximum sees: top, left, bottom, right.
         ceil: whether a last, incomplete window counts (PyTorch's rule).
+        dilations: distance of neighbouring taps.
     """
 
     window: tuple[int, int]
     strides: tuple[int, int]
     pads: tuple[int, int, int, int] = (0, 0, 0, 0)
     ceil: bool = False
+    dilations: tuple[int, int] = (1, 1)
 
 
 def pooled_extents(op: type[Op], shape: Sequence[int], attrs: MaxPool2dAttrs) -> tuple[int, int]:
     """Height and width of the result for an input `[N,C,H,W]`."""
     (kh, kw), (sh, sw), (top, left, bottom, right) = attrs.window, attrs.strides, attrs.pads
+    dh, dw = attrs.dilations
     return (
-        pool_extent(op, "the height", shape[2], kh, sh, top, bottom, attrs.ceil),
-        pool_extent(op, "the width", shape[3], kw, sw, left, right, attrs.ceil),
+        pool_extent(op, "the height", shape[2], kh, sh, top, bottom, attrs.ceil, dh),
+        pool_extent(op, "the width", shape[3], kw, sw, left, right, attrs.ceil, dw),
     )
 
 
@@ -51,14 +55,43 @@ def _infer_pool(op: type[Op], types: Sequence[TensorType], attrs: MaxPool2dAttrs
     check.integers(op, "strides", attrs.strides, 2, 1)
     check.integers(op, "pads", attrs.pads, 4, 0)
     check.flag(op, "ceil", attrs.ceil)
+    check.integers(op, "dilations", attrs.dilations, 2, 1)
     extents = pooled_extents(op, types[0].shape, attrs)
     return check.result(op, DType.F32, (*types[0].shape[:2], *extents))
 
 
 def _pool_windows(op: type[Op], x: Array, attrs: MaxPool2dAttrs, value: float) -> F64:
     out = pooled_extents(op, x.shape, attrs)
-    border = padded(x, attrs.pads, value, out, attrs.window, attrs.strides)
-    return windows(border, attrs.window, attrs.strides, out)
+    (kh, kw), (dh, dw) = attrs.window, attrs.dilations
+    spans = span(kh, dh), span(kw, dw)
+    border = padded(x, attrs.pads, value, out, spans, attrs.strides)
+    return windows(border, spans, attrs.strides, out)[..., ::dh, ::dw]
+
+
+def _taps(
+    b: ElementBuilder,
+    types: Sequence[TensorType],
+    index: Sequence[Any],
+    attrs: MaxPool2dAttrs,
+    initial: Sequence[Any],
+    body: Callable[[Any, list[Any]], Sequence[Any]],
+    border: float,
+) -> list[Any]:
+    """Values carried through `body(element, values)` for each tap; `border` stands for padding."""
+    (_, _, height, width), (n, c, y, x) = types[0].shape, index
+    top, left = attrs.pads[:2]
+
+    def row(p: Any, values: list[Any]) -> Sequence[Any]:
+        at = b.plus(b.times(y, attrs.strides[0]), b.times(p, attrs.dilations[0]), -top)
+
+        def tap(q: Any, carried: list[Any]) -> Sequence[Any]:
+            to = b.plus(b.times(x, attrs.strides[1]), b.times(q, attrs.dilations[1]), -left)
+            inside = b.bit_and(b.within(at, 0, height), b.within(to, 0, width))
+            return body(b.load_if(inside, 0, (n, c, at, to), b.const(border)), carried)
+
+        return b.loop(attrs.window[1], values, tap)
+
+    return b.loop(attrs.window[0], initial, row)
 
 
 def _pool_cost(types: Sequence[TensorType], result: TensorType, attrs: MaxPool2dAttrs) -> Cost:
@@ -71,7 +104,7 @@ class MaxPool2d(Op):
 
     name = "max_pool2d"
     Attrs = MaxPool2dAttrs
-    traits = frozenset({Trait.ANCHOR, Trait.WINDOW})
+    traits = frozenset({Trait.ANCHOR, Trait.ELEMENT, Trait.WINDOW})
 
     @staticmethod
     def infer(types: Sequence[TensorType], attrs: MaxPool2dAttrs) -> TensorType:
@@ -84,6 +117,19 @@ class MaxPool2d(Op):
         """The maximum over each window, with a border of -Inf."""
         view = _pool_windows(MaxPool2d, arrays[0], attrs, -np.inf)
         return np.asarray(view.max(axis=(4, 5)))
+
+    @staticmethod
+    def element(
+        b: ElementBuilder,
+        types: Sequence[TensorType],
+        result: TensorType,
+        index: Sequence[Any],
+        attrs: MaxPool2dAttrs,
+    ) -> Any:
+        """The maximum over the taps that lie inside."""
+        lowest = b.const(-math.inf)
+        (most,) = _taps(b, types, index, attrs, [lowest], lambda v, c: [b.max(c[0], v)], -math.inf)
+        return most
 
     @staticmethod
     def cost(types: Sequence[TensorType], result: TensorType, attrs: MaxPool2dAttrs) -> Cost:
@@ -107,6 +153,7 @@ class AvgPool2dAttrs(MaxPool2dAttrs):
         strides: step of the window.
         pads: border of zeros: top, left, bottom, right.
         ceil: whether a last, incomplete window counts (PyTorch's rule).
+        dilations: distance of neighbouring taps.
         count_pad: whether the border counts in the divisor. What a `ceil` window has beyond the
             border never counts.
     """
@@ -122,8 +169,8 @@ def window_counts(attrs: AvgPool2dAttrs, axis: int, extent: int, count: int) -> 
     before, after = attrs.pads[axis], attrs.pads[2 + axis]
     first = np.arange(count) * attrs.strides[axis] - before
     low, high = (-before, extent + after) if attrs.count_pad else (0, extent)
-    last = np.minimum(first + attrs.window[axis], high)
-    return np.asarray(last - np.maximum(first, low), np.float64)
+    taps = first[:, None] + np.arange(attrs.window[axis]) * attrs.dilations[axis]
+    return np.asarray(((taps >= low) & (taps < high)).sum(axis=1), np.float64)
 
 
 def pool_divisors(op: type[Op], shape: Sequence[int], attrs: AvgPool2dAttrs) -> F64:
@@ -133,12 +180,27 @@ def pool_divisors(op: type[Op], shape: Sequence[int], attrs: AvgPool2dAttrs) -> 
     return np.asarray(np.outer(down, across))
 
 
+def _count(b: ElementBuilder, place: Any, extent: int, attrs: AvgPool2dAttrs, axis: int) -> Any:
+    """How many taps of a window count along an axis, as a number."""
+    before, after = attrs.pads[axis], attrs.pads[2 + axis]
+    # Counted from the border's start, so that places are never negative.
+    low, high = (0, before + extent + after) if attrs.count_pad else (before, before + extent)
+
+    def tap(k: Any, carried: list[Any]) -> Sequence[Any]:
+        at = b.plus(b.times(place, attrs.strides[axis]), b.times(k, attrs.dilations[axis]))
+        one = b.select(b.within(at, low, high), b.const(1.0), b.const(0.0))
+        return [b.add(carried[0], one)]
+
+    (count,) = b.loop(attrs.window[axis], [b.const(0.0)], tap)
+    return count
+
+
 class AvgPool2d(Op):
     """The mean of each window."""
 
     name = "avg_pool2d"
     Attrs = AvgPool2dAttrs
-    traits = frozenset({Trait.ANCHOR, Trait.WINDOW})
+    traits = frozenset({Trait.ANCHOR, Trait.ELEMENT, Trait.WINDOW})
     accuracy = Accuracy(sums=True)
 
     @staticmethod
@@ -153,6 +215,21 @@ class AvgPool2d(Op):
         """The sum over each window, with a border of 0, by the number of pixels that count."""
         total = _pool_windows(AvgPool2d, arrays[0], attrs, 0.0).sum(axis=(4, 5))
         return np.asarray(total / pool_divisors(AvgPool2d, arrays[0].shape, attrs))
+
+    @staticmethod
+    def element(
+        b: ElementBuilder,
+        types: Sequence[TensorType],
+        result: TensorType,
+        index: Sequence[Any],
+        attrs: AvgPool2dAttrs,
+    ) -> Any:
+        """The sum over the taps that lie inside, by the number of places that count."""
+        (total,) = _taps(b, types, index, attrs, [b.const(0.0)], lambda v, c: [b.add(c[0], v)], 0.0)
+        counts = [
+            _count(b, index[2 + axis], types[0].shape[2 + axis], attrs, axis) for axis in (0, 1)
+        ]
+        return b.div(total, b.mul(*counts))
 
     @staticmethod
     def cost(types: Sequence[TensorType], result: TensorType, attrs: AvgPool2dAttrs) -> Cost:

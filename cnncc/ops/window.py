@@ -42,18 +42,27 @@ def conv_extent(
 
 
 def pool_extent(
-    op: type[Op], axis: str, n: int, taps: int, stride: int, before: int, after: int, ceil: bool
+    op: type[Op],
+    axis: str,
+    n: int,
+    taps: int,
+    stride: int,
+    before: int,
+    after: int,
+    ceil: bool,
+    dilation: int = 1,
 ) -> int:
     """The extent of a pooled axis; every window covers at least one real pixel.
 
     With `ceil` the quotient is rounded up, and a last window that would start beyond n + before is
     dropped (PyTorch's rule).
     """
-    room = n + before + after - fits(op, axis, n, taps, 1, before, after)
+    spanned = fits(op, axis, n, taps, dilation, before, after)
+    room = n + before + after - spanned
     out = (-(-room // stride) if ceil else room // stride) + 1
     if ceil and (out - 1) * stride >= n + before:
         out -= 1
-    if before >= taps or (out - 1) * stride - before >= n:
+    if before >= spanned or (out - 1) * stride - before >= n:
         raise TypeInferenceError(
             f"`{op.name}`: a window of {taps} would lie wholly in the padding of {axis}"
             f" ({before} before, {after} after {n} pixels); padding must be smaller than the window"
@@ -61,10 +70,10 @@ def pool_extent(
     return out
 
 
-def padded(x: Array, pads: Pads, value: float, out: Pair, window: Pair, strides: Pair) -> F64:
+def padded(x: Array, pads: Pads, value: float, out: Pair, spans: Pair, strides: Pair) -> F64:
     """`x` [N,C,H,W] in float64 within its border, long enough for the last window of each axis."""
     top, left, bottom, right = pads
-    need = [(o - 1) * s + k for o, k, s in zip(out, window, strides, strict=True)]
+    need = [(o - 1) * s + k for o, k, s in zip(out, spans, strides, strict=True)]
     bottom = max(bottom, need[0] - x.shape[2] - top)
     right = max(right, need[1] - x.shape[3] - left)
     return np.pad(

@@ -17,7 +17,7 @@ from cnncc.ir.graph import Graph
 from cnncc.ir.op import lookup
 from cnncc.ir.rewrite import merge_spans, replace
 from cnncc.ir.types import DType
-from cnncc.ops.channels import is_channel_shaped
+from cnncc.ops.channels import computes_on_maps, is_channel_shaped
 from cnncc.ops.fused import FusedAttrs, Step
 from cnncc.ops.pool import WINDOW_POOLS
 from cnncc.passes.fuse_pool import recomputed, refuses_pool
@@ -103,6 +103,8 @@ class _Grouping:
         """All groups, each with the reasons why it ends where it does."""
         for node_id in self._order:
             if self._graph[node_id].op in ANCHORS:
+                if not computes_on_maps(self._graph, node_id):
+                    continue
                 if not self._take_pool(node_id):
                     self._open(node_id, anchored=True)
             elif is_pointwise(self._graph, node_id) and not self._take_step(node_id):

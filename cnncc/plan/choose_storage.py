@@ -13,9 +13,9 @@ from enum import Enum
 
 from cnncc.ir.graph import Graph
 from cnncc.ir.op import Trait, lookup
-from cnncc.ir.types import DType, TensorType
+from cnncc.ir.types import DType
 from cnncc.kernels import KERNELS
-from cnncc.ops.channels import is_channel_shaped
+from cnncc.ops.channels import computes_on_maps, is_channel_shaped, is_map_or_vector
 from cnncc.ops.fused import Step
 from cnncc.plan.site import steps_of
 
@@ -34,25 +34,38 @@ def choose_storages(graph: Graph) -> dict[int, Storage]:
     """The storage of every computed value; inputs and constants have none."""
     chosen: dict[int, Storage] = {}
     order = graph.order()
-    both = []
+    undecided = []
     for node_id in order:
         steps = steps_of(graph, node_id)
         if Trait.SOURCE in lookup(steps[0].op).traits and not graph.operands(node_id):
             continue
-        blocked, rows = can_block(graph, node_id, steps), can_row(graph, node_id, steps)
-        if blocked and rows:
-            both.append(node_id)
+        if not can_block(graph, node_id, steps):
+            chosen[node_id] = Storage.ROWS
+        elif not (_is_flexible(steps) and can_row(steps)):
+            chosen[node_id] = Storage.BLOCKED
+        else:
+            undecided.append(node_id)
             storage = _like_operands(graph, node_id, chosen)
             if storage is not None:
                 chosen[node_id] = storage
-            continue
-        chosen[node_id] = Storage.BLOCKED if blocked else Storage.ROWS
-    for node_id in reversed(both):
+    for node_id in reversed(undecided):
         if node_id not in chosen:
             wanted = {chosen.get(user) for user, _ in graph.users(node_id)}
-            blocked = Storage.BLOCKED in wanted
+            blocked = Storage.BLOCKED in wanted or _reads_picture(graph, node_id)
             chosen[node_id] = Storage.BLOCKED if blocked else Storage.ROWS
     return chosen
+
+
+def _is_flexible(steps: Sequence[Step]) -> bool:
+    """Whether either order serves: nothing but the order of the operands decides."""
+    traits = lookup(steps[0].op).traits
+    return Trait.POINTWISE in traits or Trait.SHAPE_ONLY in traits
+
+
+def _reads_picture(graph: Graph, node_id: int) -> bool:
+    """Whether a node reads an array in hwc order, which only blocked kernels bring into theirs."""
+    sources = [graph[o] for o in graph.operands(node_id) if graph[o].op == "input"]
+    return any(source.attrs.memory == "hwc" for source in sources)
 
 
 def _like_operands(graph: Graph, node_id: int, chosen: dict[int, Storage]) -> Storage | None:
@@ -63,12 +76,7 @@ def _like_operands(graph: Graph, node_id: int, chosen: dict[int, Storage]) -> St
     return chosen[max(known, key=lambda o: (graph.type_of(o).elems, chosen[o] is Storage.BLOCKED))]
 
 
-def is_blockable(type_: TensorType) -> bool:
-    """Whether a blocked layout can hold a value: one f32 feature map or vector."""
-    return type_.dtype is DType.F32 and len(type_.shape) in (2, 4) and type_.shape[0] == 1
-
-
-def can_row(graph: Graph, node_id: int, steps: Sequence[Step]) -> bool:
+def can_row(steps: Sequence[Step]) -> bool:
     """Whether some row-major kernel may do the node."""
     if all(Trait.POINTWISE in lookup(s.op).traits for s in steps):
         return not any(lookup(s.op).per_channel for s in steps)
@@ -79,15 +87,17 @@ def can_block(graph: Graph, node_id: int, steps: Sequence[Step]) -> bool:
     """Whether some blocked kernel may do the node."""
     operands = graph.operands(node_id)
     result = graph.type_of(node_id)
-    if not is_blockable(result) or steps[0].op not in BLOCKED_ANCHORS:
+    if not is_map_or_vector(result) or steps[0].op not in BLOCKED_ANCHORS:
         return False
     if all(Trait.POINTWISE in lookup(s.op).traits for s in steps):
         return all(_spreads(graph, node_id, s) for s in steps)
     taken = [operands[a] for a in steps[0].args if a >= 0]
     computed = [o for o in taken if graph[o].op != "constant"]
-    if not all(is_blockable(graph.type_of(o)) or graph[o].op == "input" for o in computed):
+    if not all(is_map_or_vector(graph.type_of(o)) or graph[o].op == "input" for o in computed):
         return False
-    return _move_fits(graph, node_id, steps[0])
+    if graph[node_id].op == "fused":  # its anchor was asked before it became one
+        return True
+    return computes_on_maps(graph, node_id) and _move_fits(graph, node_id, steps[0])
 
 
 def _move_fits(graph: Graph, node_id: int, step: Step) -> bool:

@@ -86,24 +86,22 @@ def test_names_are_unique():
 def test_all_that_no_kernel_can_do_is_told_at_once():
     net = Net()
     x = net.input(1, 4, 4, 4)
-    computed = net.conv(x, 2, 1)  # a filter that is no constant
-    first = net.add("conv2d", x, net.add("reshape", net.add("tanh", computed), shape=(2, 4, 2, 2)))
-    second = net.add("dense", net.add("flatten", x), net.add("reshape", x, shape=(1, -1)))
-    graph = laid_out(net.outputs(net.add("tanh", x)))
-    assert by(graph, "choose-kernel") == []
-    del first, second
-    net = Net()
-    x = net.input(1, 2, 4, 4)
-    y = net.add("transpose", x, perm=(0, 1, 3, 2))
-    weights = net.add("tanh", net.add("transpose", y, perm=(0, 1, 3, 2)))
-    bad = net.add("conv2d", x, weights, name="bad")
-    worse = net.add("conv2d", y, weights, name="worse")
+    bad = net.add("softmax", x, name="bad", axis=2)
+    worse = net.add("softmax", x, name="worse", axis=3)
     with pytest.raises(UnsupportedError) as caught:
         placed(net.outputs(bad, worse))
     message = str(caught.value)
     assert "no kernel for 2 node(s)" in message
-    assert "bad (conv2d): conv_direct: the filter is computed at run time" in message
-    assert "worse (conv2d)" in message
+    assert "bad (softmax): " in message
+    assert "worse (softmax): " in message
+
+
+def test_filters_that_are_computed_leave_a_convolution_to_its_definition():
+    net = Net()
+    x = net.input(1, 4, 4, 4)
+    weights = net.add("reshape", net.add("tanh", x), shape=(4, 4, 2, 2))
+    graph = placed(net.outputs(net.add("conv2d", x, weights, name="conv")))
+    assert [n.notes["kernel"] for _, n in graph.nodes() if n.op == "conv2d"] == ["row_element"]
 
 
 @pytest.mark.parametrize("name", TARGETS)
