@@ -12,7 +12,7 @@ from cnncc.ir.types import DType
 
 
 class NumpyScalar:
-    """Evaluates each step at once; floats are rounded to `dtype`, whole numbers stay in theirs.
+    """Evaluates each step at once: in the operands' own types, or all floats in float64.
 
     Functions beyond arithmetic are computed in float64, then rounded: half an ulp, where compiled
     code may take 4.
@@ -22,7 +22,8 @@ class NumpyScalar:
         self.dtype = dtype
 
     def const(self, value: float, dtype: DType = DType.F32) -> Any:
-        return self.dtype(value) if dtype.is_float else dtype.numpy.type(value)
+        exact = dtype.is_float and self.dtype is np.float64
+        return np.float64(value) if exact else dtype.numpy.type(value)
 
     def dtype_of(self, a: Any) -> DType:
         return DType.of(np.asarray(a).dtype)
@@ -149,7 +150,8 @@ class NumpyScalar:
         if dtype is DType.BOOL:
             return a != 0
         if dtype.is_float:
-            return a.astype(dtype.numpy).astype(dtype.numpy if self.dtype != np.float64 else "f8")
+            made = a.astype(dtype.numpy)
+            return made.astype(np.float64) if self.dtype is np.float64 else made
         return saturated(a, dtype) if _kind(a) == "f" else a.astype(dtype.numpy)
 
     def exp(self, a: Any) -> Any:

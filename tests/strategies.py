@@ -18,6 +18,7 @@ from cnncc.ir.op import Trait, lookup
 from cnncc.ir.types import DType, TensorType
 from cnncc.ops.pool import pool_divisors
 from tests.move_cases import GENERAL_MOVES, MOVES
+from tests.number_cases import GENERAL_NUMBERS, NUMBERS
 from tests.op_makers import (
     BATCHES,
     CHANNELS,
@@ -33,6 +34,7 @@ from tests.op_makers import (
 from tests.random_graphs import random_feed, random_graph
 
 __all__ = [
+    "ANY_RANK",
     "GENERAL",
     "MAKERS",
     "Case",
@@ -46,8 +48,11 @@ __all__ = [
 ]
 
 
-GENERAL = MOVES
+GENERAL = MOVES | NUMBERS
 """Operators whose operands may have any rank and type: makers of operands and attributes."""
+
+ANY_RANK = GENERAL | GENERAL_MOVES | GENERAL_NUMBERS
+"""The same, and those that have cases on feature maps too."""
 
 
 @dataclass(frozen=True)
@@ -172,7 +177,7 @@ def make_case(ch: Choices, seed: int, name: str, values: str = "float") -> Case:
 def general_case(ch: Choices, rng: np.random.Generator, name: str, values: str = "special") -> Case:
     """A case of an operator on operands of any rank and type; with `special` NaN and infinities."""
     op = lookup(name)
-    arrays, attrs = (GENERAL | GENERAL_MOVES)[name](ch, rng)
+    arrays, attrs = ANY_RANK[name](ch, rng)
     for array in arrays:
         if array.dtype.kind == "f" and values != "special":
             array[~np.isfinite(array)] = 0.5

@@ -23,15 +23,37 @@ from cnncc.ops.activation import (
     Silu,
     Tanh,
 )
+from cnncc.ops.arithmetic import Div, Maximum, Minimum, Mod, Pow
+from cnncc.ops.bitwise import BitAnd, BitNot, BitOr, BitXor, Shift
+from cnncc.ops.comparison import (
+    Equal,
+    Greater,
+    GreaterEqual,
+    IsInf,
+    IsNan,
+    Less,
+    LessEqual,
+    LogicalAnd,
+    LogicalNot,
+    LogicalOr,
+    LogicalXor,
+    Where,
+)
 from cnncc.ops.conv import Conv2d, Conv2dTranspose
+from cnncc.ops.conversion import Cast
 from cnncc.ops.copying import Copy
-from cnncc.ops.elementwise import Add, Dropout, Identity, Mul
+from cnncc.ops.cumulative import CumProd, CumSum
+from cnncc.ops.deform_conv import DeformConv
+from cnncc.ops.elementwise import Add, Dropout, Identity, Mul, Sub
 from cnncc.ops.fused import Fused
 from cnncc.ops.indexing import Gather, GatherElements, GatherNd, ReverseSequence
 from cnncc.ops.linear import Dense
+from cnncc.ops.matmul import MatMul
 from cnncc.ops.norm import BatchNorm, Lrn, Scale, Softmax
 from cnncc.ops.padding import Pad
+from cnncc.ops.piecewise import Celu, Selu, Shrink, Softsign, ThresholdedRelu
 from cnncc.ops.pool import AvgPool2d, GlobalAvgPool, GlobalMaxPool, MaxPool2d
+from cnncc.ops.reduction import ArgMax, ArgMin, Reduce
 from cnncc.ops.resample import Resample
 from cnncc.ops.resize import Upsample2d
 from cnncc.ops.roi_align import RoiAlign
@@ -53,6 +75,30 @@ from cnncc.ops.slicing import Expand, Slice
 from cnncc.ops.smooth import Elu, Gelu, Mish, Softplus
 from cnncc.ops.source import Constant, Input, Normalize
 from cnncc.ops.suppression import NonMaxSuppression
+from cnncc.ops.unary import (
+    Abs,
+    Acos,
+    Acosh,
+    Asin,
+    Asinh,
+    Atan,
+    Atanh,
+    Ceil,
+    Cos,
+    Cosh,
+    Erf,
+    Exp,
+    Floor,
+    Log,
+    Neg,
+    Reciprocal,
+    Round,
+    Sign,
+    Sin,
+    Sinh,
+    Sqrt,
+    Tan,
+)
 
 OPERATORS: tuple[type[Op], ...] = (
     *(Input, Constant, Normalize),
@@ -61,7 +107,13 @@ OPERATORS: tuple[type[Op], ...] = (
     *(BatchNorm, Scale, Lrn, Softmax),
     *(Relu, Clip, LeakyRelu, PRelu, Sigmoid, Tanh, Silu, HardSwish, HardSigmoid),
     *(Elu, Gelu, Mish, Softplus),
-    *(Add, Mul, Identity, Dropout),
+    *(Selu, Celu, Softsign, ThresholdedRelu, Shrink),
+    *(Add, Sub, Mul, Div, Pow, Mod, Minimum, Maximum, Identity, Dropout),
+    *(Neg, Abs, Sign, Floor, Ceil, Round, Reciprocal, Sqrt, Exp, Log, Erf, Sin, Cos, Tan),
+    *(Asin, Acos, Atan, Sinh, Cosh, Asinh, Acosh, Atanh, Cast),
+    *(Equal, Less, LessEqual, Greater, GreaterEqual, IsNan, IsInf, Where),
+    *(LogicalAnd, LogicalOr, LogicalXor, LogicalNot, BitAnd, BitOr, BitXor, BitNot, Shift),
+    *(Reduce, ArgMax, ArgMin, CumSum, CumProd, MatMul),
     *(
         Copy,
         Relayout,
@@ -76,7 +128,7 @@ OPERATORS: tuple[type[Op], ...] = (
     ),
     *(Upsample2d, Fused),
     *(Slice, Expand, Pad, Gather, GatherElements, GatherNd, ReverseSequence, Resample),
-    *(GridSample, RoiAlign),
+    *(GridSample, RoiAlign, DeformConv),
     *(ScatterElements, ScatterNd, TopKValues, TopKIndices, NonMaxSuppression, CountRows),
 )
 

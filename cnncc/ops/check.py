@@ -11,6 +11,11 @@ from cnncc.ir.op import Op
 from cnncc.ir.types import DType, TensorType
 
 MAX_ELEMS = 2**31 - 1
+MAX_RANK = 8
+FLOATS = (DType.F64, DType.F32)
+WHOLE = tuple(d for d in DType if d.is_integer)
+NUMBERS = (*FLOATS, *WHOLE)
+ANY = (*NUMBERS, DType.BOOL)  # f16 has no arithmetic: `cast` leads to it and away
 
 
 def arity(op: type[Op], types: Sequence[TensorType]) -> None:
@@ -138,3 +143,54 @@ def result(op: type[Op], dtype: DType, shape: Sequence[int]) -> TensorType:
     made = TensorType(dtype, tuple(shape))
     positive_shape(op, made, "result")
     return made
+
+
+def one_type(op: type[Op], types: Sequence[TensorType], legal: Sequence[DType]) -> DType:
+    """All operands have one element type, which is a legal one; none has an empty axis."""
+    for index, found in enumerate(types):
+        positive_shape(op, found, operand_word(op, index).strip("`"))
+        if found.dtype not in legal:
+            raise TypeInferenceError(
+                f"`{op.name}` computes in {', '.join(map(str, legal))},"
+                f" but {operand_word(op, index)} is {found}"
+            )
+        if found.dtype is not types[0].dtype:
+            raise TypeInferenceError(
+                f"`{op.name}` wants operands of one element type, got {listed(types)}"
+            )
+    return types[0].dtype
+
+
+def broadcast(op: type[Op], types: Sequence[TensorType]) -> tuple[int, ...]:
+    """The shape to which operands broadcast by NumPy's rule, of rank 8 at most."""
+    rank = max(len(t.shape) for t in types)
+    if rank > MAX_RANK:
+        raise TypeInferenceError(f"`{op.name}` takes ranks up to {MAX_RANK}, got {listed(types)}")
+    shape = []
+    for extents in zip(*((1,) * (rank - len(t.shape)) + t.shape for t in types), strict=True):
+        wide = {n for n in extents if n != 1}
+        if len(wide) > 1:
+            raise TypeInferenceError(
+                f"`{op.name}` cannot broadcast {listed(types)}: seen from the last axis, extents"
+                " must be equal or 1"
+            )
+        shape.append(wide.pop() if wide else 1)
+    return tuple(shape)
+
+
+def axes(op: type[Op], values: Any, found: TensorType) -> tuple[int, ...]:
+    """`values` are different axes of `found`, counted from 0, in rising order."""
+    rank = len(found.shape)
+    whole = isinstance(values, tuple) and all(type(v) is int for v in values)
+    if not whole or list(values) != sorted(set(values)) or any(not 0 <= v < rank for v in values):
+        raise TypeInferenceError(
+            f"`{op.name}` wants axes from 0 to {rank - 1} in rising order for {found},"
+            f" got {values!r}"
+        )
+    return tuple(values)
+
+
+def listed(types: Sequence[TensorType]) -> str:
+    """Types in words: `f32[2] and f32[3]`."""
+    words = [str(t) for t in types]
+    return " and ".join([", ".join(words[:-1]), words[-1]] if words[:-1] else words)

@@ -1,10 +1,10 @@
-"""Pointwise operators that join feature maps, and those that do nothing at inference."""
+"""Pointwise operators on operands that broadcast, and those that do nothing at inference."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -13,44 +13,78 @@ from cnncc.ir.op import F64, Accuracy, Array, Cost, Op, ScalarBuilder, Trait
 from cnncc.ir.types import DType, TensorType
 from cnncc.ops import check
 
-
-def _infer_join(op: type[Op], types: Sequence[TensorType]) -> TensorType:
-    """Equal shapes, or one operand [N,C,1,1] that spreads over H and W of the other."""
-    check.arity(op, types)
-    check.floats(op, types)
-    a, b = types
-    check.positive_shape(op, a, "a")
-    check.positive_shape(op, b, "b")
-    if a.shape == b.shape:
-        return a
-    for wide, narrow in ((a, b), (b, a)):
-        if len(wide.shape) == 4 and narrow.shape == (*wide.shape[:2], 1, 1):
-            return TensorType(DType.F32, wide.shape)
-    raise TypeInferenceError(
-        f"`{op.name}` wants equal shapes, or one operand [N,C,1,1] for a map [N,C,H,W];"
-        f" got {a} and {b}"
-    )
+UNBOUNDED = float(np.finfo(np.float32).max)
+"""An error bound where operands that move within their errors may give any number."""
 
 
-class Add(Op):
-    """a + b; shapes are equal, or one operand is [N,C,1,1] and spreads over H and W."""
+def widened(array: Array) -> Array:
+    """Floats in float64; whole numbers and truth values stay."""
+    return array.astype(np.float64) if array.dtype.kind == "f" else array
+
+
+def real(array: Array) -> F64:
+    """Numbers of any type in float64, for bounds."""
+    return np.asarray(array, np.float64)
+
+
+def spread(bound: Array, result_of: Sequence[Array]) -> F64:
+    """A bound for each element of the result of broadcast operands; NaN counts as no error.
+
+    Infinite and undefined results are judged by their class.
+    """
+    shape = np.broadcast_shapes(*(np.shape(a) for a in result_of))
+    known = np.where(np.isnan(bound), 0.0, np.minimum(bound, UNBOUNDED))
+    return np.broadcast_to(np.asarray(known, np.float64), shape)
+
+
+class Numeric(Op):
+    """Base of operators whose results of whole numbers and truth values are exact."""
+
+    @classmethod
+    def rounding(cls, arrays: Sequence[Array], result: Array, attrs: Any) -> F64:
+        """The operator's bound for floats, else 0."""
+        if result.dtype.kind != "f":
+            return np.zeros(result.shape)
+        return super().rounding(arrays, result, attrs)
+
+
+class Join(Numeric):
+    """Base of the operators on two operands of one type, which broadcast by NumPy's rule.
+
+    Attributes:
+        legal: element types of the operands.
+    """
+
+    arity = (2, 2)
+    traits = frozenset({Trait.POINTWISE})
+    operand_names = ("a", "b")
+    legal: ClassVar[Sequence[DType]] = check.NUMBERS
+
+    @classmethod
+    def infer(cls, types: Sequence[TensorType], attrs: Any) -> TensorType:
+        """The operands' type, of the shape to which they broadcast."""
+        check.arity(cls, types)
+        dtype = check.one_type(cls, types, cls.legal)
+        cls.check_attrs(attrs)
+        return check.result(cls, dtype, check.broadcast(cls, types))
+
+    @classmethod
+    def check_attrs(cls, attrs: Any) -> None:
+        """By default there is nothing to check."""
+
+
+class Add(Join):
+    """a + b of any numbers; whole numbers wrap around."""
 
     name = "add"
-    arity = (2, 2)
     traits = frozenset({Trait.POINTWISE, Trait.COMMUTATIVE})
-    operand_names = ("a", "b")
     accuracy = Accuracy(ulps=1)
-
-    @staticmethod
-    def infer(types: Sequence[TensorType], attrs: Any) -> TensorType:
-        """The wider operand's type."""
-        return _infer_join(Add, types)
 
     @staticmethod
     @np.errstate(all="ignore")
     def reference(arrays: Sequence[Array], attrs: Any) -> Array:
         """The definition."""
-        return np.asarray(arrays[0].astype(np.float64) + arrays[1])
+        return np.asarray(np.add(*map(widened, arrays)))
 
     @staticmethod
     def scalar(b: ScalarBuilder, operands: Sequence[Any], attrs: Any) -> Any:
@@ -63,25 +97,41 @@ class Add(Op):
         return np.asarray(errors[0] + errors[1])
 
 
-class Mul(Op):
-    """a·b; shapes are equal, or one operand is [N,C,1,1] and spreads over H and W."""
+class Sub(Join):
+    """A - b of any numbers; whole numbers wrap around."""
 
-    name = "mul"
-    arity = (2, 2)
-    traits = frozenset({Trait.POINTWISE, Trait.COMMUTATIVE})
-    operand_names = ("a", "b")
+    name = "sub"
     accuracy = Accuracy(ulps=1)
-
-    @staticmethod
-    def infer(types: Sequence[TensorType], attrs: Any) -> TensorType:
-        """The wider operand's type."""
-        return _infer_join(Mul, types)
 
     @staticmethod
     @np.errstate(all="ignore")
     def reference(arrays: Sequence[Array], attrs: Any) -> Array:
         """The definition."""
-        return np.asarray(arrays[0].astype(np.float64) * arrays[1])
+        return np.asarray(np.subtract(*map(widened, arrays)))
+
+    @staticmethod
+    def scalar(b: ScalarBuilder, operands: Sequence[Any], attrs: Any) -> Any:
+        """The definition."""
+        return b.sub(operands[0], operands[1])
+
+    @classmethod
+    def propagate(cls, arrays: Sequence[Array], errors: Sequence[F64], attrs: Any) -> F64:
+        """Errors add up."""
+        return np.asarray(errors[0] + errors[1])
+
+
+class Mul(Join):
+    """a·b of any numbers; whole numbers wrap around."""
+
+    name = "mul"
+    traits = frozenset({Trait.POINTWISE, Trait.COMMUTATIVE})
+    accuracy = Accuracy(ulps=1)
+
+    @staticmethod
+    @np.errstate(all="ignore")
+    def reference(arrays: Sequence[Array], attrs: Any) -> Array:
+        """The definition."""
+        return np.asarray(np.multiply(*map(widened, arrays)))
 
     @staticmethod
     def scalar(b: ScalarBuilder, operands: Sequence[Any], attrs: Any) -> Any:
@@ -92,7 +142,7 @@ class Mul(Op):
     @np.errstate(all="ignore")
     def propagate(cls, arrays: Sequence[Array], errors: Sequence[F64], attrs: Any) -> F64:
         """|a|·eb + |b|·ea + ea·eb."""
-        a, b = np.abs(arrays[0]), np.abs(arrays[1])
+        a, b = (np.abs(real(x)) for x in arrays)
         return np.asarray(a * errors[1] + b * errors[0] + errors[0] * errors[1])
 
 

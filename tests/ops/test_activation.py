@@ -6,15 +6,14 @@ import numpy as np
 import pytest
 
 from cnncc.errors import TypeInferenceError
-from cnncc.ir.op import NoAttrs, Trait, registered
+from cnncc.ir.op import NoAttrs, registered
 from cnncc.ir.types import f32
-from cnncc.ops.activation import Clip, ClipAttrs, PRelu, Relu
+from cnncc.ops.activation import Activation, Clip, ClipAttrs, PRelu, Relu
+from cnncc.ops.elementwise import Nothing
 from tests.numpy_scalar import NumpyScalar
 
 UNARY = [
-    op
-    for op in registered().values()
-    if Trait.POINTWISE in op.traits and op.arity == (1, 1) and op.name != "clip"
+    op for op in registered().values() if issubclass(op, Activation | Nothing) and op is not Clip
 ]
 LIMITS = {
     "relu": (0, np.inf),
@@ -28,6 +27,11 @@ LIMITS = {
     "gelu": (np.nan, np.inf),
     "mish": (np.nan, np.inf),
     "softplus": (0, np.inf),
+    "selu": (-1.7580993408473766, np.inf),
+    "celu": (-1, np.inf),
+    "softsign": (np.nan, np.nan),
+    "thresholded_relu": (0, np.inf),
+    "shrink": (-np.inf, np.inf),
     "identity": (-np.inf, np.inf),
     "dropout": (-np.inf, np.inf),
 }

@@ -1,0 +1,323 @@
+"""Comparisons and logic: questions to numbers, and arithmetic of the answers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from cnncc.errors import TypeInferenceError
+from cnncc.ir.op import F64, Array, Op, ScalarBuilder, Trait
+from cnncc.ir.types import DType, TensorType
+from cnncc.ops import check
+from cnncc.ops.elementwise import Join, real, spread, widened
+
+
+class Comparison(Join):
+    """Base of the comparisons: two broadcast operands of one type, a truth value; false on NaN."""
+
+    @classmethod
+    def infer(cls, types: Sequence[TensorType], attrs: Any) -> TensorType:
+        """Truth values of the shape to which the operands broadcast."""
+        return check.result(cls, DType.BOOL, super().infer(types, attrs).shape)
+
+    @classmethod
+    @np.errstate(all="ignore")
+    def propagate(cls, arrays: Sequence[Array], errors: Sequence[F64], attrs: Any) -> F64:
+        """1 where a and b lie within their errors of each other: the answer may flip."""
+        reach = errors[0] + errors[1]
+        near = np.abs(real(arrays[0]) - real(arrays[1])) <= reach
+        return spread(1.0 * (near & (reach > 0)), arrays)
+
+
+class Equal(Comparison):
+    """Whether a = b; also of truth values."""
+
+    name = "equal"
+    traits = frozenset({Trait.POINTWISE, Trait.COMMUTATIVE})
+    legal = check.ANY
+
+    @staticmethod
+    def reference(arrays: Sequence[Array], attrs: Any) -> Array:
+        """The definition."""
+        return np.asarray(np.equal(*map(widened, arrays)))
+
+    @staticmethod
+    def scalar(b: ScalarBuilder, operands: Sequence[Any], attrs: Any) -> Any:
+        """The definition."""
+        return b.eq(operands[0], operands[1])
+
+
+class Less(Comparison):
+    """Whether a < b."""
+
+    name = "less"
+
+    @staticmethod
+    def reference(arrays: Sequence[Array], attrs: Any) -> Array:
+        """The definition."""
+        return np.asarray(np.less(*map(widened, arrays)))
+
+    @staticmethod
+    def scalar(b: ScalarBuilder, operands: Sequence[Any], attrs: Any) -> Any:
+        """The definition."""
+        return b.lt(operands[0], operands[1])
+
+
+class LessEqual(Comparison):
+    """Whether a <= b."""
+
+    name = "less_equal"
+
+    @staticmethod
+    def reference(arrays: Sequence[Array], attrs: Any) -> Array:
+        """The definition."""
+        return np.asarray(np.less_equal(*map(widened, arrays)))
+
+    @staticmethod
+    def scalar(b: ScalarBuilder, operands: Sequence[Any], attrs: Any) -> Any:
+        """The definition."""
+        return b.le(operands[0], operands[1])
+
+
+class Greater(Comparison):
+    """Whether a > b."""
+
+    name = "greater"
+
+    @staticmethod
+    def reference(arrays: Sequence[Array], attrs: Any) -> Array:
+        """The definition."""
+        return np.asarray(np.greater(*map(widened, arrays)))
+
+    @staticmethod
+    def scalar(b: ScalarBuilder, operands: Sequence[Any], attrs: Any) -> Any:
+        """The definition."""
+        return b.gt(operands[0], operands[1])
+
+
+class GreaterEqual(Comparison):
+    """Whether a >= b."""
+
+    name = "greater_equal"
+
+    @staticmethod
+    def reference(arrays: Sequence[Array], attrs: Any) -> Array:
+        """The definition."""
+        return np.asarray(np.greater_equal(*map(widened, arrays)))
+
+    @staticmethod
+    def scalar(b: ScalarBuilder, operands: Sequence[Any], attrs: Any) -> Any:
+        """The definition."""
+        return b.ge(operands[0], operands[1])
+
+
+class _Logic(Join):
+    """Base of the junctions of truth values."""
+
+    traits = frozenset({Trait.POINTWISE, Trait.COMMUTATIVE})
+    legal = (DType.BOOL,)
+
+    @classmethod
+    def propagate(cls, arrays: Sequence[Array], errors: Sequence[F64], attrs: Any) -> F64:
+        """An answer may flip where an operand may."""
+        return np.asarray(np.maximum(errors[0], errors[1]))
+
+
+class LogicalAnd(_Logic):
+    """Whether both a and b hold."""
+
+    name = "logical_and"
+
+    @staticmethod
+    def reference(arrays: Sequence[Array], attrs: Any) -> Array:
+        """The definition."""
+        return np.asarray(np.logical_and(*arrays))
+
+    @staticmethod
+    def scalar(b: ScalarBuilder, operands: Sequence[Any], attrs: Any) -> Any:
+        """The definition."""
+        return b.bit_and(operands[0], operands[1])
+
+
+class LogicalOr(_Logic):
+    """Whether a or b holds, or both."""
+
+    name = "logical_or"
+
+    @staticmethod
+    def reference(arrays: Sequence[Array], attrs: Any) -> Array:
+        """The definition."""
+        return np.asarray(np.logical_or(*arrays))
+
+    @staticmethod
+    def scalar(b: ScalarBuilder, operands: Sequence[Any], attrs: Any) -> Any:
+        """The definition."""
+        return b.bit_or(operands[0], operands[1])
+
+
+class LogicalXor(_Logic):
+    """Whether just one of a and b holds."""
+
+    name = "logical_xor"
+
+    @staticmethod
+    def reference(arrays: Sequence[Array], attrs: Any) -> Array:
+        """The definition."""
+        return np.asarray(np.logical_xor(*arrays))
+
+    @staticmethod
+    def scalar(b: ScalarBuilder, operands: Sequence[Any], attrs: Any) -> Any:
+        """The definition."""
+        return b.bit_xor(operands[0], operands[1])
+
+
+class LogicalNot(Op):
+    """Whether x does not hold."""
+
+    name = "logical_not"
+    traits = frozenset({Trait.POINTWISE})
+
+    @staticmethod
+    def infer(types: Sequence[TensorType], attrs: Any) -> TensorType:
+        """The type of x, truth values."""
+        check.arity(LogicalNot, types)
+        check.one_type(LogicalNot, types, (DType.BOOL,))
+        return check.result(LogicalNot, DType.BOOL, check.broadcast(LogicalNot, types))
+
+    @staticmethod
+    def reference(arrays: Sequence[Array], attrs: Any) -> Array:
+        """The definition."""
+        return np.asarray(np.logical_not(arrays[0]))
+
+    @staticmethod
+    def scalar(b: ScalarBuilder, operands: Sequence[Any], attrs: Any) -> Any:
+        """The definition."""
+        return b.bit_not(operands[0])
+
+
+class Where(Op):
+    """`a` where the condition holds, else `b`; all three broadcast."""
+
+    name = "where"
+    arity = (3, 3)
+    traits = frozenset({Trait.POINTWISE})
+    operand_names = ("cond", "a", "b")
+
+    @staticmethod
+    def infer(types: Sequence[TensorType], attrs: Any) -> TensorType:
+        """The type of a and b, of the shape to which all three broadcast."""
+        check.arity(Where, types)
+        cond, *values = types
+        if cond.dtype is not DType.BOOL:
+            raise TypeInferenceError(f"`where` wants `cond` of bool, got {cond}")
+        check.positive_shape(Where, cond, "cond")
+        if values[0].dtype is not values[1].dtype:
+            raise TypeInferenceError(
+                f"`where` wants `a` and `b` of one element type, got {check.listed(values)}"
+            )
+        dtype = check.one_type(Where, values, check.ANY)
+        return check.result(Where, dtype, check.broadcast(Where, types))
+
+    @staticmethod
+    def reference(arrays: Sequence[Array], attrs: Any) -> Array:
+        """The definition."""
+        return np.where(arrays[0], *map(widened, arrays[1:]))
+
+    @staticmethod
+    def scalar(b: ScalarBuilder, operands: Sequence[Any], attrs: Any) -> Any:
+        """The definition."""
+        return b.select(operands[0], operands[1], operands[2])
+
+    @classmethod
+    @np.errstate(all="ignore")
+    def propagate(cls, arrays: Sequence[Array], errors: Sequence[F64], attrs: Any) -> F64:
+        """The chosen one's; where the condition may flip, the way to the other one too."""
+        cond, a, b = arrays
+        chosen = np.where(cond, errors[1], errors[2])
+        apart = np.abs(real(a) - real(b)) + np.maximum(errors[1], errors[2])
+        return spread(np.where(errors[0] > 0, apart, chosen), arrays)
+
+
+class IsNan(Op):
+    """Whether a float is no number."""
+
+    name = "is_nan"
+    traits = frozenset({Trait.POINTWISE})
+
+    @classmethod
+    def infer(cls, types: Sequence[TensorType], attrs: Any) -> TensorType:
+        """Truth values of the shape of x, which holds floats."""
+        check.arity(cls, types)
+        check.one_type(cls, types, check.FLOATS)
+        return check.result(cls, DType.BOOL, check.broadcast(cls, types))
+
+    @staticmethod
+    def reference(arrays: Sequence[Array], attrs: Any) -> Array:
+        """The definition."""
+        return np.asarray(np.isnan(arrays[0]))
+
+    @staticmethod
+    def scalar(b: ScalarBuilder, operands: Sequence[Any], attrs: Any) -> Any:
+        """NaN is what differs from itself."""
+        return b.ne(operands[0], operands[0])
+
+    @classmethod
+    def propagate(cls, arrays: Sequence[Array], errors: Sequence[F64], attrs: Any) -> F64:
+        """None: errors never make a number of NaN."""
+        return np.zeros(np.shape(arrays[0]))
+
+
+@dataclass(frozen=True, slots=True)
+class IsInfAttrs:
+    """Which infinities count.
+
+    Attributes:
+        positive: whether +Inf does.
+        negative: whether -Inf does.
+    """
+
+    positive: bool = True
+    negative: bool = True
+
+
+class IsInf(Op):
+    """Whether a float is an infinity."""
+
+    name = "is_inf"
+    Attrs = IsInfAttrs
+    traits = frozenset({Trait.POINTWISE})
+
+    @classmethod
+    def infer(cls, types: Sequence[TensorType], attrs: IsInfAttrs) -> TensorType:
+        """Truth values of the shape of x, which holds floats."""
+        check.flag(cls, "positive", attrs.positive)
+        check.flag(cls, "negative", attrs.negative)
+        check.arity(cls, types)
+        check.one_type(cls, types, check.FLOATS)
+        return check.result(cls, DType.BOOL, check.broadcast(cls, types))
+
+    @staticmethod
+    def reference(arrays: Sequence[Array], attrs: IsInfAttrs) -> Array:
+        """The definition."""
+        x = arrays[0]
+        return np.asarray((attrs.positive & np.isposinf(x)) | (attrs.negative & np.isneginf(x)))
+
+    @staticmethod
+    def scalar(b: ScalarBuilder, operands: Sequence[Any], attrs: IsInfAttrs) -> Any:
+        """The definition; with neither, what is never true."""
+        x, dtype = operands[0], b.dtype_of(operands[0])
+        high = b.eq(x, b.const(float("inf"), dtype))
+        low = b.eq(x, b.const(float("-inf"), dtype))
+        if attrs.positive and attrs.negative:
+            return b.bit_or(high, low)
+        if attrs.positive or attrs.negative:
+            return high if attrs.positive else low
+        return b.bit_and(high, low)
+
+    @classmethod
+    def propagate(cls, arrays: Sequence[Array], errors: Sequence[F64], attrs: Any) -> F64:
+        """None: bounds are finite."""
+        return np.zeros(np.shape(arrays[0]))
