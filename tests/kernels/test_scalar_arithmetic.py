@@ -149,6 +149,16 @@ def test_floats_by_definition(dtype: DType) -> None:
     np.testing.assert_array_equal(SCALARS.round_even(dtype.numpy.type(2.5)), 2.0)
 
 
+def test_remainders_of_any_two_f32() -> None:
+    """Of all quotients up to 2^277."""
+    rng = np.random.default_rng(3)
+    bits = [rng.integers(0, 2**32, 200_000, np.uint64).astype(np.uint32) for _ in range(2)]
+    a, b = (x.view(np.float32) for x in bits)
+    with np.errstate(invalid="ignore"):
+        exact = np.fmod(a, b)
+    np.testing.assert_array_equal(SCALARS.rem(a, b), exact)
+
+
 def nearest_float(value: int, dtype: DType) -> float:
     """The nearest number of a type, the even one of two; Python's own way leads through f64."""
     guess = dtype.numpy.type(float(value))
