@@ -119,11 +119,11 @@ def _transpose(attrs: Any, types: Sequence[TensorType], result: TensorType, carr
 
 
 def _slice(attrs: Any, types: Sequence[TensorType], result: TensorType, carried: Any) -> bool:
-    return (attrs.starts[0], attrs.sizes[0]) == (0, types[0].shape[0])
+    return bool((attrs.starts[0], attrs.sizes[0]) == (0, types[0].shape[0]))
 
 
 def _pad(attrs: Any, types: Sequence[TensorType], result: TensorType, carried: Any) -> bool:
-    return attrs.before[0] == attrs.after[0] == 0
+    return bool(attrs.before[0] == attrs.after[0] == 0)
 
 
 def _expand(attrs: Any, types: Sequence[TensorType], result: TensorType, carried: Any) -> bool:
@@ -142,12 +142,12 @@ def _matmul(attrs: Any, types: Sequence[TensorType], result: TensorType, carried
 def _gather(attrs: Any, types: Sequence[TensorType], result: TensorType, carried: Any) -> bool:
     if carried == [True, False]:
         return bool(attrs.axis != 0)
-    return carried == [False, True] and attrs.axis == 0
+    return bool(carried == [False, True] and attrs.axis == 0)
 
 
 def _concat(attrs: Any, types: Sequence[TensorType], result: TensorType, carried: Any) -> bool:
     # What carries no sample would have to be repeated for each.
-    return all(carried) and attrs.axis != 0
+    return bool(all(carried) and attrs.axis != 0)
 
 
 _RULES: dict[str, Callable[..., bool]] = {

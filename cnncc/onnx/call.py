@@ -243,10 +243,11 @@ class Call:
         value = self.attr(name)
         if value is None:
             return None
-        numbers = [v for v in value if isinstance(v, int | float)] if _is_list(value) else []
-        if not isinstance(value, tuple) or len(numbers) != len(value):
+        given = value if isinstance(value, tuple) else (None,)
+        numbers = [float(v) for v in given if isinstance(v, int | float)]
+        if len(numbers) != len(given):
             raise Refused(f"attribute `{name}` is {_shown(value)}, numbers are wanted")
-        return tuple(float(v) for v in numbers)
+        return tuple(numbers)
 
     def tensor(self, name: str) -> Tensor | None:
         """An attribute that is a tensor, or None when it is left out."""
@@ -309,10 +310,6 @@ class Call:
         if not -rank <= value < max(rank, 1):
             raise Refused(f"`{word}` is {value}, but there are {rank} axes")
         return value % rank if rank else 0
-
-
-def _is_list(value: object) -> bool:
-    return isinstance(value, tuple)
 
 
 def _shown(value: object) -> str:

@@ -41,7 +41,8 @@ def to_graph(
     """The typed graph of a model.
 
     Nodes are named after the file's, as dotted paths. `meta["tensors"]` says which ONNX tensor a
-    named node computes; `meta["batched"]` whether any number of samples may be given (`batch.py`).
+    named node computes, `meta["folded"]` which one an array of `constants` is that nodes of the file
+    compute; `meta["batched"]` whether any number of samples may be given (`batch.py`).
 
     Args:
         model: read and checked.
@@ -70,7 +71,8 @@ def to_graph(
 
 
 def _leading_is_open(info: ValueInfo) -> bool:
-    return bool(info.shape) and not (isinstance(info.shape[0], int) and info.shape[0] > 0)
+    first = info.shape[0] if info.shape else 1
+    return not (isinstance(first, int) and first > 0)
 
 
 class _Walk:
@@ -84,6 +86,7 @@ class _Walk:
         self.lost: set[str] = set()  # outputs of refused nodes: their readers stay silent
         self.failures: list[_Failure] = []
         self.tensors: dict[str, str] = {}
+        self.folded: dict[str, str] = {}
         self.converted = 0
 
     def enter_inputs(
@@ -166,8 +169,11 @@ class _Walk:
 
     def _bind(self, name: str, node_id: int) -> None:
         self.values[name] = node_id
-        if self.graph[node_id].name:
-            self.tensors.setdefault(self.graph[node_id].name, name)
+        node = self.graph[node_id]
+        if node.name:
+            self.tensors.setdefault(node.name, name)
+        elif node.op == "constant":
+            self.folded.setdefault(node.attrs.data, name)
 
     def _expand(self, node: Node, call: Call) -> None:
         """Take an operator without a rule by the function that defines it, if there is one."""
@@ -227,6 +233,8 @@ class _Walk:
             self.graph.outputs.append((info.name, value))
         erase_dead(self.graph)
         self.graph.meta["tensors"] = dict(self.tensors)
+        data = self.graph.constants
+        self.graph.meta["folded"] = {k: name for k, name in self.folded.items() if k in data}
         self.graph.meta["producer"] = self.model.producer
 
 

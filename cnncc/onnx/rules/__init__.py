@@ -13,10 +13,12 @@ from cnncc.onnx.rules import (
     activation,
     arithmetic,
     convolution,
+    indexing,
     movement,
     normalization,
     pooling,
     reduction,
+    resize,
     shape,
 )
 
@@ -24,9 +26,11 @@ __all__ = [
     "activation",
     "arithmetic",
     "convolution",
+    "indexing",
     "movement",
     "normalization",
     "pooling",
     "reduction",
+    "resize",
     "shape",
 ]

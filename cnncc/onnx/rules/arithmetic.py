@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 from cnncc.ir.op import lookup
 from cnncc.ir.types import DType
 from cnncc.onnx.call import DTYPES, Call

@@ -252,11 +252,11 @@ def pad(call: Call) -> int:
     if min(extents, default=1) < 1:
         raise Refused(f"`pads` {list(sizes)} leave nothing of {found}")
     node_id = sliced(call, node_id, firsts, [1] * rank, extents)
-    low, high = [max(0, n) for n in before], [max(0, n) for n in after]
-    if not any(low) and not any(high):
+    front, back = [max(0, n) for n in before], [max(0, n) for n in after]
+    if not any(front) and not any(back):
         return node_id
     exact: float = int(value) if found.dtype.is_integer else value
-    attrs = lookup("pad").Attrs(mode, tuple(low), tuple(high), exact)
+    attrs = lookup("pad").Attrs(mode, tuple(front), tuple(back), exact)
     if found.dtype is DType.BOOL:
         wide = call.add("pad", [call.cast(node_id, DType.U8)], attrs)
         return call.cast(wide, DType.BOOL)

@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-import numpy as np
-
 from cnncc.ir.op import lookup
 from cnncc.ir.types import DType
 from cnncc.onnx.call import Call
@@ -141,5 +139,5 @@ def mean_variance(call: Call) -> int:
     axes = call.integers("axes") or (0, 2, 3)
     x, rank = call.operand(0), len(call.type(0).shape)
     mean, var = _moments(call, x, [call.axis(a, rank, "axes") for a in axes])
-    root = call.add("add", [call.add("sqrt", [var]), call.like(np.float32(1e-9), var)])
+    root = call.add("add", [call.add("sqrt", [var]), call.like(1e-9, var)])
     return call.add("div", [call.add("sub", [x, mean]), root])
