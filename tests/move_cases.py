@@ -7,7 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from cnncc.ir.types import DType
+from cnncc.ir.types import DType, f32
+from cnncc.ops.conv import Conv2d, Conv2dAttrs
+from cnncc.ops.deform_conv import DeformConvAttrs
 from cnncc.ops.grid_taps import GridSampleAttrs
 from cnncc.ops.indexing import GatherAttrs, GatherNdAttrs, ReverseSequenceAttrs
 from cnncc.ops.padding import PadAttrs
@@ -257,6 +259,30 @@ def _roi_align(ch: Choices, rng: Rng) -> tuple[list[np.ndarray], Any]:
     return [x.astype(np.float32), regions.astype(np.float32), batch], attrs
 
 
+def _deform_conv(ch: Choices, rng: Rng) -> tuple[list[np.ndarray], Any]:
+    groups, moved = ch.pick((1, 2)), ch.pick((1, 1, 2))
+    channels, filters = ch.pick((2, 4)), groups * ch.pick((1, 2))
+    batch, extents = ch.pick((1, 2)), [ch.pick((3, 5, 6)) for _ in range(2)]
+    taps = [ch.pick((1, 2, 3)) for _ in range(2)]
+    attrs = DeformConvAttrs(
+        strides=(ch.pick((1, 2)), 1),
+        pads=(ch.pick((0, 1)), 0, 1, ch.pick((0, 2))),
+        dilations=(1, ch.pick((1, 2)) if extents[1] >= 5 else 1),
+        groups=groups,
+        offset_groups=moved,
+    )
+    x, w = f32(batch, channels, *extents), f32(filters, channels // groups, *taps)
+    out = Conv2d.infer([x, w], Conv2dAttrs(attrs.strides, attrs.pads, attrs.dilations, groups))
+    places = moved * taps[0] * taps[1]
+    shapes = [x.shape, w.shape, (batch, 2 * places, *out.shape[2:])]
+    if ch.pick((True, False)):
+        shapes.append((batch, places, *out.shape[2:]))
+    arrays = [rng.normal(size=shape).astype(np.float32) for shape in shapes]
+    if ch.pick((True, False)):
+        arrays[2] = np.round(arrays[2])
+    return arrays, attrs
+
+
 MOVES: dict[str, General] = {
     "slice": _slice,
     "expand": _expand,
@@ -268,6 +294,7 @@ MOVES: dict[str, General] = {
     "resample": _resample,
     "grid_sample": _grid_sample,
     "roi_align": _roi_align,
+    "deform_conv": _deform_conv,
     "scatter_elements": _scatter_elements,
     "scatter_nd": _scatter_nd,
     "topk_values": _topk,

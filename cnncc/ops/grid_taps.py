@@ -55,6 +55,11 @@ def axis_taps(
         pixel = b.mul(b.mul(b.add(given, one), half), b.const(float(n - 1)))
     else:
         pixel = b.mul(b.sub(b.mul(b.add(given, one), b.const(float(n))), one), half)
+    return pixel_taps(b, pixel, n, attrs)
+
+
+def pixel_taps(b: ElementBuilder, pixel: Any, n: int, attrs: GridSampleAttrs) -> list[Tap]:
+    """The taps of a coordinate in pixels along an axis of n of them."""
     pixel = b.max(b.min(pixel, b.const(FAR)), b.const(-FAR))
     if attrs.mode == "nearest":
         pixel = b.round_even(pixel)

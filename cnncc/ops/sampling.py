@@ -57,7 +57,7 @@ class GridSample(Op):
     @np.errstate(all="ignore")
     def reference(arrays: Sequence[Array], attrs: GridSampleAttrs) -> Array:
         """The definition, in float64."""
-        return _sample(arrays[0].astype(np.float64), _pixels(arrays, attrs), attrs)
+        return sample(arrays[0].astype(np.float64), _pixels(arrays, attrs), attrs)
 
     @staticmethod
     def element(
@@ -104,7 +104,7 @@ class GridSample(Op):
         if attrs.mode != "nearest":
             taps = len(OFFSETS[attrs.mode]) ** len(extents)
             growth = UNIT_ROUNDOFF * (32.0 + 2.0 * math.sqrt(taps))
-            sizes = _sample(np.abs(x), pixels, attrs, bound=True)
+            sizes = sample(np.abs(x), pixels, attrs, bound=True)
             bound = bound + growth * sizes + taps * 2.0**-149
         return bound
 
@@ -119,7 +119,7 @@ class GridSample(Op):
         extents = np.array(x.shape[2:], np.float64)
         off = errors[1] * extents[::-1] / 2
         spread = [
-            _sample(errors[0], pixels + sign * off, attrs, bound=True)
+            sample(errors[0], pixels + sign * off, attrs, bound=True)
             for sign in _corners(len(extents))
         ]
         return np.asarray(np.max(spread, axis=0) + _moved(x, pixels, off, attrs))
@@ -139,9 +139,9 @@ def _corners(axes: int) -> list[F64]:
 
 def _moved(x: F64, pixels: F64, off: F64, attrs: GridSampleAttrs) -> F64:
     """Twice the largest change of the result when coordinates move so far, either way."""
-    here = _sample(x, pixels, attrs)
+    here = sample(x, pixels, attrs)
     changes = [
-        np.abs(_sample(x, pixels + signs * off, attrs) - here)
+        np.abs(sample(x, pixels + signs * off, attrs) - here)
         for signs in _corners(pixels.shape[-1])
     ]
     return np.asarray(2 * np.max(changes, axis=0))
@@ -156,7 +156,7 @@ def _fold(place: Array, n: int, align_corners: bool) -> Array:
     return np.where(way > span, 2 * span - way, way) + low
 
 
-def _sample(x: F64, pixels: F64, attrs: GridSampleAttrs, bound: bool = False) -> F64:
+def sample(x: F64, pixels: F64, attrs: GridSampleAttrs, bound: bool = False) -> F64:
     """The samples of x at pixel coordinates; with `bound`, weights count by their absolute value.
 
     A cubic weight counts as up to 8 then: that is what its polynomial adds and takes away.

@@ -9,6 +9,7 @@ import pytest
 
 from cnncc.ir.op import lookup
 from cnncc.ir.tolerance import compare, tolerance
+from cnncc.ops.deform_conv import DeformConvAttrs
 from cnncc.ops.grid_taps import GridSampleAttrs
 from cnncc.ops.indexing import GatherAttrs, GatherNdAttrs, ReverseSequenceAttrs
 from cnncc.ops.padding import PadAttrs
@@ -101,6 +102,16 @@ def ask(case: Case) -> list[np.ndarray]:
                 else "output_half_pixel",
             }
             return judge("RoiAlign", [x, *others], how)
+        case DeformConvAttrs() as a:
+            how = {
+                "strides": a.strides,
+                "pads": a.pads,
+                "dilations": a.dilations,
+                "group": a.groups,
+                "offset_group": a.offset_groups,
+            }
+            w, offset, *mask = others
+            return judge("DeformConv", [x, w, offset, None, *mask] if mask else [x, w, offset], how)
         case ScatterElementsAttrs() as a:
             how = {"axis": a.axis, "reduction": a.reduction}
             return judge("ScatterElements", [x, *others], how)
@@ -152,7 +163,14 @@ def legal_only(case: Case) -> Case | None:
     "name",
     [
         *("slice", "expand", "pad", "gather", "gather_elements", "gather_nd", "reverse_sequence"),
-        *("grid_sample", "roi_align", "scatter_elements", "scatter_nd", "topk_values"),
+        *(
+            "grid_sample",
+            "roi_align",
+            "deform_conv",
+            "scatter_elements",
+            "scatter_nd",
+            "topk_values",
+        ),
         *("topk_indices", "non_max_suppression"),
     ],
 )
