@@ -227,7 +227,7 @@ def _native(stored: Array, kind: _Kind, elements: int, shape: tuple[int, ...]) -
     if kind.bits < 8:
         return _unpacked(stored, kind.bits, elements).reshape(shape)
     if kind.name == "BOOL":
-        return (stored != 0).reshape(shape)
+        return np.not_equal(stored, 0).reshape(shape)
     found = stored.view(_VIEWS.get(kind.name, kind.dtype)).reshape(shape)
     native: Array = found.astype(found.dtype.newbyteorder("="), copy=False)
     return native

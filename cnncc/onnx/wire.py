@@ -49,6 +49,7 @@ def walk(data: bytes, table: Table, limits: Limits) -> None:
     position, end = 0, len(data)
     outer: list[tuple[int, Table]] = []
     fields = objects = packed = 0
+    most_fields, most_objects = limits.fields, limits.objects
     try:
         while True:
             while position >= end:
@@ -57,11 +58,17 @@ def walk(data: bytes, table: Table, limits: Limits) -> None:
                 if not outer:
                     return
                 end, table = outer.pop()
-            tag, position = _number(data, position)
+            tag = data[position]
+            position += 1
+            if tag > 0x7F:
+                tag, position = _number(data, position - 1)
             kind = tag & 7
             fields += 1
             if kind == _BLOCK:
-                length, position = _number(data, position)
+                length = data[position]
+                position += 1
+                if length > 0x7F:
+                    length, position = _number(data, position - 1)
                 if length > end - position:
                     raise Malformed("it is cut off, or damaged")
                 number = tag >> 3
@@ -70,9 +77,14 @@ def walk(data: bytes, table: Table, limits: Limits) -> None:
                 if inner is not None:
                     outer.append((end, table))
                     end, table = position + length, inner
+                    if len(outer) > _DEEPEST:
+                        raise Malformed("its parts are nested too deep")
                 else:
                     packed += 0 if number in table else length
                     position += length
+                    if packed > limits.packed_bytes:
+                        most = limits.packed_bytes
+                        raise Malformed(f"it lists more than {most} bytes of single numbers")
             elif kind == _VARINT:
                 _, position = _number(data, position)
             elif kind == _SHORT:
@@ -81,12 +93,8 @@ def walk(data: bytes, table: Table, limits: Limits) -> None:
                 position += 8
             else:
                 raise Malformed("its fields are of no known kind")
-            if fields > limits.fields or objects > limits.objects:
-                raise Malformed(f"it has more than {limits.objects} parts")
-            if packed > limits.packed_bytes:
-                raise Malformed(f"it lists more than {limits.packed_bytes} bytes of single numbers")
-            if len(outer) > _DEEPEST:
-                raise Malformed("its parts are nested too deep")
+            if fields > most_fields or objects > most_objects:
+                raise Malformed(f"it has more than {most_objects} parts")
     except IndexError:
         raise Malformed("it is cut off, or damaged") from None
 
