@@ -64,12 +64,6 @@ class GeluAttrs:
     approximate: bool = False
 
 
-# Abramowitz and Stegun 7.1.26: erfc(z) = (a1·t + ... + a5·t⁵)·e^-z² ± 1.5e-7 for z >= 0, where
-# t = 1/(1 + p·z).
-_ERFC_P = 0.3275911
-_ERFC_A = (0.254829592, -0.284496736, 1.421413741, -1.453152027, 1.061405429)
-
-
 class Gelu(Activation):
     """x·Φ(x), with Φ the normal distribution: x/2·(1 + erf(x/√2)), or its form with tanh."""
 
@@ -96,22 +90,14 @@ class Gelu(Activation):
 
     @staticmethod
     def scalar(b: ScalarBuilder, operands: Sequence[Any], attrs: GeluAttrs) -> Any:
-        """Tanh's form, or half of erfc by Abramowitz and Stegun 7.1.26 on |x|/√2."""
+        """Tanh's form, or x/2 + x/2·erf(x/√2)."""
         x = operands[0]
         if attrs.approximate:
             cubic = b.fma(b.mul(b.mul(x, x), x), b.const(0.044715), x)
             wave = b.tanh(b.mul(cubic, b.const(math.sqrt(2 / math.pi))))
             return b.mul(b.mul(x, b.const(0.5)), b.add(wave, b.const(1.0)))
-        zero, one = b.const(0.0), b.const(1.0)
-        negative = b.lt(x, zero)
-        size = b.select(negative, b.sub(zero, x), x)
-        z = b.mul(size, b.const(math.sqrt(0.5)))
-        t = b.div(one, b.fma(z, b.const(_ERFC_P), one))
-        poly = b.const(_ERFC_A[-1] / 2)
-        for factor in reversed(_ERFC_A[:-1]):
-            poly = b.fma(poly, t, b.const(factor / 2))
-        tail = b.mul(b.mul(poly, t), b.exp(b.sub(zero, b.mul(z, z))))
-        return b.mul(x, b.select(negative, tail, b.sub(one, tail)))
+        half = b.mul(x, b.const(0.5))
+        return b.fma(half, b.erf(b.mul(x, b.const(math.sqrt(0.5)))), half)
 
 
 class Softplus(Rising):
