@@ -10,7 +10,8 @@ depend on the split.
 To add a kernel write a file with a `Kernel` and name it in `KERNELS`; to change the multiply-add
 tile open `conv_tile.py`; what is fused behind an anchor, `epilogue.py`; where elements lie,
 `layout.py`; how they move, `movement.py` (from where to where) and `copy_nest.py` (in which loops);
-exp, log, tanh and sigmoid, `scalar_math.py`. What computes on row-major arrays of any rank and type
+arithmetic of `scalar` rules, `scalar_arithmetic.py`; its functions, `elementary.py` (f32) and
+`elementary_wide.py` (by way of f64). What computes on row-major arrays of any rank and type
 is called `row_*`: buffers, axes and pieces of rows are in `row_major.py`, fused steps in
 `row_steps.py`, rules for one element in `element_code.py`.
 """
@@ -31,6 +32,8 @@ from cnncc.kernels.row_element import RowElement
 from cnncc.kernels.row_matmul import RowMatmul
 from cnncc.kernels.row_pointwise import RowPointwise
 from cnncc.kernels.row_reduce import RowReduce
+from cnncc.kernels.row_scatter import RowScatter
+from cnncc.kernels.row_topk import RowTopK
 from cnncc.kernels.row_transpose import RowTranspose
 from cnncc.kernels.softmax import Softmax
 from cnncc.kernels.template import Kernel
@@ -57,4 +60,6 @@ KERNELS: tuple[Kernel, ...] = (
     RowReduce(),
     RowConcat(),
     RowTranspose(),
+    RowTopK(),
+    RowScatter(),
 )
