@@ -30,6 +30,7 @@ from cnncc.kernels.relayout import Relayout
 from cnncc.kernels.row_concat import RowConcat
 from cnncc.kernels.row_element import RowElement
 from cnncc.kernels.row_matmul import RowMatmul
+from cnncc.kernels.row_nms import RowNms
 from cnncc.kernels.row_pointwise import RowPointwise
 from cnncc.kernels.row_reduce import RowReduce
 from cnncc.kernels.row_scatter import RowScatter
@@ -62,4 +63,5 @@ KERNELS: tuple[Kernel, ...] = (
     RowTranspose(),
     RowTopK(),
     RowScatter(),
+    RowNms(),
 )
