@@ -76,6 +76,22 @@ def test_inferred_type_is_that_of_the_reference(name: str) -> None:
     check()
 
 
+@pytest.mark.parametrize("name", sorted(ANY_RANK.keys() - GENERAL.keys()))
+def test_inferred_type_at_any_rank(name: str) -> None:
+    """Of operators whose other cases are feature maps and vectors of f32."""
+    op = lookup(name)
+
+    @QUICK
+    @given(general_op_case(name))
+    def check(case: Case) -> None:
+        result = op.infer(case.types, case.attrs)
+        made = op.reference(case.operands, case.attrs)
+        assert made.shape == result.shape
+        assert made.dtype == (np.float64 if result.dtype.is_float else result.dtype.numpy)
+
+    check()
+
+
 @pytest.mark.parametrize("name", sorted(MAKERS))
 def test_each_sample_of_a_batch_is_on_its_own(name: str) -> None:
     op = lookup(name)
