@@ -7,7 +7,8 @@ Each is within 4 ulp of the exact value for every f32 input; NaN gives NaN.
 from __future__ import annotations
 
 from cnncc.ir.types import DType
-from cnncc.kernels.scalar_arithmetic import ScalarArithmetic, V
+from cnncc.kernels.scalar_arithmetic import ScalarArithmetic
+from cnncc.kernels.scalar_operations import V
 
 _LOG2_E = 1.4426950408889634
 # ln 2 in two parts; the first has 9 significant bits: its product with an exponent is exact.

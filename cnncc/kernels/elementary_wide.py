@@ -11,7 +11,7 @@ import math
 
 from cnncc.ir.types import DType
 from cnncc.kernels.elementary import ElementaryFunctions
-from cnncc.kernels.scalar_arithmetic import WIDE_ROUNDER, V
+from cnncc.kernels.scalar_operations import WIDE_ROUNDER, V
 
 _MANTISSA_BITS = 52
 _ONE_BITS = 0x3FF0000000000000

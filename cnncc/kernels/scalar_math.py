@@ -14,7 +14,7 @@ import numpy as np
 from cnncc.errors import InternalError
 from cnncc.ir.types import DType
 from cnncc.kernels.elementary_wide import WideFunctions
-from cnncc.kernels.scalar_arithmetic import nearest
+from cnncc.kernels.scalar_operations import nearest
 from cnncc.loopir.build import Builder
 from cnncc.loopir.nodes import Kind, Type, Value
 

@@ -15,8 +15,8 @@ import pytest
 
 from cnncc.errors import InternalError
 from cnncc.ir.types import DType
-from cnncc.kernels.scalar_arithmetic import nearest
 from cnncc.kernels.scalar_math import NumpyScalars, VectorScalars
+from cnncc.kernels.scalar_operations import nearest
 from cnncc.llvm.elf import undefined_symbols
 from cnncc.llvm.emit import emit_program
 from cnncc.llvm.optimize import emit_object
