@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from cnncc.errors import TypeInferenceError
 from cnncc.ir.build import add_constant, add_typed
 from cnncc.ir.graph import Graph
-from cnncc.ir.op import lookup
+from cnncc.ir.op import Trait, lookup
 from cnncc.ir.types import DType, TensorType
 from cnncc.onnx.model import AttributeValue, Node, Tensor
 from cnncc.onnx.table import Refused, WantsConstant
@@ -35,9 +35,9 @@ DTYPES: Mapping[str, DType] = {
 }
 """ONNX's element types and those of the graph; the others are refused by name."""
 
-# Above this, what depends on constants alone is left to the pass that folds within a budget.
-_FOLD_BYTES = 2**22
-_FOLD_WORK = 10**7
+# What depends on constants alone is computed within this budget; the rest is computed at run time.
+_FOLD_BYTES = 2**28
+_FOLD_WORK = 10**9
 
 
 @dataclass(slots=True)
@@ -47,10 +47,15 @@ class Writer:
     Attributes:
         graph: what is built.
         taken: names in use.
+        real: for nodes of whole numbers that were made from an f32 node with the same values, that
+            node: what reads the numbers as f32 again reads it.
     """
 
     graph: Graph
     taken: set[str] = field(default_factory=set)
+    real: dict[int, int] = field(default_factory=dict)
+    folded_bytes: int = 0
+    folded_work: int = 0
 
     def unique(self, wanted: str) -> str:
         """`wanted`, with a number behind it if it is taken; it is taken now."""
@@ -77,7 +82,10 @@ class Writer:
         folded = self._fold(op, operands, attrs)
         if folded is not None:
             return self.constant(folded, label)
-        return add_typed(self.graph, op, operands, attrs, name=self.unique(label))
+        made = add_typed(self.graph, op, operands, attrs, name=self.unique(label))
+        if Trait.SHAPE_ONLY in lookup(op).traits and all(o in self.real for o in operands):
+            self.real[made] = self.add(op, [self.real[o] for o in operands], attrs, label)
+        return made
 
     def _fold(self, op: str, operands: Sequence[int], attrs: Any) -> Array | None:
         arrays = [self.graph.constant(o) for o in operands]
@@ -89,8 +97,11 @@ class Writer:
         types = [self.graph.type_of(o) for o in operands]
         result = rule.infer(types, attrs)
         cost = rule.cost(types, result, attrs)
-        if result.size_bytes > _FOLD_BYTES or 2 * cost.macs + cost.flops > _FOLD_WORK:
+        size = self.folded_bytes + result.size_bytes
+        work = self.folded_work + 2 * cost.macs + cost.flops
+        if size > _FOLD_BYTES or work > _FOLD_WORK:
             return None
+        self.folded_bytes, self.folded_work = size, work
         wide = [a.astype(np.float64) if a.dtype.kind == "f" else a for a in known]
         with np.errstate(all="ignore"):
             value = np.asarray(rule.reference(wide, attrs))
@@ -291,7 +302,16 @@ class Call:
         """The node in another element type; itself when it has it."""
         if self.type_of(node_id).dtype is dtype:
             return node_id
+        if dtype is DType.F32 and node_id in self._writer.real:
+            return self._writer.real[node_id]
         return self.add("cast", [node_id], lookup("cast").Attrs(dtype))
+
+    def whole_cast(self, node_id: int, dtype: DType) -> int:
+        """An f32 node that holds whole numbers of that type's range, in that type."""
+        made = self.cast(node_id, dtype)
+        if made != node_id:
+            self._writer.real[made] = node_id
+        return made
 
     def reshape(self, node_id: int, shape: Sequence[int]) -> int:
         """The node under another shape; itself when it has it."""

@@ -41,7 +41,7 @@ def to_graph(
     """The typed graph of a model.
 
     Nodes are named after the file's, as dotted paths. `meta["tensors"]` says which ONNX tensor a
-    named node computes, `meta["folded"]` which one an array of `constants` is that nodes of the file
+    named node computes, `meta["folded"]` which one an array of `constants` is that the file's nodes
     compute; `meta["batched"]` whether any number of samples may be given (`batch.py`).
 
     Args:

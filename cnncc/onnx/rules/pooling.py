@@ -39,7 +39,7 @@ def max_pool(call: Call) -> int:
         found.kernel, found.strides, found.pads, call.flag("ceil_mode"), found.dilations
     )
     made = as_before(call, call.add("max_pool2d", [x], attrs), found.lifted)
-    return call.cast(made, dtype)
+    return call.whole_cast(made, dtype)
 
 
 @rule("AveragePool", summary="the mean of each window", limits="one or two spatial axes")

@@ -246,7 +246,7 @@ def _nearest(places: NDArray[np.float32], mode: str) -> NDArray[np.int64]:
             rounded = np.floor(places)
         case _:
             rounded = np.ceil(places)
-    return rounded.astype(np.int64)
+    return np.asarray(rounded, np.int64)
 
 
 def _linear(distance: NDArray[np.float64]) -> NDArray[np.float64]:
