@@ -1,11 +1,28 @@
-"""Operators that ONNX itself defines by a function of other operators, written out."""
+"""Operators that ONNX itself defines by a function of other operators, written out.
+
+The definitions come from the installed `onnx` package, not from the user's file; what they are told
+of the file is one node that was checked, and types that were inferred here.
+"""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
 
-from cnncc.ir.types import TensorType
-from cnncc.onnx.model import Node
+import onnx
+from onnx import defs, helper, numpy_helper
+
+from cnncc.ir.types import DType, TensorType
+from cnncc.onnx.call import DTYPES
+from cnncc.onnx.model import Foreign, Node, Tensor
+from cnncc.onnx.read import read
+from cnncc.onnx.table import Refused
+
+_CODES = {dtype: onnx.TensorProto.DataType.Value(name) for name, dtype in DTYPES.items()}
+_DOMAIN = "cnncc.definitions"
+_serial = itertools.count(1)
 
 
 def body_of(node: Node, types: Sequence[TensorType | None]) -> list[Node] | None:
@@ -14,5 +31,84 @@ def body_of(node: Node, types: Sequence[TensorType | None]) -> list[Node] | None
     Args:
         node: an operator without a rule.
         types: types of its inputs; None for those left out.
+
+    Raises:
+        Refused: the definition cannot be made for these attributes and types.
     """
-    return None
+    try:
+        schema = defs.get_schema(node.op_type, node.version, node.domain)
+    except defs.SchemaError:
+        return None
+    told = [onnx.TypeProto() if t is None else _type_proto(t) for t in types]
+    body = _definition(schema, node, told)
+    if body is None:
+        return None
+    body.name, body.domain = node.op_type, _DOMAIN
+    present = dict(zip(node.inputs, told, strict=False))
+    inputs = [helper.make_value_info(name, t) for name, t in present.items() if name]
+    outputs = [onnx.ValueInfoProto(name=name) for name in node.outputs if name]
+    graph = helper.make_graph([_proto(node, _DOMAIN)], "definition", inputs, outputs)
+    imports = [*body.opset_import, helper.make_opsetid(_DOMAIN, 1)]
+    model = helper.make_model(graph, functions=[body], opset_imports=imports)
+    return _renamed(read(model).nodes, node)
+
+
+def _definition(
+    schema: Any, node: Node, told: Sequence[onnx.TypeProto]
+) -> onnx.FunctionProto | None:
+    """The function of a schema, for the newest opset that is not newer than the node's."""
+    if schema.has_function:
+        version = max((v for v in schema.function_opset_versions if v <= node.version), default=0)
+        return schema.get_function_with_opset_version(version) if version else schema.function_body
+    if not schema.has_context_dependent_function:
+        return None
+    versions = schema.context_dependent_function_opset_versions
+    version = max((v for v in versions if v <= node.version), default=min(versions))
+    text = schema.get_context_dependent_function_with_opset_version(
+        version,
+        _proto(node, node.domain).SerializeToString(),
+        [t.SerializeToString() for t in told],
+    )
+    body = onnx.FunctionProto()
+    body.ParseFromString(text)
+    if not body.node:
+        raise Refused("ONNX's definition of it does not apply to these types or attributes")
+    return body
+
+
+def _proto(node: Node, domain: str) -> onnx.NodeProto:
+    attributes: dict[str, Any] = {}
+    for name, value in node.attributes.items():
+        if isinstance(value, Foreign):
+            raise Refused(f"attribute `{name}` is a {value.kind}")
+        held = numpy_helper.from_array(value.array) if isinstance(value, Tensor) else value
+        attributes[name] = list(held) if isinstance(held, tuple) else held
+    return helper.make_node(
+        node.op_type, list(node.inputs), list(node.outputs), node.name, domain=domain, **attributes
+    )
+
+
+def _type_proto(found: TensorType) -> onnx.TypeProto:
+    # f16 tensors are held as f32 here.
+    code = _CODES[DType.F32 if found.dtype is DType.F16 else found.dtype]
+    return helper.make_tensor_type_proto(code, found.shape)
+
+
+def _renamed(nodes: Sequence[Node], outer: Node) -> list[Node]:
+    """Values inside the definition get names that no other has."""
+    serial = next(_serial)
+    outside = {*outer.inputs, *outer.outputs}
+
+    def fresh(name: str) -> str:
+        return name if not name or name in outside else f"{outer.op_type}:{serial}/{name}"
+
+    return [
+        replace(
+            n,
+            index=outer.index,
+            name=outer.name,
+            inputs=tuple(map(fresh, n.inputs)),
+            outputs=tuple(map(fresh, n.outputs)),
+        )
+        for n in nodes
+    ]

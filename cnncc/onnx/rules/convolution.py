@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from cnncc.ir.types import DType
 from cnncc.onnx.call import Call
-from cnncc.onnx.rules.windows import as_before, as_map, spatial, window
+from cnncc.onnx.rules.windows import AUTO, as_before, as_map, lift, listed, spatial, window
 from cnncc.onnx.table import Refused, rule
-from cnncc.ops.conv import Conv2dAttrs
+from cnncc.ops.conv import Conv2dAttrs, Conv2dTransposeAttrs
 
 
 @rule(
@@ -40,3 +40,45 @@ def _check_kernel(call: Call, kernel: tuple[int, ...]) -> None:
     said = call.integers("kernel_shape")
     if said is not None and said != kernel:
         raise Refused(f"`kernel_shape` is {list(said)}, but the weights have {list(kernel)}")
+
+
+@rule(
+    "ConvTranspose",
+    summary="transposed convolution with output padding or output shape",
+    limits="one or two spatial axes; f32 and f16",
+)
+def conv_transpose(call: Call) -> int:
+    """[N,C,H,W] or [N,C,W]; pads follow from `output_shape` or `auto_pad` where they are given."""
+    x, w = _operands(call, "ConvTranspose")
+    extents, kernel = spatial(call), call.type_of(w).shape[2:]
+    _check_kernel(call, kernel)
+    rank = len(extents)
+    strides, dilations = listed(call, "strides", rank, 1), listed(call, "dilations", rank, 1)
+    extra = listed(call, "output_padding", rank, 0)
+    auto = call.text("auto_pad", "NOTSET", AUTO) or "NOTSET"
+    wanted = call.integers("output_shape")
+    pads = call.integers("pads") or (0,) * (2 * rank)
+    if len(pads) != 2 * rank or (wanted is not None and len(wanted) not in (rank, rank + 2)):
+        raise Refused(f"`pads` {list(pads)} or `output_shape` {wanted} for {rank} axes")
+    before, after = pads[:rank], pads[rank:]
+    if wanted is None and auto.startswith("SAME"):
+        wanted = tuple(n * s for n, s in zip(extents, strides, strict=True))
+    if wanted is not None:
+        full = [
+            s * (n - 1) + d * (k - 1) + 1
+            for n, k, s, d in zip(extents, kernel, strides, dilations, strict=True)
+        ]
+        spare = [f + e - g for f, e, g in zip(full, extra, wanted[-rank:], strict=True)]
+        extra = tuple(e + max(0, -t) for e, t in zip(extra, spare, strict=True))
+        small = [max(0, t) // 2 for t in spare]
+        large = [max(0, t) - half for t, half in zip(spare, small, strict=True)]
+        upper = auto == "SAME_UPPER"
+        before, after = (small, large) if upper else (large, small)
+    found = lift(kernel, strides, dilations, before, after)
+    output_pads = (0, extra[0]) if found.lifted else (extra[0], extra[1])
+    attrs = Conv2dTransposeAttrs(
+        found.strides, found.pads, found.dilations, call.integer("group", 1), output_pads
+    )
+    bias = [call.operand(2)] if call.has(2) else []
+    made = call.add("conv2d_transpose", [as_map(call, x), as_map(call, w), *bias], attrs)
+    return as_before(call, made, found.lifted)

@@ -47,6 +47,12 @@ def _spread(call: Call, vector: int, axis: int, rank: int, block: int, extent: i
     return call.reshape(vector, (elems, *(1,) * (rank - axis - 1)))
 
 
+def _axis(call: Call, rank: int) -> int:
+    """The axis of scales; without meaning, and so without limits, where there is one axis only."""
+    axis = call.integer("axis", 1)
+    return call.axis(axis, rank) if rank > 1 else 0
+
+
 def quantized(call: Call, x: int, scale: int, zero: int | None, dtype: DType) -> int:
     """saturate(round(x / scale) + zero); scale and zero broadcast."""
     low, high = _limits(dtype)
@@ -91,7 +97,7 @@ def quantize(call: Call) -> int:
     call.ignore("saturate", "precision")
     x = call.cast(call.operand(0), DType.F32)
     rank = len(call.type_of(x).shape)
-    axis = call.axis(call.integer("axis", 1), rank) if rank > 1 else 0
+    axis = _axis(call, rank)
     block = call.integer("block_size", 0)
     extent = call.type_of(x).shape[axis] if rank else 1
     code = call.attr("output_dtype")
@@ -118,7 +124,7 @@ def dequantize(call: Call) -> int:
     call.ignore("output_dtype")
     x = call.operand(0)
     rank = len(call.type_of(x).shape)
-    axis = call.axis(call.integer("axis", 1), rank) if rank > 1 else 0
+    axis = _axis(call, rank)
     block = call.integer("block_size", 0)
     extent = call.type_of(x).shape[axis] if rank else 1
     scale = _spread(call, call.cast(call.operand(1), DType.F32), axis, rank, block, extent)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from cnncc.onnx.call import Call
 from cnncc.onnx.table import Refused
 
-_AUTO = ("NOTSET", "VALID", "SAME_UPPER", "SAME_LOWER")
+AUTO = ("NOTSET", "VALID", "SAME_UPPER", "SAME_LOWER")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ def window(call: Call, kernel: Sequence[int], extents: Sequence[int], rank: int)
     """The window of a node, from its attributes `strides`, `dilations`, `pads`, `auto_pad`."""
     strides = listed(call, "strides", rank, 1)
     dilations = listed(call, "dilations", rank, 1)
-    auto = call.text("auto_pad", "NOTSET", _AUTO) or "NOTSET"
+    auto = call.text("auto_pad", "NOTSET", AUTO) or "NOTSET"
     pads = call.integers("pads")
     if auto == "NOTSET":
         pads = (0,) * (2 * rank) if pads is None else pads
