@@ -20,6 +20,7 @@ from cnncc.ir.rewrite import erase_dead, merge_spans
 from cnncc.passes.match import channel_vector, label, sole_user
 
 ANCHORS = ("conv2d", "conv2d_transpose", "dense")
+_ARITHMETIC = ("add", "sub", "mul", "div")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,25 +35,36 @@ class Affine:
 def read_affine(graph: Graph, node_id: int) -> Affine | None:
     """The per-channel affine map that a node is, if all its parameters are constants."""
     node, operands = graph[node_id], graph.operands(node_id)
-    channels = graph.type_of(node_id).shape[1] if len(graph.type_of(node_id).shape) > 1 else 0
     if node.op in ("batch_norm", "scale"):
-        vectors = [channel_vector(graph, o, channels) for o in operands[1:]]
+        vectors = [channel_vector(graph, node_id, o) for o in operands[1:]]
         parameters = [v.astype(np.float64) for v in vectors if v is not None]
         if len(parameters) < len(vectors):
             return None
         if node.op == "batch_norm":
             return _read_batch_norm(operands[0], parameters, node.attrs.eps)
-        shift = parameters[1] if len(parameters) == 2 else np.zeros(channels)
+        shift = parameters[1] if len(parameters) == 2 else np.zeros(parameters[0].shape)
         return Affine(operands[0], parameters[0], shift)
-    if node.op in ("add", "mul"):
-        for x, other in (operands, operands[::-1]):
-            vector = channel_vector(graph, other, channels)
+    if node.op in _ARITHMETIC:
+        for index, (x, other) in enumerate((operands, operands[::-1])):
+            vector = channel_vector(graph, node_id, other)
             if vector is not None and graph.type_of(x) == graph.type_of(node_id):
-                value = vector.astype(np.float64)
-                if node.op == "mul":
-                    return Affine(x, value, np.zeros(channels))
-                return Affine(x, np.ones(channels), value)
+                return _read_arithmetic(node.op, x, vector.astype(np.float64), index == 1)
     return None
+
+
+def _read_arithmetic(op: str, x: int, c: F64, swapped: bool) -> Affine | None:
+    """x op c, or c op x when swapped; a division of c by x is no affine map."""
+    zeros, ones = np.zeros(c.shape), np.ones(c.shape)
+    match op:
+        case "mul":
+            return Affine(x, c, zeros)
+        case "add":
+            return Affine(x, ones, c)
+        case "sub":
+            return Affine(x, -ones, c) if swapped else Affine(x, ones, -c)
+        case _:
+            with np.errstate(all="ignore"):
+                return None if swapped else Affine(x, 1.0 / c, zeros)
 
 
 def _read_batch_norm(x: int, parameters: list[F64], eps: float) -> Affine:
@@ -94,7 +106,7 @@ def fold_into(graph: Graph, affine: Affine) -> tuple[Array, Array] | None:
 
 @dataclass(frozen=True, slots=True)
 class FoldBatchNorm:
-    """Fold `batch_norm`, `scale`, and `add` or `mul` of per-channel constants into filters."""
+    """Fold `batch_norm`, `scale`, and arithmetic with per-channel constants into filters."""
 
     name: ClassVar[str] = "fold-batchnorm"
     needs: ClassVar[str] = "typed"

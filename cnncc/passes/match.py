@@ -9,6 +9,7 @@ import numpy as np
 from cnncc.ir.build import add_typed
 from cnncc.ir.graph import Graph
 from cnncc.ir.op import Array, Trait, lookup
+from cnncc.ops.channels import channel_numbers, is_channel_shaped
 
 
 def label(graph: Graph, node_id: int) -> str:
@@ -36,12 +37,24 @@ def is_pointwise(graph: Graph, node_id: int) -> bool:
     return Trait.POINTWISE in lookup(graph[node_id].op).traits
 
 
-def channel_vector(graph: Graph, node_id: int, channels: int) -> Array | None:
-    """The array [C] of a constant with one value a channel ([C] or [1,C,1,1]), else None."""
-    array = graph.constant(node_id)
-    if array is None or array.shape not in ((channels,), (1, channels), (1, channels, 1, 1)):
+def channel_vector(graph: Graph, node_id: int, operand: int) -> Array | None:
+    """The numbers [C] that a constant operand gives the channels of a node's result, else None.
+
+    The result is a feature map or vector; `[C]` is a vector of parameters to operators that take
+    such, to all others a last axis (see `is_channel_shaped`).
+    """
+    array, result = graph.constant(operand), graph.type_of(node_id)
+    if array is None or array.dtype != np.float32 or len(result.shape) not in (2, 4):
         return None
-    return array.reshape(channels)
+    if not is_channel_shaped(lookup(graph[node_id].op), array.shape, result.shape):
+        return None
+    return channel_numbers(array, result.shape[1])
+
+
+def number(graph: Graph, node_id: int) -> float | None:
+    """The only element of a constant, else None."""
+    array = graph.constant(node_id)
+    return float(array.reshape(-1)[0]) if array is not None and array.size == 1 else None
 
 
 def filled_with(graph: Graph, node_id: int, value: float) -> bool:

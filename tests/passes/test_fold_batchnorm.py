@@ -25,7 +25,9 @@ ANCHORS = ("conv2d", "grouped", "depthwise", "deconv", "grouped deconv", "dense"
 
 
 @pytest.mark.parametrize("kind", ANCHORS)
-@pytest.mark.parametrize("affine", ["batch_norm", "scale", "add", "mul"])
+@pytest.mark.parametrize(
+    "affine", ["batch_norm", "scale", "add", "mul", "sub", "swapped sub", "div"]
+)
 def test_every_affine_map_folds_into_every_anchor(kind: str, affine: str) -> None:
     net = Net()
     x = _anchor(net, kind)
@@ -36,7 +38,8 @@ def test_every_affine_map_folds_into_every_anchor(kind: str, affine: str) -> Non
         y = net.scale(x)
     else:
         other = net.param(1, c) if kind == "dense" else net.param(1, c, 1, 1)
-        y = net.add(affine, *((x, other) if affine == "add" else (other, x)))
+        swapped = affine in ("mul", "swapped sub")
+        y = net.add(affine.split()[-1], *((other, x) if swapped else (x, other)))
     graph = net.outputs(net.add("relu", y))
     want, anchor = values(graph), graph[x].op
     FoldBatchNorm().run(graph)
@@ -103,3 +106,21 @@ def test_a_fold_that_would_overflow_is_refused() -> None:
     vectors = [net.array([1e30]), net.array([0.0]), net.array([0.0]), tiny]
     graph = net.outputs(net.add("batch_norm", conv, *vectors, eps=1e-30))
     assert "overflow" in _kept(graph)
+
+
+def test_scalars_fold_and_vectors_along_the_last_axis_do_not() -> None:
+    net = Net()
+    conv = net.conv(net.input(1, 4, 4, 4), 4, 1)
+    graph = net.outputs(net.add("add", net.add("div", conv, net.array(3.0)), net.param(4)))
+    want = values(graph)
+    FoldBatchNorm().run(graph)
+    assert ops(graph) == ["conv2d", "add"]
+    assert_same_numbers(want, values(graph), 1e-6)
+
+
+def test_a_quotient_of_a_constant_is_no_affine_map() -> None:
+    net = Net()
+    conv = net.conv(net.input(1, 3, 4, 4), 2, 1)
+    graph = net.outputs(net.add("div", net.param(1, 2, 1, 1), conv))
+    FoldBatchNorm().run(graph)
+    assert ops(graph) == ["conv2d", "div"]

@@ -28,10 +28,22 @@ def test_a_sole_user_may_read_twice_but_callers_count_too() -> None:
 
 def test_channel_vectors_have_one_value_a_channel() -> None:
     net = Net()
-    shapes = ((4,), (1, 4), (1, 4, 1, 1), (4, 1, 1), (1, 4, 2, 1), (2, 4))
-    found = [match.channel_vector(net.graph, net.param(*s), 4) is not None for s in shapes]
-    assert found == [True, True, True, False, False, False]
-    assert match.channel_vector(net.graph, net.input(1, 4), 4) is None
+    y = net.add("relu", net.input(1, 4, 4, 4))
+    add = net.add("add", y, net.param(1, 4, 1, 1))
+    scale = net.add("scale", y, net.param(4))
+    shapes = ((), (1,), (4, 1, 1), (1, 4, 1, 1), (4,), (1, 4, 4, 1), (1, 1, 1, 4))
+    found = [match.channel_vector(net.graph, add, net.param(*s)) is not None for s in shapes]
+    assert found == [True, True, True, True, False, False, False]
+    assert match.channel_vector(net.graph, scale, net.param(4)) is not None
+    assert match.channel_vector(net.graph, add, y) is None
+
+
+def test_a_vector_of_channels_lies_along_the_last_axis() -> None:
+    net = Net()
+    row = net.add("add", net.input(1, 4), net.param(4))
+    assert match.channel_vector(net.graph, row, net.param(4)).shape == (4,)
+    cube = net.add("add", net.input(2, 4, 4), net.param(4, 1))
+    assert match.channel_vector(net.graph, cube, net.param(4, 1)) is None
 
 
 def test_nan_fills_with_nothing() -> None:
