@@ -30,6 +30,7 @@ Array = NDArray[Any]
 _MORE_ULPS = 16.0
 _FLOOR = {"sigmoid": 2.0**-22, "hard_sigmoid": 2.0**-22, "elu": 2.0**-22, "selu": 2.0**-22}
 _OF_OPERAND = {"gelu": 4.0, "silu": 8.0, "hard_swish": 4.0}
+_OF_PLACE = 4.0
 _FOLDED = 2.0**-16  # of constants that onnxruntime computes and the importer has computed
 _HALF = 2.0**13  # a rounding error in f16 relative to one in f32
 
@@ -178,8 +179,8 @@ def check_tensors(
         if tensor is None or theirs is None or theirs.dtype.kind not in "biuf":
             continue
         values[node_id], errors[node_id] = _wide(theirs), np.zeros(shape)
-        open_ = _is_undefined(node.op, operands, value)
-        theirs = np.where(open_, value, theirs).astype(theirs.dtype)
+        is_open = _is_open(node.op, operands, value)
+        theirs = np.where(is_open, value, theirs).astype(theirs.dtype)
         limit = _allowed(node.op, operands, value, bound, theirs)
         with np.errstate(all="ignore"):
             error = np.abs(theirs.astype(np.float64) - value.astype(np.float64))
@@ -207,8 +208,14 @@ def _apply(op: str, attrs: Any, operands: list[Array], errors: list[F64]) -> tup
     return value, np.broadcast_to(np.where(np.isfinite(bound), bound, 0.0), value.shape)
 
 
-def _is_undefined(op: str, operands: list[Array], value: Array) -> Array | bool:
-    """Where ONNX leaves the result open: a whole number for a float that none is near to."""
+def _is_open(op: str, operands: list[Array], value: Array) -> Array | bool:
+    """Where onnxruntime's result says nothing about ours.
+
+    ONNX leaves open which whole number a float becomes that none is near to; and onnxruntime's max
+    pooling passes over NaN, which ours hands on.
+    """
+    if op == "max_pool2d":
+        return np.isnan(value)
     if op != "cast" or operands[0].dtype.kind != "f" or value.dtype.kind not in "iu":
         return False
     limits = np.iinfo(value.dtype)
@@ -221,15 +228,23 @@ def _allowed(op: str, operands: list[Array], value: Array, bound: F64, theirs: A
     if theirs.dtype.kind != "f":
         return bound
     if op == "constant":  # computed at import, by any number of nodes
-        size = np.abs(value, where=np.isfinite(value), out=np.zeros(value.shape)).max(initial=0.0)
-        return np.full(value.shape, _FOLDED * size)
+        return np.full(value.shape, _FOLDED * _largest(value))
     more = _MORE_ULPS * ulp(value) + _FLOOR.get(op, 0.0)
     if op in _OF_OPERAND:
         more = more + _OF_OPERAND[op] * UNIT_ROUNDOFF * np.abs(operands[0])
+    if op == "resample":  # it computes places in f32: their rounding times the slope
+        largest = _largest(operands[0])
+        more = more + _OF_PLACE * UNIT_ROUNDOFF * max(operands[0].shape) * largest
     inexact = np.where(bound > 0, bound + more, 0.0)
     if theirs.dtype == np.float16:
         return np.asarray(_HALF * (inexact + ulp(value)), np.float64)
     return np.asarray(inexact, np.float64)
+
+
+def _largest(array: Array) -> float:
+    """The largest finite absolute value."""
+    size = np.abs(array, dtype=np.float64)
+    return float(np.where(np.isfinite(size), size, 0.0).max(initial=0.0))
 
 
 def _of_shape(theirs: Array | None, shape: tuple[int, ...]) -> Array | None:

@@ -544,8 +544,9 @@ def _place_of(error: BaseException) -> str:
 
 def _shape_of(text: str, folder: str) -> str:
     """An error without its numbers and names, so that equal kinds are counted together."""
-    first = text.replace(folder, "").strip().split("\n")[0][:200]
-    return re.sub(r"\d+", "#", re.sub(r"`[^`]*`", "`_`", first))[:100]
+    first = text.replace(folder, "").strip().split("\n")[0][:400]
+    plain = re.sub(r"\d+", "#", re.sub(r"`[^`]*`?", "`_`", first))
+    return re.sub(r"^/m.onnx: |\bnode #[^:]*: |\binitialiser `_`: ", "", plain)[:100]
 
 
 def _forget_peak() -> None:

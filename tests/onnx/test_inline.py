@@ -11,7 +11,7 @@ from onnx.reference import ReferenceEvaluator
 from cnncc.errors import OnnxError
 from cnncc.onnx.limits import Limits
 from cnncc.onnx.model import Foreign, Tensor
-from cnncc.onnx.read import read, read_function
+from cnncc.onnx.read import read
 from tests.onnx.hostile import call, function, info, model, relu
 
 OPSETS = [helper.make_opsetid("", 17), helper.make_opsetid("own", 1)]
@@ -191,11 +191,3 @@ def test_attributes_of_any_kind_reach_functions():
                      attributes=["g"])  # fmt: skip
     found = read(model([call("f", g=graph)], functions=[whole])).nodes[0].attributes
     assert found["then_branch"] == Foreign("graph")
-
-
-def test_definitions_of_operators():
-    proto = onnx.defs.get_schema("HardSwish", 14).function_body
-    body = read_function(proto)
-    assert body.key == ("", "HardSwish", "")
-    assert [s.node.op_type for s in body.steps] == ["HardSigmoid", "Mul"]
-    assert {s.node.version for s in body.steps} == {14}
