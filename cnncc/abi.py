@@ -42,6 +42,8 @@ class Port:
         format: `rgb`, `bgr`, `gray`, or empty: the meaning of the channels.
         labels: names of the classes, if the model gives them.
         top: how many of them an answer usually lists.
+        rows: name of an output whose only number says how many rows of this one are filled; empty
+            where all are.
     """
 
     name: str
@@ -51,6 +53,7 @@ class Port:
     format: str = ""
     labels: tuple[str, ...] = ()
     top: int = 0
+    rows: str = ""
 
     @property
     def elems(self) -> int:

@@ -231,11 +231,34 @@ class _Walk:
                     self.graph, "cast", [value], attrs, name=self.writer.unique("half")
                 )
             self.graph.outputs.append((info.name, value))
+            if self.graph[value].op == "non_max_suppression":
+                self._count_rows(info.name, value)
         erase_dead(self.graph)
+        self._check_selections()
         self.graph.meta["tensors"] = dict(self.tensors)
         data = self.graph.constants
         self.graph.meta["folded"] = {k: name for k, name in self.folded.items() if k in data}
         self.graph.meta["producer"] = self.model.producer
+
+
+    def _count_rows(self, name: str, value: int) -> None:
+        """Let a selection say how many of its rows are filled, in an output behind it."""
+        count = self.writer.unique("count")
+        node_id = add_typed(self.graph, "count_rows", [value], name=count)
+        named = f"{name}.count"
+        self.graph.outputs.append((named, node_id))
+        self.graph.meta.setdefault("rows", {})[name] = named
+
+    def _check_selections(self) -> None:
+        """Nothing else can read a selection: how many rows it has is known at run time only."""
+        for node_id, node in self.graph.nodes():
+            readers = {self.graph[user].op for user, _ in self.graph.users(node_id)}
+            if node.op == "non_max_suppression" and readers - {"count_rows"}:
+                raise UnsupportedError(
+                    f"1 node cannot be compiled:\n  {node.name} (NonMaxSuppression): other nodes"
+                    " read its result, whose number of rows is known at run time only",
+                    hint="end the model with it, and gather the boxes in the application",
+                )
 
 
 def _missing(node: Node) -> str:

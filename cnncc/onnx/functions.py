@@ -57,9 +57,12 @@ def _definition(
     schema: Any, node: Node, told: Sequence[onnx.TypeProto]
 ) -> onnx.FunctionProto | None:
     """The function of a schema, for the newest opset that is not newer than the node's."""
+    body = onnx.FunctionProto()
     if schema.has_function:
         version = max((v for v in schema.function_opset_versions if v <= node.version), default=0)
-        return schema.get_function_with_opset_version(version) if version else schema.function_body
+        found = schema.get_function_with_opset_version(version) if version else None
+        body.ParseFromString(_bytes(schema.function_body if found is None else found))
+        return body
     if not schema.has_context_dependent_function:
         return None
     versions = schema.context_dependent_function_opset_versions
@@ -69,11 +72,15 @@ def _definition(
         _proto(node, node.domain).SerializeToString(),
         [t.SerializeToString() for t in told],
     )
-    body = onnx.FunctionProto()
-    body.ParseFromString(text)
+    body.ParseFromString(_bytes(text))
     if not body.node:
         raise Refused("ONNX's definition of it does not apply to these types or attributes")
     return body
+
+
+def _bytes(found: Any) -> bytes:
+    """A message, or its bytes: releases of the package differ in which they give."""
+    return found if isinstance(found, bytes) else bytes(found.SerializeToString())
 
 
 def _proto(node: Node, domain: str) -> onnx.NodeProto:

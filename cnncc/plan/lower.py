@@ -320,6 +320,7 @@ class _Lowering:
             memory=memory,
             labels=tuple(self.graph.meta.get("labels", {}).get(name, ())),
             top=int(self.graph.meta.get("top", {}).get(name, 0)),
+            rows=self.graph.meta.get("rows", {}).get(name, ""),
         )
 
     def _port_name(self, node_id: int) -> str:

@@ -71,6 +71,8 @@ def common_batch(
     Raises:
         InputError: the inputs disagree.
     """
+    if not taken:
+        return 1, False
     if len(taken) == 1:
         return len(taken[0][0]), taken[0][1]
     sizes = {(len(array), batched) for array, batched in taken}

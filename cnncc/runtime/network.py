@@ -87,11 +87,16 @@ class Network:
         free = interface.batched
         self._inputs = tuple(InputSlot(port, batched=free) for port in interface.inputs)
         self._outputs = tuple(OutputSlot(port) for port in interface.outputs)
+        names = [port.name for port in interface.outputs]
+        self._rows = [(k, names.index(p.rows)) for k, p in enumerate(interface.outputs) if p.rows]
 
     # -- calling -----------------------------------------------------------------------------------
 
     def __call__(self, *arrays: object) -> Array | tuple[Array, ...]:
         """The outputs for inputs in declared order: one array, or a tuple where there are several.
+
+        An output of rows of which not all are filled (boxes that a detector selected) is cut to
+        those that are; how many is an output of `run` only.
 
         Raises:
             InputError: an array is missing or does not fit; the message shows expected and got.
@@ -105,6 +110,11 @@ class Network:
         outputs = [slot.new(batch) for slot in self._outputs]
         executable.run([array for array, _ in taken], outputs)
         answer = outputs if batched else [array[0, ...] for array in outputs]
+        for output, count in self._rows:
+            answer[output] = answer[output][: int(answer[count].reshape(-1)[0])]
+        if self._rows:
+            counts = {count for _, count in self._rows}
+            answer = [array for k, array in enumerate(answer) if k not in counts]
         return answer[0] if len(answer) == 1 else tuple(answer)
 
     def run(

@@ -73,7 +73,7 @@ def conv_transpose(call: Call) -> int:
         small = [max(0, t) // 2 for t in spare]
         large = [max(0, t) - half for t, half in zip(spare, small, strict=True)]
         upper = auto == "SAME_UPPER"
-        before, after = (small, large) if upper else (large, small)
+        before, after = tuple(small if upper else large), tuple(large if upper else small)
     found = lift(kernel, strides, dilations, before, after)
     output_pads = (0, extra[0]) if found.lifted else (extra[0], extra[1])
     attrs = Conv2dTransposeAttrs(
