@@ -48,17 +48,15 @@ class Header:
     def _input(self, node_id: int) -> str:
         node = self.graph[node_id]
         name = self.used.unique(as_name(node.name, "x"))
-        users = [user for user, _ in self.graph.users(node_id)]
-        normal = [user for user in users if self.graph[user].op == "normalize"]
         result = node_id
-        if self._is_typed(node_id, normal):
+        if is_typed(self.graph, node_id):
             shape = type_text(self.graph.type_of(node_id))
             free = self.graph.meta.get("batched", True)
             props = {"batch": "free"} if free else {}
         else:
             shape, props = self._sample(node_id)
-            if normal:
-                result = normal[0]
+            result = prologue(self.graph, node_id)
+            if result != node_id:
                 attrs = self.graph[result].attrs
                 props["scale"] = literal(attrs.scale)
                 props["mean"] = literal(tuple(attrs.mean))
@@ -72,24 +70,6 @@ class Header:
             props["name"] = quote(node.name)
         self.names[node_id] = self.names[result] = name
         return f"input {name}: {shape}{props_text(props)}"
-
-    def _is_typed(self, node_id: int, normal: list[int]) -> bool:
-        """Whether an input is a tensor in row-major order, rather than a feature map or vector."""
-        found, attrs = self.graph.type_of(node_id), self.graph[node_id].attrs
-        alone = len(normal) == 1 == len(self.graph.users(node_id))
-        normal_only = alone and not self.graph.is_output(node_id)
-        sample = len(found.shape) in (2, 4) and found.shape[0] == 1 and str(found.dtype) in DTYPES
-        sample = sample and (normal_only or found.dtype is DType.F32)
-        if sample and self.graph.meta.get("batched", True):
-            return False
-        if attrs.memory == "chw" and not attrs.format:
-            return True
-        if not sample:
-            raise UnsupportedError(
-                f"input `{self.graph[node_id].name}` is {found} in order {attrs.memory}, "
-                "without `normalize`"
-            )
-        return False
 
     def _sample(self, node_id: int) -> tuple[str, dict[str, str]]:
         found = self.graph.type_of(node_id)
@@ -119,6 +99,33 @@ class Header:
 
 
 _DEFAULTS: set[tuple[str, Any]] = {("dtype", "f32"), ("layout", "hwc"), ("scale", "1.0")}
+
+
+def is_typed(graph: Graph, node_id: int) -> bool:
+    """Whether an input is a tensor in row-major order, rather than a feature map or vector.
+
+    Raises:
+        UnsupportedError: it is neither.
+    """
+    found, attrs = graph.type_of(node_id), graph[node_id].attrs
+    sample = len(found.shape) in (2, 4) and found.shape[0] == 1 and str(found.dtype) in DTYPES
+    sample = sample and (found.dtype is DType.F32 or prologue(graph, node_id) != node_id)
+    if sample and graph.meta.get("batched", True):
+        return False
+    if attrs.memory == "chw" and not attrs.format:
+        return True
+    if not sample:
+        raise UnsupportedError(
+            f"input `{graph[node_id].name}` is {found} in order {attrs.memory}, without `normalize`"
+        )
+    return False
+
+
+def prologue(graph: Graph, node_id: int) -> int:
+    """The `normalize` of an input's own line, or the input where it has none."""
+    users = [user for user, _ in graph.users(node_id)]
+    alone = len(users) == 1 and not graph.is_output(node_id)
+    return users[0] if alone and graph[users[0]].op == "normalize" else node_id
 
 
 def props_text(props: Mapping[str, str]) -> str:

@@ -152,7 +152,7 @@ def _operation(
     writer = _WRITERS.get(node.op)
     if writer is None or not types:
         return None
-    if node.op in _WEIGHTED and not _ready(node, types, constants):
+    if node.op in WEIGHTED and not _ready(node, types, constants):
         return None
     name, pairs = writer(node.attrs, types)
     row = BUILTINS[name]
@@ -164,7 +164,8 @@ def _operation(
     return made if _makes(row, made, node, types) else None
 
 
-_WEIGHTED = frozenset({"conv2d", "conv2d_transpose", "dense", "batch_norm", "prelu", "scale"})
+# Layers of the language, which have weights under their own names.
+WEIGHTED = frozenset({"conv2d", "conv2d_transpose", "dense", "batch_norm", "prelu", "scale"})
 _RANKS = {"conv2d": 4, "conv2d_transpose": 4, "dense": 2}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -16,7 +17,7 @@ from cnncc.spec.flat import print_flat
 from cnncc.spec.model import elaborate
 from cnncc.spec.naming import Names, as_label
 from cnncc.spec.operands import reads_back
-from cnncc.spec.operations import operation
+from cnncc.spec.operations import WEIGHTED, operation
 from cnncc.spec.parser import parse
 from cnncc.spec.project import Project
 
@@ -83,9 +84,13 @@ def named(graph: Graph, weights: str) -> Graph:
     made.meta = {key: graph.meta[key] for key in facts if key in graph.meta}
     made.meta |= {"params": {}, "weights": source, "literals": []}
     names = Names()
-    for _, node in made.nodes():
-        if node.op not in ("input", "constant"):
-            node.name = names.unique(as_label(node.name, node.op))
+    plain = [node for _, node in made.nodes() if node.op not in ("input", "constant")]
+    plain.sort(key=lambda node: node.op not in WEIGHTED)
+    unweighted = {node.name for node in plain if node.op not in WEIGHTED}
+    for node in plain:
+        base = re.sub(r"_[0-9]+$", "", node.name)
+        kept = base if node.op in WEIGHTED and base in unweighted else node.name
+        node.name = names.unique(as_label(kept, node.op))
     keys = _layer_weights(made)
     names.taken |= set(keys.values())
     made.constants = {}
@@ -160,6 +165,10 @@ class _Match:
         pairs += [(a, b) for (_, a), (_, b) in zip(graph.outputs, made.outputs, strict=True)]
         while pairs:
             a, b = pairs.pop()
+            if self._is_literal(b):
+                if not self._same(a, b):
+                    return False
+                continue
             if a in self.twins:
                 if self.twins[a] != b:
                     return False
@@ -169,6 +178,11 @@ class _Match:
                 return False
             pairs += zip(graph.operands(a), made.operands(b), strict=True)
         return len(set(self.twins.values())) == len(self.twins)
+
+    def _is_literal(self, b: int) -> bool:
+        """Whether a number stands in the text: once for each of its readers, that is."""
+        literals = self.made.meta.get("literals", ())
+        return self.made[b].op == "constant" and self.made[b].attrs.data in literals
 
     def _same(self, a: int, b: int) -> bool:
         ours, theirs = self.graph[a], self.made[b]
@@ -185,7 +199,7 @@ class _Match:
     def _same_array(self, a: int, b: int) -> bool:
         array = self.graph.constants[self.graph[a].attrs.data]
         key = self.made[b].attrs.data
-        if key in self.made.meta.get("literals", ()):
+        if self._is_literal(b):
             found = self.made.constants[key]
             return found.dtype == array.dtype and found.tobytes() == array.tobytes()
         self.arrays[key] = array
