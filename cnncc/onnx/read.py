@@ -82,17 +82,6 @@ def read(
             return _Reading(proto, limits, problems, outside, package).model(path)
 
 
-def read_function(proto: FunctionProto) -> Body:
-    """A function of the `onnx` package's own, such as the definition of an operator."""
-    problems = Problems("onnx")
-    outside = Folder(None, problems, trust_links=False, most_bytes=0)
-    nodes = Nodes(_LIMITS, problems, Tensors(_LIMITS, problems, outside))
-    opsets = {plain_domain(o.domain): o.version for o in proto.opset_import}
-    body = _function(proto, opsets, nodes, Names(_LIMITS, problems))
-    problems.check()
-    return body
-
-
 def _package() -> ModuleType:
     try:
         import onnx

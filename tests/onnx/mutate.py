@@ -448,9 +448,12 @@ def _list(entries: Any, values: Sequence[Any], rng: random.Random) -> None:
 
 def _array(made: TensorProto) -> Any:
     try:
-        return numpy_helper.to_array(made)
+        found = numpy_helper.to_array(made)
     except (ValueError, TypeError, KeyError) as error:  # changed before
         raise IndexError from error
+    if found.dtype.kind not in "iufb":
+        raise IndexError
+    return found
 
 
 def _kind(value: Any) -> int:
