@@ -33,6 +33,7 @@ from cnncc.kernels.row_matmul import RowMatmul
 from cnncc.kernels.row_nms import RowNms
 from cnncc.kernels.row_pointwise import RowPointwise
 from cnncc.kernels.row_reduce import RowReduce
+from cnncc.kernels.row_resample import RowResample
 from cnncc.kernels.row_scatter import RowScatter
 from cnncc.kernels.row_topk import RowTopK
 from cnncc.kernels.row_transpose import RowTranspose
@@ -61,6 +62,7 @@ KERNELS: tuple[Kernel, ...] = (
     RowReduce(),
     RowConcat(),
     RowTranspose(),
+    RowResample(),
     RowTopK(),
     RowScatter(),
     RowNms(),
