@@ -7,6 +7,7 @@ from cnncc.onnx.call import Call
 from cnncc.onnx.rules.windows import AUTO, as_before, as_map, lift, listed, spatial, window
 from cnncc.onnx.table import Refused, rule
 from cnncc.ops.conv import Conv2dAttrs, Conv2dTransposeAttrs
+from cnncc.ops.deform_conv import DeformConvAttrs
 
 
 @rule(
@@ -82,3 +83,32 @@ def conv_transpose(call: Call) -> int:
     bias = [call.operand(2)] if call.has(2) else []
     made = call.add("conv2d_transpose", [as_map(call, x), as_map(call, w), *bias], attrs)
     return as_before(call, made, found.lifted)
+
+
+@rule(
+    "DeformConv",
+    summary="convolution with moved and weighted taps",
+    limits="two spatial axes; f32 and f16",
+)
+def deform_conv(call: Call) -> int:
+    """One operator of the graph, the mask its last operand; the bias is added behind it."""
+    x, w = _operands(call, "DeformConv")
+    kernel = call.type_of(w).shape[2:]
+    if len(kernel) != 2:
+        raise Refused(f"{len(kernel)} spatial axes ({call.type(0)})", "two are supported")
+    _check_kernel(call, kernel)
+    pads = call.integers("pads") or (0, 0, 0, 0)
+    strides, dilations = listed(call, "strides", 2, 1), listed(call, "dilations", 2, 1)
+    attrs = DeformConvAttrs(
+        (strides[0], strides[1]),
+        pads,  # type: ignore[arg-type]
+        (dilations[0], dilations[1]),
+        call.integer("group", 1),
+        call.integer("offset_group", 1),
+    )
+    mask = [call.operand(4)] if call.has(4) else []
+    made = call.add("deform_conv", [x, w, call.operand(2), *mask], attrs)
+    if not call.has(3):
+        return made
+    bias = call.reshape(call.operand(3), (1, call.type_of(made).shape[1], 1, 1))
+    return call.add("add", [made, bias])
