@@ -35,6 +35,7 @@ from cnncc.kernels.row_pointwise import RowPointwise
 from cnncc.kernels.row_reduce import RowReduce
 from cnncc.kernels.row_resample import RowResample
 from cnncc.kernels.row_scatter import RowScatter
+from cnncc.kernels.row_softmax import RowSoftmax
 from cnncc.kernels.row_topk import RowTopK
 from cnncc.kernels.row_transpose import RowTranspose
 from cnncc.kernels.softmax import Softmax
@@ -60,6 +61,7 @@ KERNELS: tuple[Kernel, ...] = (
     RowElement(),
     RowMatmul(),
     RowReduce(),
+    RowSoftmax(),
     RowConcat(),
     RowTranspose(),
     RowResample(),

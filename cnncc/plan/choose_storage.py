@@ -113,6 +113,8 @@ def _move_fits(graph: Graph, node_id: int, step: Step) -> bool:
             )
         case "concat":
             return bool(step.attrs.axis in (1, 2, 3))
+        case "softmax":
+            return bool(step.attrs.axis == 1)
         case _:
             return True
 
