@@ -375,14 +375,30 @@ class Op:
     def propagate(cls, arrays: Sequence[Array], errors: Sequence[F64], attrs: Any) -> F64:
         """The bound on the result's error that errors of the operands cause (rule E).
 
-        By default the reference on the errors for operators that move elements, and the error times
-        `lipschitz` for unary pointwise ones; the others say their own.
+        By default the reference on the errors for operators that move elements, the error times
+        `lipschitz` for unary pointwise ones, and for all others the largest change when the floats
+        among the operands move by their errors, one or all of them, up or down: rigorous where the
+        result is monotone in each operand, an estimate elsewhere.
         """
         if Trait.SHAPE_ONLY in cls.traits:
             return np.asarray(cls.reference(errors, attrs), np.float64)
-        if Trait.POINTWISE not in cls.traits or cls.arity != (1, 1):
-            raise InternalError(f"`{cls.name}` does not say how errors pass through it")
-        return cls.lipschitz * errors[0]
+        if Trait.POINTWISE in cls.traits and cls.arity == (1, 1):
+            return cls.lipschitz * errors[0]
+        return cls._moved(arrays, errors, attrs)
+
+    @classmethod
+    def _moved(cls, arrays: Sequence[Array], errors: Sequence[F64], attrs: Any) -> F64:
+        """The largest change of the result when operands move by their errors."""
+        middle = np.asarray(cls.reference(arrays, attrs), np.float64)
+        movable = [i for i, a in enumerate(arrays) if a.dtype.kind == "f" and np.any(errors[i])]
+        most = np.zeros(middle.shape)
+        for moved in [*([i] for i in movable), movable]:
+            for sign in (1.0, -1.0):
+                near = [a + sign * errors[i] if i in moved else a for i, a in enumerate(arrays)]
+                with np.errstate(all="ignore"):
+                    change = np.abs(np.asarray(cls.reference(near, attrs), np.float64) - middle)
+                most = np.fmax(most, change)
+        return most
 
 
 UNIT_ROUNDOFF = 2.0**-24
