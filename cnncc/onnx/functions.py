@@ -44,11 +44,14 @@ def body_of(node: Node, types: Sequence[TensorType | None]) -> list[Node] | None
     if body is None:
         return None
     body.name, body.domain = node.op_type, _DOMAIN
+    node = replace(node, outputs=_computed(body, node.outputs))
     present = dict(zip(node.inputs, told, strict=False))
     inputs = [helper.make_value_info(name, t) for name, t in present.items() if name]
     outputs = [onnx.ValueInfoProto(name=name) for name in node.outputs if name]
     graph = helper.make_graph([_proto(node, _DOMAIN)], "definition", inputs, outputs)
     imports = [*body.opset_import, helper.make_opsetid(_DOMAIN, 1)]
+    if all(entry.domain for entry in imports):  # the schemas of other domains leave ONNX's own out
+        imports.append(helper.make_opsetid("", defs.onnx_opset_version()))
     model = helper.make_model(graph, functions=[body], opset_imports=imports)
     return _renamed(read(model).nodes, node)
 
@@ -76,6 +79,22 @@ def _definition(
     if not body.node:
         raise Refused("ONNX's definition of it does not apply to these types or attributes")
     return body
+
+
+def _computed(body: onnx.FunctionProto, wanted: Sequence[str]) -> tuple[str, ...]:
+    """The outputs of a call of a definition, which loses those that it does not compute.
+
+    Some definitions leave out what their node does not ask for, but list it all the same.
+    """
+    known = {*body.input, *(name for step in body.node for name in step.output)}
+    names = (*wanted, *("",) * (len(body.output) - len(wanted)))
+    pairs = list(zip(body.output, names, strict=True))
+    for inner, outer in pairs:
+        if inner not in known and outer:
+            raise Refused(f"ONNX's definition of it does not compute `{inner}`")
+    del body.output[:]
+    body.output.extend(inner for inner, _ in pairs if inner in known)
+    return tuple(outer for inner, outer in pairs if inner in known)
 
 
 def _bytes(found: Any) -> bytes:

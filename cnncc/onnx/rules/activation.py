@@ -99,7 +99,7 @@ def thresholded_relu(call: Call) -> int:
 def shrink(call: Call) -> int:
     """One operator of the graph, for f32."""
     bias, lambd = call.real("bias", 0.0), call.real("lambd", 0.5)
-    return call.add("shrink", [call.operand(0)], lookup("shrink").Attrs(bias, lambd))
+    return call.add("shrink", [call.operand(0)], lookup("shrink").Attrs(lambd, bias))
 
 
 @rule("HardSigmoid", summary="activation min(max(alpha·x + beta, 0), 1)")
