@@ -44,6 +44,7 @@ oracle: $(READY)  ## Long: thousands of random operators and networks on every l
 fuzz: $(READY)  ## Long: thousands of hostile models, weights, pictures and arrays.
 	@$(BIN)/python -m tests.cli.fuzz --texts 5000 --weights 2000 --feeds 2000
 	@CNNCC_LONG=1 $(BIN)/python -m pytest -n 2 -q tests/test_fuzz.py
+	@$(BIN)/python -m tests.onnx.mutate --count 5000 --seed 1
 
 mutants: $(READY)  ## Long: put bugs into kernels, plan and passes; the tests must catch each.
 	@$(BIN)/python -m tests.mutation.mutants --jobs 2

@@ -55,6 +55,8 @@ class Body:
         attributes: attributes that calls may give.
         defaults: values of those that calls may leave out.
         steps: its nodes, in topological order.
+        values: names of its parameters and of what its nodes write. Results may be missing among
+            them: some definitions declare results that only other variants compute.
     """
 
     key: Key
@@ -63,6 +65,7 @@ class Body:
     attributes: frozenset[str]
     defaults: Mapping[str, AttributeValue]
     steps: tuple[Step, ...]
+    values: frozenset[str]
 
     @property
     def label(self) -> str:
@@ -123,6 +126,10 @@ def _calls_fit(
         ):
             if given > most:
                 problems.add(where, f"it has {given} {word}, the function that it calls has {most}")
+        for name, outer in zip(body.outputs, node.outputs, strict=False):
+            if outer and name not in body.values:
+                what = f"it asks for {quoted(name)}, which the function that it calls lacks"
+                problems.add(where, what)
         for name in [*node.attributes, *step.references]:
             if name not in body.attributes:
                 problems.add(where, f"the function that it calls has no attribute {quoted(name)}")

@@ -359,7 +359,8 @@ class _Reading:
             if body.key in found:
                 self._problems.add(label, "it is given twice")
             found[body.key] = body
-            check_scope(body.steps, body.inputs, body.outputs, self._problems, where=label)
+            results = [name for name in body.outputs if name in body.values]
+            check_scope(body.steps, body.inputs, results, self._problems, where=label)
         return found
 
     def _producer(self) -> str:
@@ -387,11 +388,14 @@ def _function(proto: FunctionProto, opsets: Mapping[str, int], nodes: Nodes, nam
         names.name(proto.name, label, "name"),
         names.name(proto.overload, label, "overload"),
     )
+    steps = nodes.steps(proto.node, opsets, label)
+    inputs = names.names(proto.input, label, "parameter")
     return Body(
         key,
-        names.names(proto.input, label, "parameter"),
+        inputs,
         names.names(proto.output, label, "result"),
         frozenset(names.names(proto.attribute, label, "attribute's name")) | frozenset(defaults),
         defaults,
-        nodes.steps(proto.node, opsets, label),
+        steps,
+        frozenset(inputs).union(*(step.node.outputs for step in steps)),
     )

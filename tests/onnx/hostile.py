@@ -948,7 +948,7 @@ def _reads_outside() -> Made:
     return model([call("f")], functions=[function("f", [relu("x", "b")])])
 
 
-@case("function without its result", "function `f`: nothing computes the output `b`")
+@case("function without its result", "it asks for `b`, which the function that it calls lacks")
 def _no_result() -> Made:
     return model([call("f")], functions=[function("f", [relu("a", "c")])])
 

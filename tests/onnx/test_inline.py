@@ -130,6 +130,13 @@ def test_inputs_and_outputs_that_are_left_out():
     assert found.nodes[1].outputs != ("",)
 
 
+def test_a_result_that_no_call_asks_for_may_be_missing():
+    body = function("f", [relu("a", "b")], outputs=["b", "missing"])
+    nodes = [call("f", "x", "h"), node("f", ["h"], ["y", ""], domain="own")]
+    found = read(model(nodes, functions=[body]))
+    assert [n.outputs for n in found.nodes] == [("h",), ("y",)]
+
+
 def test_nodes_have_the_opset_of_their_function():
     body = function("f", [relu("a", "b")], opsets=[helper.make_opsetid("", 13)])
     found = read(model([relu("x", "h"), call("f", "h", "y")], functions=[body]))
