@@ -85,15 +85,15 @@ def test_names_are_unique():
 
 def test_all_that_no_kernel_can_do_is_told_at_once():
     net = Net()
-    x = net.input(1, 4, 4, 4)
-    bad = net.add("softmax", x, name="bad", axis=2)
-    worse = net.add("softmax", x, name="worse", axis=3)
+    boxes, scores = net.input(1, 70000, 4), net.input(1, 1, 70000)
+    bad = net.add("non_max_suppression", boxes, scores, name="bad", max_output=1)
+    worse = net.add("non_max_suppression", boxes, scores, name="worse", max_output=2)
     with pytest.raises(UnsupportedError) as caught:
         placed(net.outputs(bad, worse))
     message = str(caught.value)
     assert "no kernel for 2 node(s)" in message
-    assert "bad (softmax): " in message
-    assert "worse (softmax): " in message
+    assert "bad (non_max_suppression): " in message
+    assert "worse (non_max_suppression): " in message
 
 
 def test_filters_that_are_computed_leave_a_convolution_to_its_definition():
