@@ -34,6 +34,7 @@ from cnncc.passes import (
     FoldConstants,
     Fuse,
     InferTypes,
+    Recognise,
     Simplify,
 )
 
@@ -64,6 +65,7 @@ def standard() -> tuple[Step, ...]:
         Step(EliminateDead(), "a dead reader would keep a value from being folded or fused"),
         Step(FoldConstants(), "computed weights become constants, which the folds below look for"),
         Step(Simplify(), "dropout and identity stand between convolutions and their batch norms"),
+        Step(Recognise(), "an activation in pieces would be several steps, and often two branches"),
         Step(AbsorbPad(), "a border of zeros costs nothing once the convolution brings it"),
         Step(FoldBatchNorm(), "before fuse: an affine map in the filters is no step of a group"),
         Step(Decompose(), "what could not be folded gets the form that kernels know"),

@@ -9,9 +9,9 @@ survive; a second run changes nothing; dropping `simplify` from a pipeline is ha
 
 To add a pass, write one file with a frozen dataclass (`name`, `needs`, `gives`, `run`), name it in
 `PASSES`, and give it a `Step` with its reason in `cnncc/pipeline.py`. To add an equation open
-`simplify.py` (moves of elements: `simplify_moves.py`); to change what may share a loop nest
-`fuse.py`; when a pool may, `fuse_pool.py`; what a pass list may say, `listing.py`. A pass that asks
-the machine belongs to `cnncc.plan`.
+`simplify.py` (moves of elements: `simplify_moves.py`); an activation in pieces `recognise.py`; to
+change what may share a loop nest `fuse.py`; when a pool may, `fuse_pool.py`; what a pass list may
+say, `listing.py`. A pass that asks the machine belongs to `cnncc.plan`.
 """
 
 import cnncc.ops  # noqa: F401 - the registry that every pass asks
@@ -23,6 +23,7 @@ from cnncc.passes.fold_batchnorm import FoldBatchNorm
 from cnncc.passes.fold_constants import FoldConstants
 from cnncc.passes.fuse import Fuse
 from cnncc.passes.infer_types import InferTypes
+from cnncc.passes.recognise import Recognise
 from cnncc.passes.simplify import Simplify
 
 PASSES = (
@@ -30,6 +31,7 @@ PASSES = (
     EliminateDead,
     FoldConstants,
     Simplify,
+    Recognise,
     AbsorbPad,
     FoldBatchNorm,
     Decompose,
@@ -48,5 +50,6 @@ __all__ = [
     "FoldConstants",
     "Fuse",
     "InferTypes",
+    "Recognise",
     "Simplify",
 ]

@@ -53,7 +53,7 @@ def read_affine(graph: Graph, node_id: int) -> Affine | None:
 
 
 def _read_arithmetic(op: str, x: int, c: F64, swapped: bool) -> Affine | None:
-    """x op c, or c op x when swapped; a division of c by x is no affine map."""
+    """The map x op c, or c op x when swapped; a division of c by x is none."""
     zeros, ones = np.zeros(c.shape), np.ones(c.shape)
     match op:
         case "mul":
@@ -154,7 +154,8 @@ class FoldBatchNorm:
         anchor, node = graph[anchor_id], graph[node_id]
         subject, gone = label(graph, anchor_id), label(graph, node_id)
         unread = [*graph.operands(anchor_id)[1:], *graph.operands(node_id)]
-        anchor.spans = merge_spans(anchor.spans, node.spans)
+        parameters = [graph[o].spans for o in graph.operands(node_id) if o != anchor_id]
+        anchor.spans = merge_spans(anchor.spans, node.spans, *parameters)
         for index, (part, array) in enumerate(zip(("weight", "bias"), folded, strict=True), 1):
             data = f"{subject}.{part}.folded"
             made = add_constant(graph, data, array, spans=anchor.spans)

@@ -57,6 +57,13 @@ def number(graph: Graph, node_id: int) -> float | None:
     return float(array.reshape(-1)[0]) if array is not None and array.size == 1 else None
 
 
+def other_than(pair: tuple[int, ...], x: int) -> int | None:
+    """The other one of two nodes; None when x is not among them, or there are not two."""
+    if len(pair) != 2 or x not in pair:
+        return None
+    return pair[1] if pair[0] == x else pair[0]
+
+
 def filled_with(graph: Graph, node_id: int, value: float) -> bool:
     """Whether the node is a constant whose elements all equal `value`."""
     array = graph.constant(node_id)

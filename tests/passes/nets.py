@@ -154,7 +154,7 @@ def _pools(net: Net, x: int, pool: list[int]) -> int:
 
 
 def _border(net: Net, x: int, pool: list[int]) -> int:
-    padded = net.add("pad2d", x, pads=(1, 0, 2, 1), value=float(net.rng.integers(2)))
+    padded = net.add("pad2d", x, pads=(1, 0, 2, 1), value=float(net.rng.random() < 0.3))
     if net.rng.integers(2):
         return net.conv(padded, 6)
     return net.pool(padded, 2, 1, 0, "avg_pool2d", count_pad=bool(net.rng.integers(2)))
@@ -164,6 +164,20 @@ def _slices(net: Net, x: int, pool: list[int]) -> int:
     c = net.shape(x)[1]
     joined = net.add("concat", x, x)
     return net.add("slice_channels", joined, start=0, stop=max(1, c // 2))
+
+
+def _spelled_out(net: Net, x: int, pool: list[int]) -> int:
+    """A hard swish, a PReLU or a clip in pieces."""
+    pick = int(net.rng.integers(3))
+    if pick == 0:
+        line = net.add("add", x, net.array(3.0))
+        gate = net.add("div", net.add("clip", line, low=0.0, high=6.0), net.array(6.0))
+        return net.add("mul", x, gate)
+    if pick == 1:
+        below = net.add("relu", net.add("neg", x))
+        slope = net.param(net.shape(x)[1], 1, 1)
+        return net.add("sub", net.add("relu", x), net.add("mul", slope, below))
+    return net.add("minimum", net.add("maximum", x, net.array(-0.5)), net.array(0.5))
 
 
 _PIECES: tuple[Callable[[Net, int, list[int]], int], ...] = (
@@ -185,6 +199,7 @@ _PIECES: tuple[Callable[[Net, int, list[int]], int], ...] = (
     _pools,
     _border,
     _slices,
+    _spelled_out,
 )
 
 

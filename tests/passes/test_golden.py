@@ -81,6 +81,16 @@ def _lone_batch_norm() -> Graph:
     return net.outputs(net.add("dropout", net.batch_norm(net.input(1, 3, 4, 4))))
 
 
+def _activations() -> Graph:
+    net = Net()
+    x = net.input(1, 3, 4, 4)
+    line = net.add("add", x, net.array(3.0))
+    gate = net.add("minimum", net.add("maximum", line, net.array(0.0)), net.array(6.0))
+    h = net.add("div", net.add("mul", x, gate), net.array(6.0))
+    below = net.add("mul", net.param(3, 1, 1), net.add("relu", net.add("neg", h)))
+    return net.outputs(net.add("sub", net.add("relu", h), below))
+
+
 def _twins() -> Graph:
     net = Net()
     x = net.input(1, 3, 4, 4)
@@ -111,6 +121,7 @@ CASES: dict[str, Callable[[], Graph]] = {
     "eliminate-dead/branch": _dead_branch,
     "fold-constants/weights": _weights_computed,
     "simplify/chains": _chains,
+    "recognise/activations": _activations,
     "absorb-pad/borders": _borders,
     "fold-batchnorm/residual": lambda: _residual_block().graph,
     "fold-batchnorm/order": _batch_norms,
