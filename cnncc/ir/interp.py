@@ -38,6 +38,34 @@ def run_all(
 ) -> dict[int, Array]:
     """The value of every node by its id; arguments are those of `run`."""
     values = _bind(graph, inputs)
+    if graph.meta.get("batched") and any(len(v) > 1 for v in values.values()):
+        return _sample_by_sample(graph, values, observe)
+    return _follow(graph, values, observe)
+
+
+def _sample_by_sample(
+    graph: Graph, inputs: dict[int, Array], observe: Observer | None
+) -> dict[int, Array]:
+    """An imported graph is written for one sample, so a batch is run as the network runs it."""
+    count = len(next(iter(inputs.values())))
+    runs = [
+        _follow(graph, {i: v[k : k + 1] for i, v in inputs.items()}, None) for k in range(count)
+    ]
+    values, sampled = dict(inputs), set(inputs)
+    for node_id, node in graph.nodes():
+        operands = graph.operands(node_id)
+        if any(o in sampled for o in operands):
+            sampled.add(node_id)
+            values[node_id] = np.concatenate([run[node_id] for run in runs])
+        elif node_id not in values:
+            values[node_id] = runs[0][node_id]
+        if observe is not None:
+            observe(node_id, node, tuple(values[o] for o in operands), values[node_id])
+    return values
+
+
+def _follow(graph: Graph, values: dict[int, Array], observe: Observer | None) -> dict[int, Array]:
+    """The value of every node, from those of the inputs."""
     for node_id, node in graph.nodes():
         operands = tuple(values[o] for o in graph.operands(node_id))
         if node.op == "constant":

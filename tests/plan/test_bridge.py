@@ -1,0 +1,56 @@
+"""Copies between orders, and at the ends of a network."""
+
+import numpy as np
+import pytest
+
+from cnncc.ir.types import DType
+from cnncc.kernels.layout import RowMajor
+from tests.passes.nets import Net
+from tests.plan.planning import check, copies, laid_out
+
+
+def chw(net, *shape, dtype=DType.F32):
+    return net.add("input", dtype=dtype, shape=shape, memory="chw")
+
+
+def test_readers_share_a_copy():
+    net = Net()
+    x = net.conv(chw(net, 1, 3, 4, 4), 4, 1)
+    a = net.add("transpose", x, perm=(0, 2, 3, 1))
+    b = net.add("transpose", x, perm=(0, 3, 2, 1))
+    plan = check(net.outputs(a, b))
+    assert sum(n.name.endswith(".rows") for _, n in plan.graph.nodes()) == 1
+
+
+def test_row_major_results_are_computed_in_the_callers_array():
+    net = Net()
+    x = chw(net, 1, 3, 4, 4)
+    plan = check(net.outputs(net.add("exp", net.add("transpose", x, perm=(0, 2, 3, 1)))))
+    assert [len(stage.functions) for stage in plan.stages] == [1, 1]
+    assert "place" not in plan.graph[plan.graph.outputs[0][1]].notes
+
+
+@pytest.mark.parametrize("kind", ["input", "reshape", "twice", "constant"])
+def test_results_that_need_memory_of_their_own_are_copied(kind):
+    net = Net()
+    x = chw(net, 2, 3)
+    made = net.add("exp", x)
+    outputs = {
+        "input": [x],
+        "reshape": [net.add("reshape", made, shape=(6,))],
+        "twice": [made, made],
+        "constant": [made, net.array(np.ones((2, 2)))],
+    }[kind]
+    graph = laid_out(net.outputs(*outputs))
+    assert sum(n.op == "copy" for _, n in graph.nodes()) == 1
+    assert len({out for _, out in graph.outputs}) == len(outputs)
+    for _, out in graph.outputs:
+        assert isinstance(graph[out].notes["layout"], RowMajor)
+
+
+def test_pictures_pass_through_blocks():
+    """An array in hwc order is read by a row-major kernel by way of blocks."""
+    net = Net()
+    x = net.input(1, 3, 4, 4)
+    plan = check(net.outputs(net.add("reduce", x, kind="sum", axes=(3,), keepdims=False)))
+    assert copies(plan.graph) >= 1
