@@ -25,20 +25,7 @@ from cnncc.ops.activation import (
 )
 from cnncc.ops.arithmetic import Div, Maximum, Minimum, Mod, Pow
 from cnncc.ops.bitwise import BitAnd, BitNot, BitOr, BitXor, Shift
-from cnncc.ops.comparison import (
-    Equal,
-    Greater,
-    GreaterEqual,
-    IsInf,
-    IsNan,
-    Less,
-    LessEqual,
-    LogicalAnd,
-    LogicalNot,
-    LogicalOr,
-    LogicalXor,
-    Where,
-)
+from cnncc.ops.comparison import Equal, Greater, GreaterEqual, IsInf, IsNan, Less, LessEqual
 from cnncc.ops.conv import Conv2d, Conv2dTranspose
 from cnncc.ops.conversion import Cast
 from cnncc.ops.copying import Copy
@@ -48,6 +35,7 @@ from cnncc.ops.elementwise import Add, Dropout, Identity, Mul, Sub
 from cnncc.ops.fused import Fused
 from cnncc.ops.indexing import Gather, GatherElements, GatherNd, ReverseSequence
 from cnncc.ops.linear import Dense
+from cnncc.ops.logic import LogicalAnd, LogicalNot, LogicalOr, LogicalXor, Where
 from cnncc.ops.matmul import MatMul
 from cnncc.ops.norm import BatchNorm, Lrn, Scale, Softmax
 from cnncc.ops.padding import Pad
