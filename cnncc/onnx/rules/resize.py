@@ -7,7 +7,7 @@ quotient is rounded, and models were trained and tested with that.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,12 +40,16 @@ class _Rule:
 
 @dataclass(frozen=True, slots=True)
 class _Axis:
-    """One axis that changes."""
+    """One axis that changes.
+
+    `length` is its extent after, before it was rounded to `after` pixels.
+    """
 
     axis: int
     before: int
     after: int
     scale: np.float32
+    length: np.float32
     start: float = 0.0
     end: float = 1.0
 
@@ -106,8 +110,8 @@ def _scaled(call: Call, scales: Sequence[float], axes: Sequence[int]) -> list[_A
         raise Refused(f"`scales` is {list(scales)} for {call.type(0)}")
     made = []
     for axis, scale in zip(axes, scales, strict=True):
-        after = int(np.floor(F32(shape[axis]) * F32(scale)))
-        made.append(_Axis(axis, shape[axis], after, F32(scale)))
+        length = F32(shape[axis]) * F32(scale)
+        made.append(_Axis(axis, shape[axis], int(np.floor(length)), F32(scale), length))
     return made
 
 
@@ -117,9 +121,15 @@ def _sized(call: Call, sizes: Sequence[int], axes: Sequence[int], policy: str) -
         raise Refused(f"`sizes` is {list(sizes)} for {call.type(0)}")
     ratios = [F32(n) / F32(shape[a]) for n, a in zip(sizes, axes, strict=True)]
     if policy == "stretch":
-        return [_Axis(a, shape[a], n, r) for a, n, r in zip(axes, sizes, ratios, strict=True)]
+        return [
+            _Axis(a, shape[a], n, r, F32(n)) for a, n, r in zip(axes, sizes, ratios, strict=True)
+        ]
     one = min(ratios) if policy == "not_larger" else max(ratios)
-    return [_Axis(a, shape[a], int(np.floor(one * F32(shape[a]) + F32(0.5))), one) for a in axes]
+    lengths = [one * F32(shape[a]) for a in axes]
+    return [
+        _Axis(a, shape[a], int(np.floor(length + F32(0.5))), one, length)
+        for a, length in zip(axes, lengths, strict=True)
+    ]
 
 
 def _cropped(call: Call, changed: Sequence[_Axis], axes: Sequence[int]) -> list[_Axis]:
@@ -134,7 +144,7 @@ def _cropped(call: Call, changed: Sequence[_Axis], axes: Sequence[int]) -> list[
         after = item.after
         if not sized:
             after = int(np.floor(item.before * (end - start) * float(item.scale)))
-        made.append(_Axis(item.axis, item.before, after, item.scale, start, end))
+        made.append(replace(item, after=after, start=start, end=end))
     return made
 
 
@@ -191,14 +201,14 @@ def _coordinates(item: _Axis, how: _Rule) -> NDArray[np.float32]:
         case "align_corners":
             if item.after == 1:
                 return np.zeros(1, F32)
-            return x * F32(item.before - 1) / F32(item.after - 1)
+            # ONNX's own tests count the part of a pixel that scales leave over.
+            return x * F32(item.before - 1) / (item.length - 1)
         case "pytorch_half_pixel":
             return (x + half) / scale - half if item.after > 1 else np.zeros(1, F32)
         case "tf_half_pixel_for_nn":
             return (x + half) / scale
         case "half_pixel_symmetric":
-            wanted = F32(item.before) * scale
-            shift = F32(item.before) / 2 * (1 - F32(item.after) / wanted)
+            shift = F32(item.before) / 2 * (1 - F32(item.after) / item.length)
             return (shift + (x + half) / scale - half).astype(F32)
         case "tf_crop_and_resize":
             last = item.before - 1
