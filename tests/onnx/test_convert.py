@@ -169,5 +169,6 @@ def test_rules_say_what_they_are():
     rows = table.rows()
     assert len({(r.domain, r.op_type) for r in rows}) == len(rows) > 150
     for row in rows:
-        assert row.summary and row.convert.__doc__, row.op_type
+        assert row.summary, row.op_type
+        assert row.convert.__doc__, row.op_type
         assert not row.summary.endswith("."), row.op_type

@@ -11,7 +11,7 @@ from cnncc.plan.choose_kernel import candidates, kernel_named
 from cnncc.plan.site import is_computed, site_of
 from cnncc.targets import TARGETS, find
 from tests.passes.nets import Net
-from tests.plan.planning import SSE, by, laid_out, placed, plan_of
+from tests.plan.planning import SSE, by, placed, plan_of
 
 SAME = {"pads": (1, 1, 1, 1)}
 
