@@ -14,7 +14,7 @@ from typing import ClassVar
 
 from cnncc.ir.build import add_typed
 from cnncc.ir.graph import Graph
-from cnncc.ir.op import lookup
+from cnncc.ir.op import Trait, lookup
 from cnncc.ir.rewrite import Rule, rewrite
 from cnncc.ops.pool import WINDOW_POOLS
 from cnncc.passes.decompose import NOTHING, hand_on
@@ -107,7 +107,9 @@ def _join_with(neutral: float) -> Callable[[Graph, int], int | None]:
     """A rule body: the other operand of a join with a constant that is `neutral` everywhere."""
 
     def build(graph: Graph, node_id: int) -> int | None:
-        for x, other in (graph.operands(node_id), graph.operands(node_id)[::-1]):
+        operands = graph.operands(node_id)
+        commutes = Trait.COMMUTATIVE in lookup(graph[node_id].op).traits
+        for x, other in (operands, operands[::-1])[: 1 + commutes]:
             wide = graph.type_of(x) == graph.type_of(node_id)
             if wide and filled_with(graph, other, neutral):
                 return x
@@ -131,7 +133,9 @@ def _pool_of_pixels(graph: Graph, node_id: int) -> int | None:
 
 NEUTRAL = (
     Rule("x + 0 = x", _join_with(0.0), frozenset({"add"})),
+    Rule("x - 0 = x", _join_with(0.0), frozenset({"sub"})),
     Rule("x * 1 = x", _join_with(1.0), frozenset({"mul"})),
+    Rule("x / 1 = x", _join_with(1.0), frozenset({"div"})),
     Rule("scale(x, 1, 0) = x", _scale_by_one, frozenset({"scale"})),
     Rule("pool(x, 1x1) = x", _pool_of_pixels, WINDOW_POOLS),
     Rule(

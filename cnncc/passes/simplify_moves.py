@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
+
 from cnncc.errors import Span
 from cnncc.ir.build import add_typed
 from cnncc.ir.graph import Graph
@@ -64,6 +66,34 @@ def _transpose_of_nothing(graph: Graph, node_id: int) -> int | None:
     return hand_on(graph, node_id) if perm == tuple(range(len(perm))) else None
 
 
+def _transpose_of_ones(graph: Graph, node_id: int) -> int | None:
+    """No element moves when only axes of extent 1 change their places."""
+    x = graph.operands(node_id)[0]
+    perm, shape = graph[node_id].attrs.perm, graph.type_of(x).shape
+    wide = [p for p in perm if shape[p] != 1]
+    if wide != sorted(wide):
+        return None
+    result = graph.type_of(node_id).shape
+    sizes = (-1, *result[1:]) if perm[0] == 0 else result  # the batch stays free
+    return add_typed(graph, "reshape", (x,), lookup("reshape").Attrs(sizes))
+
+
+def _cast_of_cast(graph: Graph, node_id: int) -> int | None:
+    """The inner cast loses nothing, and the outer one treats its result like the number before."""
+    inner = _same_op(graph, node_id)
+    if inner is None:
+        return None
+    source = graph.type_of(graph.operands(inner)[0]).dtype
+    middle, last = graph.type_of(inner).dtype, graph[node_id].attrs.to
+    wide = source.is_integer and source.size_bytes == 8 and middle.is_float  # numpy calls it safe
+    if not np.can_cast(source.numpy, middle.numpy, "safe") or wide:
+        return None
+    saturates = source.is_integer and middle.is_float and last.is_integer  # else it wraps around
+    if saturates and not np.can_cast(source.numpy, last.numpy, "safe"):
+        return None
+    return beyond(graph, inner, "cast", graph[node_id].attrs)
+
+
 def _border_of_border(graph: Graph, node_id: int) -> int | None:
     """crop2d(crop2d(x)), or pad2d(pad2d(x)) with equal values: the extents add up."""
     inner = _same_op(graph, node_id)
@@ -107,6 +137,69 @@ def _slice_of_concat(graph: Graph, node_id: int) -> int | None:
     return None
 
 
+def _part_of_part(graph: Graph, node_id: int) -> int | None:
+    inner = _same_op(graph, node_id)
+    if inner is None:
+        return None
+    first, second = graph[inner].attrs, graph[node_id].attrs
+    starts = tuple(
+        s + step * t for s, step, t in zip(first.starts, first.steps, second.starts, strict=True)
+    )
+    steps = tuple(a * b for a, b in zip(first.steps, second.steps, strict=True))
+    return beyond(graph, inner, "slice", replace(second, starts=starts, steps=steps))
+
+
+def _part_of_everything(graph: Graph, node_id: int) -> int | None:
+    attrs = graph[node_id].attrs
+    forward = all(step == 1 or n == 1 for step, n in zip(attrs.steps, attrs.sizes, strict=True))
+    return same_type(graph, node_id) if forward else None
+
+
+def _part_of_join(graph: Graph, node_id: int) -> int | None:
+    """The part lies within one operand of the concat."""
+    concat = producer(graph, node_id, "concat")
+    if concat is None:
+        return None
+    attrs, axis, begin = graph[node_id].attrs, graph[concat].attrs.axis, 0
+    first = attrs.starts[axis]
+    ends = sorted((first, first + attrs.steps[axis] * (attrs.sizes[axis] - 1)))
+    for operand in graph.operands(concat):
+        end = begin + graph.type_of(operand).shape[axis]
+        if begin <= ends[0] and ends[1] < end:
+            starts = (*attrs.starts[:axis], first - begin, *attrs.starts[axis + 1 :])
+            return add_typed(graph, "slice", (operand,), replace(attrs, starts=starts))
+        begin = end
+    return None
+
+
+def _join_of_parts(graph: Graph, node_id: int) -> int | None:
+    """Parts of one value that follow each other and are all of it."""
+    axis, operands = graph[node_id].attrs.axis, graph.operands(node_id)
+    source, end = graph.operands(operands[0])[:1], 0
+    for operand in operands:
+        bounds = _bounds(graph, operand, axis)
+        if bounds is None or graph.operands(operand) != source or bounds[0] != end:
+            return None
+        end = bounds[1]
+    return source[0] if graph.type_of(source[0]) == graph.type_of(node_id) else None
+
+
+def _bounds(graph: Graph, node_id: int, axis: int) -> tuple[int, int] | None:
+    """First and last place (and one) along an axis that a node takes; None if it is no such part.
+
+    What it takes along other axes shows in the type of all parts together.
+    """
+    attrs = graph[node_id].attrs
+    if graph[node_id].op == "slice_channels" and axis == 1:
+        return attrs.start, attrs.stop
+    if graph[node_id].op != "slice" or attrs.steps[axis] != 1:
+        return None
+    others = [a for a in range(len(attrs.sizes)) if a != axis]
+    if any(attrs.steps[a] != 1 and attrs.sizes[a] != 1 for a in others):
+        return None
+    return attrs.starts[axis], attrs.starts[axis] + attrs.sizes[axis]
+
+
 def _concat_of_one(graph: Graph, node_id: int) -> int | None:
     operands = graph.operands(node_id)
     return operands[0] if len(operands) == 1 else None
@@ -142,16 +235,25 @@ MOVES = (
     Rule(
         "move(x) = x, where the type stays and no element moves",
         same_type,
-        frozenset({"reshape", "flatten", "pad2d", "crop2d", "slice_channels", "upsample2d"}),
+        frozenset(
+            {"reshape", "flatten", "pad2d", "crop2d", "slice_channels", "upsample2d"}
+            | {"pad", "expand", "cast"}
+        ),
     ),
     Rule(
         "transpose(transpose(x)) = transpose(x)", _transpose_of_transpose, frozenset({"transpose"})
     ),
     Rule("transpose(x, 0..n) = x", _transpose_of_nothing, frozenset({"transpose"})),
+    Rule("transpose(x, axes of 1) = reshape(x)", _transpose_of_ones, frozenset({"transpose"})),
+    Rule("cast(cast(x)) = cast(x)", _cast_of_cast, frozenset({"cast"})),
     Rule("border(border(x)) = border(x)", _border_of_border, frozenset({"pad2d", "crop2d"})),
     Rule("crop2d(pad2d(x, p), p) = x", _crop_of_pad, frozenset({"crop2d"})),
     Rule("slice(slice(x)) = slice(x)", _slice_of_slice, frozenset({"slice_channels"})),
     Rule("slice(concat(.., x, ..)) = slice(x)", _slice_of_concat, frozenset({"slice_channels"})),
+    Rule("part(part(x)) = part(x)", _part_of_part, frozenset({"slice"})),
+    Rule("part(x) = x, where it is everything", _part_of_everything, frozenset({"slice"})),
+    Rule("part(concat(.., x, ..)) = part(x)", _part_of_join, frozenset({"slice"})),
+    Rule("concat(parts of x) = x", _join_of_parts, frozenset({"concat"})),
     Rule("concat(x) = x", _concat_of_one, frozenset({"concat"})),
     Rule("concat(concat(a, b), c) = concat(a, b, c)", _concat_of_concat, frozenset({"concat"})),
     Rule("channel_shuffle(x, 1) = x", _shuffle_of_nothing, frozenset({"channel_shuffle"})),
