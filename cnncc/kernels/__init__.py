@@ -13,7 +13,8 @@ tile open `conv_tile.py`; what is fused behind an anchor, `epilogue.py`; where e
 arithmetic of `scalar` rules, `scalar_arithmetic.py`; its functions, `elementary.py` (f32) and
 `elementary_wide.py` (by way of f64). What computes on row-major arrays of any rank and type
 is called `row_*`: buffers, axes and pieces of rows are in `row_major.py`, fused steps in
-`row_steps.py`, rules for one element in `element_code.py`.
+`row_steps.py`, rules for one element in
+`element_code.py` and `place_code.py`.
 """
 
 from cnncc.kernels.conv_depthwise import ConvDepthwise

@@ -2,33 +2,23 @@
 
 Lane l of a vector stands for the element l places further along that axis. A place is therefore an
 index and a step from lane to lane; a value is either the same in all lanes (then it is computed
-once, as a scalar) or a vector. What has no such form raises `NotVectorizable`, and the kernel takes
-one lane, where everything has.
+once, as a scalar) or a vector. What has no such form raises `NotVectorizable` (or `Cut`: it has one
+for each part of the row), and the kernel takes one lane, where everything has.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from cnncc.ir.types import DType
+from cnncc.kernels.place_code import NotVectorizable, Place, PlaceCode, place_from
 from cnncc.kernels.row_major import kind_of, pitches_of
 from cnncc.kernels.scalar_math import VectorScalars
 from cnncc.loopir.build import Builder, vector
 from cnncc.loopir.nodes import Index, Kind, Type, Value
-
-
-class NotVectorizable(Exception):
-    """The rule has no vector form along the axis; never leaves the kernels."""
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """A whole number: `index` in lane 0 and `step` more in each further one."""
-
-    index: Index
-    step: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +36,7 @@ class Element:
     number: tuple[float, DType] | None = None
 
 
-class ElementCode:
+class ElementCode(PlaceCode):
     """`ElementBuilder` for one vector of results. Arithmetic comes from `VectorScalars`.
 
     Args:
@@ -55,6 +45,7 @@ class ElementCode:
         shapes: the operands' shapes.
         lanes: results side by side.
         count: how many of the lanes are wanted; nothing is read for the others.
+        part: places of the row, from and to, that the code is for.
     """
 
     def __init__(
@@ -64,8 +55,9 @@ class ElementCode:
         shapes: Sequence[tuple[int, ...]],
         lanes: int,
         count: int,
+        part: tuple[int, int],
     ) -> None:
-        self._b = b
+        super().__init__(b, part)
         self._buffers = buffers
         self._pitches = [pitches_of(s) for s in shapes]
         self._lanes = lanes
@@ -80,14 +72,14 @@ class ElementCode:
         if name.startswith("_"):
             raise AttributeError(name)
 
-        def apply(*operands: Any) -> Element:
-            alike = all(o.many is None for o in operands if isinstance(o, Element))
-            form, builder = (self.one, self._scalar) if alike else (self.many, self._vector)
-            given = [form(o) if isinstance(o, Element) else o for o in operands]
-            made = getattr(builder, name)(*given)
-            return Element(one=made) if alike else Element(many=made)
+        return partial(self._applied, name)
 
-        return apply
+    def _applied(self, name: str, *operands: Any) -> Element:
+        alike = all(o.many is None for o in operands if isinstance(o, Element))
+        form, builder = (self.one, self._scalar) if alike else (self.many, self._vector)
+        given = [form(o) if isinstance(o, Element) else o for o in operands]
+        made = getattr(builder, name)(*given)
+        return Element(one=made) if alike else Element(many=made)
 
     def const(self, value: float, dtype: DType = DType.F32) -> Element:
         """The number of that type nearest to `value`."""
@@ -113,29 +105,14 @@ class ElementCode:
     def _made(self, value: Value) -> Element:
         return Element(one=value) if self._lanes == 1 else Element(many=value)
 
-    # -- places ------------------------------------------------------------------------------------
+    def bit_and(self, a: Element, b: Element) -> Element:
+        """The conjunction, or whole numbers bit by bit; what is known to hold is left out."""
+        for known, other in ((a, b), (b, a)):
+            if known.number is not None and known.number[1] is DType.BOOL:
+                return other if known.number[0] else known
+        return self._applied("bit_and", a, b)
 
-    def plus(self, *places: Any) -> Place:
-        """The sum of places."""
-        known = [_place(p) for p in places]
-        return Place(self._b.iadd(*(p.index for p in known)), sum(p.step for p in known))
-
-    def times(self, place: Any, factor: int) -> Place:
-        """A place times a constant."""
-        known = _place(place)
-        return Place(self._b.imul(known.index, factor), known.step * factor)
-
-    def quotient(self, place: Any, divisor: int) -> Place:
-        """A non-negative place divided by a positive constant."""
-        return Place(self._b.idiv(self._alike(place), divisor))
-
-    def remainder(self, place: Any, divisor: int) -> Place:
-        """What the division leaves."""
-        return Place(self._b.irem(self._alike(place), divisor))
-
-    def clamp(self, place: Any, low: int, high: int) -> Place:
-        """The place in [low, high] nearest to `place`."""
-        return Place(self._b.imin(self._b.imax(self._alike(place), low), high))
+    # -- places that meet values -------------------------------------------------------------------
 
     def place_of(self, value: Element) -> Place:
         """A whole number as a place."""
@@ -143,7 +120,7 @@ class ElementCode:
 
     def value_of(self, place: Any, dtype: DType) -> Element:
         """A place as a number."""
-        known = _place(place)
+        known = place_from(place)
         if known.step:
             wide = DType.I64 if dtype.size_bytes == 8 else DType.I32
             number = Element(many=self._spread(known, wide))
@@ -154,7 +131,14 @@ class ElementCode:
 
     def within(self, place: Any, low: int, high: int) -> Element:
         """Whether low <= place < high."""
-        known = _place(place)
+        known = place_from(place)
+        if known.step and known.start is not None:
+            least, most = self.range_of(known)
+            whole = low <= least and most < high
+            if whole or most < low or least >= high:
+                return self.const(whole, DType.BOOL)
+            if self._part[1] - self._part[0] > 2 * self._lanes:
+                raise self.cut(known, (low, high))
         if known.step:
             value = Element(many=self._spread(known, DType.I32))
             above = self.ge(value, self.const(low, DType.I32))
@@ -164,16 +148,10 @@ class ElementCode:
 
     def place_lt(self, a: Any, b: Any) -> Element:
         """Whether a < b, of two places."""
-        first, second = _place(a), _place(b)
+        first, second = place_from(a), place_from(b)
         if not first.step and not second.step:
             return self._holds("lt", first.index, second.index)
         return self.lt(*(self.value_of(p, DType.I32) for p in (first, second)))
-
-    def _alike(self, place: Any) -> Index:
-        known = _place(place)
-        if known.step:
-            raise NotVectorizable
-        return known.index
 
     def _holds(self, op: str, a: Index, b: Index) -> Element:
         if isinstance(a, int) and isinstance(b, int):
@@ -199,8 +177,12 @@ class ElementCode:
             return Element(one=self._b.load(self._buffers[operand], at.index))
         return self._made(self._load_lanes(operand, at, self._wanted(at.step)))
 
-    def load_if(self, cond: Element, operand: int, index: Sequence[Any], otherwise: Any) -> Element:
+    def load_if(
+        self, cond: Element, operand: int, index: Sequence[Any], otherwise: Element
+    ) -> Element:
         """The element if `cond` holds, else `otherwise`; then nothing is read."""
+        if cond.number is not None:
+            return self.load(operand, index) if cond.number[0] else otherwise
         at = self._flat(operand, index)
         if at.step == 0:
             # Element 0 is always there.
@@ -249,11 +231,7 @@ class ElementCode:
     ) -> list[Element]:
         """Values carried through `body(k, values)` for k = 0 ... extent - 1."""
         carry = [self.many(e) for e in initial]
-        with self._b.loop(0, self._alike(extent), carry=carry, hint="k") as turns:
+        with self._b.loop(0, self.alike(extent), carry=carry, hint="k") as turns:
             after = body(Place(turns.iv), [self._made(v) for v in turns.carried])
             turns.yields([self.many(e) for e in after])
         return [self._made(v) for v in turns.results]
-
-
-def _place(place: Any) -> Place:
-    return place if isinstance(place, Place) else Place(place)

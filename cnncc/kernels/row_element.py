@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from itertools import pairwise
 from typing import Any, ClassVar, cast
 
 from cnncc import ops  # noqa: F401 - registers the operators that are asked for below
 from cnncc.ir.op import Cost, ElementBuilder, Trait, lookup, registered
 from cnncc.ir.types import TensorType
-from cnncc.kernels.element_code import ElementCode, NotVectorizable, Place
+from cnncc.kernels.element_code import ElementCode
+from cnncc.kernels.place_code import Cut, NotVectorizable, Place
 from cnncc.kernels.row_major import (
     CHUNK,
     Buffers,
@@ -24,6 +27,7 @@ from cnncc.loopir.build import Builder
 from cnncc.loopir.nodes import Index, Value
 
 _MOST_PLACES = 1 << 30  # places in vectors are 32 bits wide
+_MOST_CUTS = 8  # places where a row is cut
 _SCALAR_CYCLES = 3.0  # an operation on one element, addresses and waiting counted
 
 
@@ -50,23 +54,30 @@ class RowElement(Kernel):
 
     def estimate(self, site: Site) -> Estimate:
         """Memory traffic, and the operator's own count of operations."""
-        operations = _operations(site)
-        try:
-            _Nest(site, _lanes(site))
-        except NotVectorizable:
-            lanes = 1
-        else:
-            lanes = _lanes(site)
+        operations, lanes = _operations(site), _nest(site).lanes
         if lanes == 1:
             return row_estimate(site, 2 * _SCALAR_CYCLES * operations, "one element at a time")
         return row_estimate(site, 2 * operations / lanes, f"{lanes} elements side by side")
 
     def lower(self, site: Site) -> list[Launch]:
         """One launch."""
+        return [_nest(site).launch]
+
+
+def _nest(site: Site) -> _Nest:
+    """The loops, in vectors if the rule has that form for all parts of a row."""
+    cuts: frozenset[int] = frozenset()
+    lanes = _lanes(site)
+    while lanes > 1:
         try:
-            return [_Nest(site, _lanes(site)).launch]
+            return _Nest(site, lanes, cuts)
+        except Cut as cut:
+            if not cut.points - cuts or len(cut.points | cuts) > _MOST_CUTS:
+                break
+            cuts |= cut.points
         except NotVectorizable:
-            return [_Nest(site, 1).launch]
+            break
+    return _Nest(site, 1)
 
 
 def _lanes(site: Site) -> int:
@@ -90,10 +101,11 @@ class _Nest:
     """The loops around the rule.
 
     Attributes:
+        lanes: elements side by side.
         launch: the function, ready to run.
     """
 
-    def __init__(self, site: Site, lanes: int) -> None:
+    def __init__(self, site: Site, lanes: int, cuts: frozenset[int] = frozenset()) -> None:
         self.site = site
         self.lanes = lanes
         self.op: Any = lookup(site.anchor.op)
@@ -108,7 +120,8 @@ class _Nest:
         operations = _operations(site)
         shape = site.result.shape or (1,)
         size = int(CHUNK * site.result.elems / operations) * 2
-        chunks = Chunks(shape[-1], lanes, size=max(lanes, size))
+        chunks = Chunks(shape[-1], lanes, size=max(lanes, size) if not cuts else shape[-1])
+        self.ends = [0, *sorted(cuts), shape[-1]]
         lo, hi = b.index_param("lo"), b.index_param("hi")
         with b.loop(lo, hi, hint="item") as items:
             number, chunk = b.idiv(items.iv, chunks.count), b.irem(items.iv, chunks.count)
@@ -120,20 +133,32 @@ class _Nest:
         b = self.b
         self.steps.open(b, row)
 
+        if len(self.ends) == 2:
+            chunks.emit(b, chunk, self._body(row, base, (0, chunks.length)))
+            return
+        for part in pairwise(self.ends):
+            length = part[1] - part[0]
+            Chunks(length, self.lanes, size=length).emit(b, 0, self._body(row, base, part))
+
+    def _body(
+        self, row: list[Index], base: Index, part: tuple[int, int]
+    ) -> Callable[[Index, int, Value | None], None]:
+        """What computes and stores a vector of a part of a row."""
+
         def body(at: Index, offset: int, mask: Value | None) -> None:
-            here = b.iadd(at, offset)
-            count = self.lanes if mask is None else chunks.length % self.lanes
-            value = self._element(row, here, count)
+            b, here = self.b, self.b.iadd(at, offset + part[0])
+            count = self.lanes if mask is None else (part[1] - part[0]) % self.lanes
+            value = self._element(row, here, count, part)
             value = self.steps.apply(b, value, here, self.lanes, mask=mask)
             b.store(self.out, b.iadd(base, here), value, mask=mask)
 
-        chunks.emit(b, chunk, body)
+        return body
 
-    def _element(self, row: list[Index], at: Index, count: int) -> Value:
+    def _element(self, row: list[Index], at: Index, count: int, part: tuple[int, int]) -> Value:
         """The rule at places `at`, `at + 1`, ... of a row."""
         shapes = [t.shape for t in self.types]
-        code = ElementCode(self.b, self.operands, shapes, self.lanes, count)
-        last = Place(at, 1 if self.lanes > 1 else 0)
+        code = ElementCode(self.b, self.operands, shapes, self.lanes, count, part)
+        last = Place(at, 1, 0) if self.lanes > 1 else Place(at)
         index = [*map(Place, row), last] if self.made.shape else []
         builder = cast(ElementBuilder, code)
         attrs = self.site.anchor.attrs

@@ -79,6 +79,16 @@ def test_short_and_long_rows(width, target):
     check(KERNEL, row_site("pad", PadAttrs("constant", (1, 2), (0, 5), 0.5), [x], target), [x])
 
 
+@each_target
+@pytest.mark.parametrize("mode", ["constant", "edge", "reflect", "wrap"])
+def test_rows_are_cut_where_borders_begin(mode, target):
+    x = numbers(1, DType.F32, (2, 70))
+    attrs = PadAttrs(mode, (1, 40), (1, 37), 0.5 if mode == "constant" else 0.0)
+    site = row_site("pad", attrs, [x], target)
+    assert widest_load(site) == target.lanes()
+    check(KERNEL, site, [x], proven=False)
+
+
 def test_borders_do_not_read_outside():
     """The interpreter fails on any access outside of a buffer."""
     x, target = numbers(1, DType.I32, (1, 2)), find("x86-64-v4")
