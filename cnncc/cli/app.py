@@ -25,6 +25,7 @@ VERBS = {
     "verify": "Compare every compiled layer with the float64 oracle.",
     "targets": "List the machines that code can be made for.",
     "ops": "List the operations of the language.",
+    "import": "Write an ONNX model as a readable spec with its weights beside it.",
     "cache": "Show or clear the cache of compiled kernels.",
 }
 
@@ -40,7 +41,8 @@ class App(click.Group):
         """A verb, or None."""
         if name not in VERBS:
             return None
-        command: click.Command = importlib.import_module(f"cnncc.cli.{name}").command
+        file = "import_" if name == "import" else name  # a reserved word of Python
+        command: click.Command = importlib.import_module(f"cnncc.cli.{file}").command
         return command
 
     def resolve_command(

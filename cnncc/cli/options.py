@@ -105,6 +105,31 @@ def _params(ctx: click.Context, param: click.Parameter, given: tuple[str, ...]) 
     return values
 
 
+def _shapes(
+    ctx: click.Context, param: click.Parameter, given: tuple[str, ...]
+) -> dict[str, tuple[int, ...]]:
+    shapes = {}
+    for text in given:
+        name, equals, shape = text.rpartition("=")
+        extents = shape.split("x")
+        if not (name and equals) or not all(n.isascii() and n.isdigit() for n in extents):
+            raise click.BadParameter(f"`{text}` is no shape such as image=1x3x224x224", ctx, param)
+        shapes[name] = tuple(int(n) for n in extents)
+    return shapes
+
+
+def shapes_option(function: F) -> F:
+    """`--shape`: sizes of an ONNX model's inputs."""
+    return click.option(
+        "--shape",
+        "shapes",
+        multiple=True,
+        callback=_shapes,
+        metavar="NAME=NxCxHxW",
+        help="Shape of an input that an ONNX model leaves open.",
+    )(function)
+
+
 def source_options(function: F) -> F:
     """`-D` and `--weights`: what the model is."""
     for option in (

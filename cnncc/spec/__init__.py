@@ -6,7 +6,12 @@ May import: `cnncc.errors`, `cnncc.ir`, `cnncc.ops`.
 Invariants: elaboration always ends, within limits on nesting, steps, nodes and sizes; users'
 mistakes raise `SpecError` only; nothing is unpickled or executed; shape rules live in `cnncc.ops`.
 
-To add an operation of the language open `builtins.py` (one row); a message `catalogue.py` and the
+A graph becomes text again in `write.py` (which reads it back and compares): one operation a line in
+`flat.py`, as a person would write it in `recover.py`, with `items.py` (what is to be written),
+`repeats.py` (blocks) and `chains.py` (lines); how a node is called, `operations.py`.
+
+To add an operation of the language open `builtins.py` (one row); how any other operator is called,
+`general.py` (its attributes) and `general_calls.py`; a message `catalogue.py` and the
 place that finds it; a rule of the grammar `expressions.py` or `parser.py`, and
 `tests/spec/grammar.lark`; a statement around the layers `model.py`; a weight format `weights.py`;
 the look of messages `render.py`.
@@ -29,11 +34,15 @@ from cnncc.spec.lexer import lex
 from cnncc.spec.model import Elaborated, elaborate
 from cnncc.spec.parser import parse
 from cnncc.spec.project import Project
+from cnncc.spec.recover import READABLE
 from cnncc.spec.render import render_text, to_json
 from cnncc.spec.values import Unfit
+from cnncc.spec.weight_files import weights_bytes
+from cnncc.spec.write import Written, write
 
 __all__ = [
     "Loaded",
+    "Written",
     "check",
     "error_index",
     "explain",
@@ -43,6 +52,8 @@ __all__ = [
     "print_flat",
     "render_text",
     "to_json",
+    "weights_bytes",
+    "written",
 ]
 
 
@@ -101,6 +112,20 @@ def check(
     run = _Run(path, None)
     run.elaborate(params, weights, False, library_may_pass=True)
     return run.report.sorted()
+
+
+def written(graph: Graph, weights: str, *, readable: bool = True) -> Written:
+    """A typed network as a spec with weights, which elaborates to the very same network.
+
+    Args:
+        graph: as it was read, before passes.
+        weights: the path of its weight file, as the spec shall name it.
+        readable: chains, blocks and no defaults; else one operation a line, and everything written.
+
+    Raises:
+        UnsupportedError: the graph has operators that passes make, which the language cannot write.
+    """
+    return write(graph, weights, *(READABLE if readable else ()))
 
 
 def format_text(text: str, *, file: str = "<text>", pin_names: bool = False) -> str:

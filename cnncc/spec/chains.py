@@ -12,7 +12,8 @@ from cnncc.spec.naming import Names, is_free_name
 from cnncc.spec.operations import Argument, argument_text
 from cnncc.spec.values import quote
 
-_LINE = 84  # a line that is longer than this gets no further operation
+_LINE = 76  # a line that is longer than this gets no further operation
+_FULL_LINE = 92  # unless it is an activation
 # What stands on the line of the layer before.
 _FOLLOWERS = frozenset(
     {
@@ -79,7 +80,8 @@ class Lines:
             if not item.operands or item.operands[0] != Value(before.key):
                 break
             length += 4 + len(_call(item, [""] if len(item.values) > 1 else []))
-            if length > _LINE or not self._may_follow(items, begin, end):
+            most = _LINE if item.weighted or item.args else _FULL_LINE
+            if length > most or not self._may_follow(items, begin, end):
                 break
             end += 1
         return end
@@ -131,7 +133,7 @@ class Lines:
     def _name(self, item: Item) -> str:
         """What a result is called: its kind with a number, or `x` where it is the only one."""
         kind = "c" if item.name == CONSTANT else item.name.removeprefix("op.")
-        if self.only is item:
+        if self.only is item and "x" not in self.used.taken:
             return self.used.unique("x")
         self.counts[kind] = count = self.counts.get(kind, 0) + 1
         numbered = f"{kind}_{count}" if kind[-1].isdigit() else f"{kind}{count}"

@@ -13,7 +13,7 @@ from cnncc.ir.graph import Graph, Node
 from cnncc.ir.types import TensorType
 from cnncc.spec.header import Header, props_text
 from cnncc.spec.naming import is_label
-from cnncc.spec.operands import constant_call, is_literal, number_operands
+from cnncc.spec.operands import constant_call, is_literal, number_operands, takes_constants
 from cnncc.spec.operations import Operation, general, operation
 from cnncc.spec.values import is_sample, quote, type_text
 
@@ -48,7 +48,7 @@ class _Printer:
             if node_id in self.names or node.op in ("constant", "input"):
                 continue
             made = self._written(node_id, node)
-            if made.general:
+            if made.joins:
                 lines += self._constants(node_id, node)
             self.count += 1
             name = f"{self.prefix}{self.count}"
@@ -68,8 +68,9 @@ class _Printer:
             return general(node)
         if not made.leaves and not made.joins and graph[operands[0]].op == "constant":
             return general(node)
-        if made.joins and not made.general and any(graph[i].op == "constant" for i in operands):
-            return general(node)
+        constants = any(graph[i].op == "constant" for i in operands)
+        if made.joins and not made.general and constants:
+            return made if takes_constants(graph, node_id, made) else general(node)
         return made
 
     def _group(self, constants: tuple[int, ...], leaves: tuple[str, ...]) -> str | None:

@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 from cnncc.ir.graph import Graph
 from cnncc.spec.general import CONSTANT, array_text
 from cnncc.spec.header import is_typed, prologue
-from cnncc.spec.operands import constant_call, is_literal, number_operands
+from cnncc.spec.operands import constant_call, is_literal, number_operands, takes_constants
 from cnncc.spec.operations import Argument, Operation, general, operation
 from cnncc.spec.values import type_text
 
@@ -151,7 +151,7 @@ def _written(graph: Graph, node_id: int) -> Operation:
         leaves = [key.rpartition(".")[2] for key in keys]
         groups = {key.rpartition(".")[0] for key in keys}
         return made if leaves == list(made.leaves) and len(groups) == 1 else general(node)
-    if any(constants) and not made.general:
+    if any(constants) and not made.general and not takes_constants(graph, node_id, made):
         return general(node)
     values = {arg.name: arg.value for arg in made.args}
     if made.name == "clip" and values == {"low": 0.0, "high": 6.0}:

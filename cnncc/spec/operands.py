@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from cnncc.ir.graph import Graph
 from cnncc.ir.types import DType, TensorType
 from cnncc.spec.general import CONSTANT, array_text, element_text, filled, scalar_type
+from cnncc.spec.operations import Operation
 from cnncc.spec.values import type_text
 
 
@@ -37,6 +38,11 @@ def number_operands(graph: Graph, node_id: int) -> dict[int, str]:
         for i, value in zip(operands, values, strict=True)
         if value is None and graph.type_of(i) == wanted
     }
+
+
+def takes_constants(graph: Graph, node_id: int, made: Operation) -> bool:
+    """Whether an operation of the language may read its constants: a join may, but no numbers."""
+    return made.joins and not number_operands(graph, node_id)
 
 
 def reads_back(array: NDArray[Any]) -> bool:

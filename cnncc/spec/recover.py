@@ -82,7 +82,9 @@ def _words(items: list[Item]) -> set[str]:
 def _shapes(graph: Graph, items: list[Item]) -> dict[int, str]:
     """The shape behind a line after which the map has another height and width."""
     notes: dict[int, str] = {}
-    before: tuple[int, ...] = ()
+    sources = [graph.type_of(i) for i in graph.inputs]
+    maps = [found.shape[2:] for found in sources if found.is_feature_map]
+    before: tuple[int, ...] = maps[0] if len(maps) == 1 else ()
     for item in items:
         found = graph.type_of(item.key)
         if is_sample(found) and found.is_feature_map:

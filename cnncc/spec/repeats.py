@@ -8,7 +8,7 @@ Runs that are a module of the exporter, by the names of their layers, are prefer
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -21,6 +21,10 @@ from cnncc.spec.values import MAX_INT, Size, Word
 _LONGEST = 80  # items of a run
 _MOST_ITEMS = 4000  # of a network whose repeats are looked for
 _ROUNDS = 24
+_LONGEST_NAME = 16  # of a block, in letters
+_LEAST = 1.0  # lines that a block must save
+_MODULE = 2.0  # what a block is worth that is a module of the exporter's
+_NAMELESS = 0.4  # what a block is worth whose layers lose their names
 _CHEAP = frozenset(
     {
         "relu",
@@ -83,16 +87,34 @@ def _best(lists: Sequence[tuple[list[Item], set[int]]], modules: Counter[str]) -
     found: dict[Any, list[_Run]] = {}
     for items, outputs in lists:
         _collect(items, outputs, found)
+    groups = [runs for runs in found.values() if len(runs) > 1 and not _is_row(runs[0].parts)]
+    hopes = [(_MODULE * _saved(_apart(runs), 0), runs) for runs in groups]
     best: list[_Run] | None = None
-    most = 0.0
-    for runs in found.values():
-        if len(runs) < 2:
-            continue
-        apart = _apart(runs)
-        saved = _saving(apart, modules) if len(apart) > 1 else 0.0
-        if saved > most:
-            best, most = apart, saved
+    most = _LEAST
+    for hope, runs in sorted(hopes, key=lambda pair: -pair[0]):
+        if hope <= most:
+            break
+        for chosen, worth in _choices(runs):
+            saved = worth * _saved(chosen, len(_parameters(chosen)))
+            whole = saved > 0 and all(_is_module(run, modules) for run in chosen)
+            saved *= _MODULE if whole else 1.0
+            if saved > most:
+                best, most = chosen, saved
     return best
+
+
+def _choices(runs: Sequence[_Run]) -> Iterator[tuple[list[_Run], float]]:
+    """Repeats whose layers have the same names behind what they share; and all together."""
+    named: dict[tuple[str, ...], list[_Run]] = {}
+    for run in runs:
+        paths = [item.path for item in run.parts]
+        skipped = len(_common(paths))
+        named.setdefault(tuple(path[skipped:] for path in paths), []).append(run)
+    for alike in named.values():
+        if len(apart := _apart(alike)) > 1:
+            yield apart, 1.0 if _agreed(apart) else _NAMELESS
+    if len(named) > 1 and len(apart := _apart(runs)) > 1:
+        yield apart, _NAMELESS
 
 
 def _collect(items: list[Item], outputs: set[int], found: dict[Any, list[_Run]]) -> None:
@@ -160,13 +182,26 @@ def _apart(runs: Sequence[_Run]) -> list[_Run]:
     return chosen
 
 
-def _saving(runs: Sequence[_Run], modules: Counter[str]) -> float:
-    """How much shorter the text becomes, in lines or so; twice that for modules."""
-    size = sum(0.3 if item.name in _CHEAP else 1.0 for item in runs[0].parts)
-    params = len(_parameters(runs))
-    saved = len(runs) * size - (size + 1.5 + len(runs) * (1 + 0.15 * params))
-    whole = all(_is_module(run, modules) for run in runs)
-    return saved * (2.0 if whole and saved > 0 else 1.0)
+def _saved(runs: Sequence[_Run], params: int) -> float:
+    """How much shorter the text becomes, in lines or so."""
+    size = _weight(runs[0].parts)
+    return len(runs) * size - (size + 1.5 + len(runs) * (1 + 0.15 * params))
+
+
+def _weight(parts: Sequence[Item]) -> float:
+    """Lines, or so, that items take; what stands behind a layer on its line counts little."""
+    return sum(0.3 if item.name in _CHEAP else 1.0 for item in parts)
+
+
+def _is_row(parts: Sequence[Item]) -> bool:
+    """Whether a run is a smaller one twice or more often, which is the better block."""
+    kinds = [(item.name, id(item.block), len(item.operands)) for item in parts]
+    return any(
+        len(parts) % period == 0
+        and kinds == kinds[:period] * (len(parts) // period)
+        and _weight(parts[:period]) >= 2
+        for period in range(1, len(parts) // 2 + 1)
+    )
 
 
 def _is_module(run: _Run, modules: Counter[str]) -> bool:
@@ -315,8 +350,10 @@ def _block_name(body: Sequence[Item]) -> str:
         return "gated"
     if has_blocks:
         return "stage"
-    distinct = list(dict.fromkeys(kinds))
-    return "_".join(distinct) if len(distinct) <= 3 else "unit"
+    if "dwconv" in kinds:
+        return "separable"
+    name = "_".join(dict.fromkeys(kinds))
+    return name if len(name) <= _LONGEST_NAME else "unit"
 
 
 # -- labels ----------------------------------------------------------------------------------------
@@ -326,12 +363,18 @@ Labels = tuple[str, tuple[str, ...]]  # of the item, and of its inline constants
 
 def _labels(runs: Sequence[_Run]) -> tuple[list[Labels], list[str]]:
     """Labels inside of the block, and of its calls, such that as many names as possible stay."""
+    tails, scopes = _agreed(runs) or (_numbered(runs[0].parts), [_shortest(r) for r in runs])
+    return _dealt(runs[0], tails), scopes
+
+
+def _agreed(runs: Sequence[_Run]) -> tuple[list[str], list[str]] | None:
+    """The labels that the layers of all runs have behind the scopes of each, and these scopes."""
     for choose in (_shortest, _longest):
         scopes = [choose(run) for run in runs]
         tails = [_tails(run, scope) for run, scope in zip(runs, scopes, strict=True)]
         if tails[0] is not None and all(tail == tails[0] for tail in tails):
-            return _dealt(runs[0], tails[0]), scopes
-    return _dealt(runs[0], _numbered(runs[0].parts)), [_shortest(run) for run in runs]
+            return tails[0], scopes
+    return None
 
 
 def _shortest(run: _Run) -> str:

@@ -45,6 +45,13 @@ class Store(Protocol):
         ...
 
 
+def weights_bytes(arrays: Mapping[str, NDArray[Any]]) -> bytes:
+    """A safetensors file of arrays by name."""
+    from safetensors.numpy import save
+
+    return save({name: np.array(array, order="C", copy=None) for name, array in arrays.items()})
+
+
 @contextmanager
 def open_store(path: Path | None, arrays: Mapping[str, Any]) -> Iterator[Store]:
     """The arrays of a weight file, or, without a path, the given ones.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -85,12 +84,13 @@ def named(graph: Graph, weights: str) -> Graph:
     made.meta |= {"params": {}, "weights": source, "literals": []}
     names = Names()
     plain = [node for _, node in made.nodes() if node.op not in ("input", "constant")]
+    shared = _shared_scope([node.name for node in plain if node.op in WEIGHTED])
     plain.sort(key=lambda node: node.op not in WEIGHTED)
-    unweighted = {node.name for node in plain if node.op not in WEIGHTED}
+    weighted = {node.name for node in plain if node.op in WEIGHTED}
     for node in plain:
-        base = re.sub(r"_[0-9]+$", "", node.name)
-        kept = base if node.op in WEIGHTED and base in unweighted else node.name
-        node.name = names.unique(as_label(kept, node.op))
+        base = node.name.removesuffix("_2")  # the second node that one node of a model became
+        kept = base if node.op in WEIGHTED and base not in weighted else node.name
+        node.name = names.unique(as_label(kept.removeprefix(shared), node.op))
     keys = _layer_weights(made)
     names.taken |= set(keys.values())
     made.constants = {}
@@ -98,13 +98,32 @@ def named(graph: Graph, weights: str) -> Graph:
         if node.op != "constant":
             continue
         array = graph.constants[node.attrs.data]
-        key = keys.get(node_id) or names.unique(as_label(node.attrs.data, "constant"))
+        key = keys.get(node_id) or names.unique(
+            as_label(node.attrs.data.removeprefix(shared), "constant")
+        )
         if node_id not in keys and _is_small(array):
             made.meta["literals"].append(key)
         made.constants[key] = array
         node.attrs = replace(node.attrs, data=key)
         node.name = key
+    if len(made.meta["literals"]) == len(made.constants):
+        made.meta["weights"] = {"kind": "none"}
     return made
+
+
+def _shared_scope(paths: list[str]) -> str:
+    """What all layers' paths begin with, with a dot behind it: the exporter's word for the model.
+
+    It stays where only numbers would be left.
+    """
+    if len(paths) < 2:
+        return ""
+    words = [path.split(".")[:-1] for path in paths]
+    count = 0
+    while all(len(w) > count and w[count] == words[0][count] for w in words):
+        count += 1
+    prefix = "".join(f"{word}." for word in words[0][:count])
+    return "" if any(path[len(prefix) :][:1].isdigit() for path in paths) else prefix
 
 
 def _layer_weights(graph: Graph) -> dict[int, str]:
@@ -136,7 +155,8 @@ def _alike(graph: Graph, constants: tuple[int, ...]) -> bool:
 
 def _is_small(array: NDArray[Any]) -> bool:
     most = 1 if array.dtype.kind == "f" else _MOST_LITERAL
-    return array.size <= most and reads_back(array)
+    few = 0 < array.size <= most or (array.size and (array == array.flat[0]).all())
+    return bool(few) and reads_back(array)
 
 
 # -- comparing -------------------------------------------------------------------------------------
