@@ -13,6 +13,7 @@ from cnncc.ops.deform_conv import DeformConvAttrs
 from cnncc.ops.grid_taps import GridSampleAttrs
 from cnncc.ops.indexing import GatherAttrs, GatherNdAttrs, ReverseSequenceAttrs
 from cnncc.ops.padding import PadAttrs
+from cnncc.ops.pool import MaxPool2dAttrs
 from cnncc.ops.resample import ResampleAttrs
 from cnncc.ops.roi_align import RoiAlignAttrs
 from cnncc.ops.scatter import ScatterElementsAttrs, ScatterNdAttrs
@@ -259,6 +260,27 @@ def _roi_align(ch: Choices, rng: Rng) -> tuple[list[np.ndarray], Any]:
     return [x.astype(np.float32), regions.astype(np.float32), batch], attrs
 
 
+def _max_pool_places(ch: Choices, rng: Rng) -> tuple[list[np.ndarray], Any]:
+    extents = tuple(ch.pick((1, 4, 5, 9, 17)) for _ in range(2))
+    window = tuple(min(n, ch.pick((1, 2, 3))) for n in extents)
+    x = rng.normal(size=(ch.pick((1, 2)), ch.pick((1, 3)), *extents)).astype(np.float32)
+    if ch.pick((False, True)):
+        x = np.round(x)  # several equal maxima
+    flat = x.reshape(-1)
+    for _ in range(min(flat.size // 4, 4)):
+        flat[int(rng.integers(flat.size))] = rng.choice([np.nan, np.inf, -np.inf])
+    attrs = MaxPool2dAttrs(
+        window,
+        (ch.pick((1, 2, 3)), ch.pick((1, 2))),
+        tuple(ch.pick((0, k // 2)) for k in (*window, *window)),
+        ch.pick((False, True)),
+        tuple(
+            ch.pick((1, 2)) if 2 * (k - 1) < n else 1 for k, n in zip(window, extents, strict=True)
+        ),
+    )
+    return [x], attrs
+
+
 def _deform_conv(ch: Choices, rng: Rng) -> tuple[list[np.ndarray], Any]:
     groups, moved = ch.pick((1, 2)), ch.pick((1, 1, 2))
     channels, filters = ch.pick((2, 4)), groups * ch.pick((1, 2))
@@ -295,6 +317,7 @@ MOVES: dict[str, General] = {
     "grid_sample": _grid_sample,
     "roi_align": _roi_align,
     "deform_conv": _deform_conv,
+    "max_pool_places": _max_pool_places,
     "scatter_elements": _scatter_elements,
     "scatter_nd": _scatter_nd,
     "topk_values": _topk,

@@ -41,6 +41,7 @@ from cnncc.ops.norm import BatchNorm, Lrn, Scale, Softmax
 from cnncc.ops.padding import Pad
 from cnncc.ops.piecewise import Celu, Selu, Shrink, Softsign, ThresholdedRelu
 from cnncc.ops.pool import AvgPool2d, GlobalAvgPool, GlobalMaxPool, MaxPool2d
+from cnncc.ops.pool_places import MaxPoolPlaces
 from cnncc.ops.reduction import ArgMax, ArgMin, Reduce
 from cnncc.ops.resample import Resample
 from cnncc.ops.resize import Upsample2d
@@ -91,7 +92,7 @@ from cnncc.ops.unary import (
 OPERATORS: tuple[type[Op], ...] = (
     *(Input, Constant, Normalize),
     *(Conv2d, Conv2dTranspose, Dense),
-    *(MaxPool2d, AvgPool2d, GlobalAvgPool, GlobalMaxPool),
+    *(MaxPool2d, MaxPoolPlaces, AvgPool2d, GlobalAvgPool, GlobalMaxPool),
     *(BatchNorm, Scale, Lrn, Softmax),
     *(Relu, Clip, LeakyRelu, PRelu, Sigmoid, Tanh, Silu, HardSwish, HardSigmoid),
     *(Elu, Gelu, Mish, Softplus),

@@ -47,7 +47,8 @@ def pooled_extents(op: type[Op], shape: Sequence[int], attrs: MaxPool2dAttrs) ->
     )
 
 
-def _infer_pool(op: type[Op], types: Sequence[TensorType], attrs: MaxPool2dAttrs) -> TensorType:
+def infer_pool(op: type[Op], types: Sequence[TensorType], attrs: MaxPool2dAttrs) -> TensorType:
+    """[N,C,oh,ow]; every window covers at least one real pixel."""
     check.arity(op, types)
     check.floats(op, types)
     check.rank(op, types[0], 4)
@@ -60,7 +61,8 @@ def _infer_pool(op: type[Op], types: Sequence[TensorType], attrs: MaxPool2dAttrs
     return check.result(op, DType.F32, (*types[0].shape[:2], *extents))
 
 
-def _pool_windows(op: type[Op], x: Array, attrs: MaxPool2dAttrs, value: float) -> F64:
+def pool_windows(op: type[Op], x: Array, attrs: MaxPool2dAttrs, value: float) -> F64:
+    """[N,C,oh,ow,kh,kw], the taps of each window of x, with `value` as the border."""
     out = pooled_extents(op, x.shape, attrs)
     (kh, kw), (dh, dw) = attrs.window, attrs.dilations
     spans = span(kh, dh), span(kw, dw)
@@ -68,16 +70,19 @@ def _pool_windows(op: type[Op], x: Array, attrs: MaxPool2dAttrs, value: float) -
     return windows(border, spans, attrs.strides, out)[..., ::dh, ::dw]
 
 
-def _taps(
+def pool_taps(
     b: ElementBuilder,
     types: Sequence[TensorType],
     index: Sequence[Any],
     attrs: MaxPool2dAttrs,
     initial: Sequence[Any],
-    body: Callable[[Any, list[Any]], Sequence[Any]],
+    body: Callable[[Any, list[Any], Any, Any, Any], Sequence[Any]],
     border: float,
 ) -> list[Any]:
-    """Values carried through `body(element, values)` for each tap; `border` stands for padding."""
+    """Values carried through `body(element, values, y, x, inside)` for each tap.
+
+    `border` stands for padding, where `inside` does not hold.
+    """
     (_, _, height, width), (n, c, y, x) = types[0].shape, index
     top, left = attrs.pads[:2]
 
@@ -87,14 +92,16 @@ def _taps(
         def tap(q: Any, carried: list[Any]) -> Sequence[Any]:
             to = b.plus(b.times(x, attrs.strides[1]), b.times(q, attrs.dilations[1]), -left)
             inside = b.bit_and(b.within(at, 0, height), b.within(to, 0, width))
-            return body(b.load_if(inside, 0, (n, c, at, to), b.const(border)), carried)
+            value = b.load_if(inside, 0, (n, c, at, to), b.const(border))
+            return body(value, carried, at, to, inside)
 
         return b.loop(attrs.window[1], values, tap)
 
     return b.loop(attrs.window[0], initial, row)
 
 
-def _pool_cost(types: Sequence[TensorType], result: TensorType, attrs: MaxPool2dAttrs) -> Cost:
+def pool_cost(types: Sequence[TensorType], result: TensorType, attrs: MaxPool2dAttrs) -> Cost:
+    """One operation a tap."""
     taps = attrs.window[0] * attrs.window[1]
     return Cost(0, result.elems * taps, types[0].size_bytes + result.size_bytes)
 
@@ -109,13 +116,13 @@ class MaxPool2d(Op):
     @staticmethod
     def infer(types: Sequence[TensorType], attrs: MaxPool2dAttrs) -> TensorType:
         """[N,C,oh,ow]; every window covers at least one real pixel."""
-        return _infer_pool(MaxPool2d, types, attrs)
+        return infer_pool(MaxPool2d, types, attrs)
 
     @staticmethod
     @np.errstate(all="ignore")
     def reference(arrays: Sequence[Array], attrs: MaxPool2dAttrs) -> Array:
         """The maximum over each window, with a border of -Inf."""
-        view = _pool_windows(MaxPool2d, arrays[0], attrs, -np.inf)
+        view = pool_windows(MaxPool2d, arrays[0], attrs, -np.inf)
         return np.asarray(view.max(axis=(4, 5)))
 
     @staticmethod
@@ -128,13 +135,15 @@ class MaxPool2d(Op):
     ) -> Any:
         """The maximum over the taps that lie inside."""
         lowest = b.const(-math.inf)
-        (most,) = _taps(b, types, index, attrs, [lowest], lambda v, c: [b.max(c[0], v)], -math.inf)
+        (most,) = pool_taps(
+            b, types, index, attrs, [lowest], lambda v, c, *_: [b.max(c[0], v)], -math.inf
+        )
         return most
 
     @staticmethod
     def cost(types: Sequence[TensorType], result: TensorType, attrs: MaxPool2dAttrs) -> Cost:
         """One comparison a tap."""
-        return _pool_cost(types, result, attrs)
+        return pool_cost(types, result, attrs)
 
     @classmethod
     def propagate(
@@ -207,13 +216,13 @@ class AvgPool2d(Op):
     def infer(types: Sequence[TensorType], attrs: AvgPool2dAttrs) -> TensorType:
         """[N,C,oh,ow]; every window covers at least one real pixel."""
         check.flag(AvgPool2d, "count_pad", attrs.count_pad)
-        return _infer_pool(AvgPool2d, types, attrs)
+        return infer_pool(AvgPool2d, types, attrs)
 
     @staticmethod
     @np.errstate(all="ignore")
     def reference(arrays: Sequence[Array], attrs: AvgPool2dAttrs) -> Array:
         """The sum over each window, with a border of 0, by the number of pixels that count."""
-        total = _pool_windows(AvgPool2d, arrays[0], attrs, 0.0).sum(axis=(4, 5))
+        total = pool_windows(AvgPool2d, arrays[0], attrs, 0.0).sum(axis=(4, 5))
         return np.asarray(total / pool_divisors(AvgPool2d, arrays[0].shape, attrs))
 
     @staticmethod
@@ -225,7 +234,9 @@ class AvgPool2d(Op):
         attrs: AvgPool2dAttrs,
     ) -> Any:
         """The sum over the taps that lie inside, by the number of places that count."""
-        (total,) = _taps(b, types, index, attrs, [b.const(0.0)], lambda v, c: [b.add(c[0], v)], 0.0)
+        (total,) = pool_taps(
+            b, types, index, attrs, [b.const(0.0)], lambda v, c, *_: [b.add(c[0], v)], 0.0
+        )
         counts = [
             _count(b, index[2 + axis], types[0].shape[2 + axis], attrs, axis) for axis in (0, 1)
         ]
@@ -234,7 +245,7 @@ class AvgPool2d(Op):
     @staticmethod
     def cost(types: Sequence[TensorType], result: TensorType, attrs: AvgPool2dAttrs) -> Cost:
         """One addition a tap."""
-        return _pool_cost(types, result, attrs)
+        return pool_cost(types, result, attrs)
 
     @staticmethod
     def terms(types: Sequence[TensorType], attrs: AvgPool2dAttrs) -> int:

@@ -2,29 +2,75 @@
 
 from __future__ import annotations
 
+from cnncc.ir.op import lookup
 from cnncc.ir.types import DType
 from cnncc.onnx.call import Call
-from cnncc.onnx.rules.windows import AUTO, as_before, as_map, lift, listed, spatial, window
+from cnncc.onnx.rules.movement import sliced
+from cnncc.onnx.rules.windows import (
+    AUTO,
+    Geometry,
+    as_before,
+    as_map,
+    geometry,
+    lift,
+    listed,
+    spatial,
+    window,
+)
 from cnncc.onnx.table import Refused, rule
 from cnncc.ops.conv import Conv2dAttrs, Conv2dTransposeAttrs
 from cnncc.ops.deform_conv import DeformConvAttrs
+
+_MOST_PLANES = 512  # each is a convolution of its own
 
 
 @rule(
     "Conv",
     summary="convolution with groups, strides, dilations and any padding",
-    limits="one or two spatial axes; f32 and f16",
+    limits="one, two or three spatial axes; f32 and f16",
 )
 def conv(call: Call) -> int:
-    """[N,C,H,W] or [N,C,W]; weights and bias may be computed."""
+    """[N,C,D,H,W], [N,C,H,W] or [N,C,W]; weights and bias may be computed."""
     x, w = _operands(call, "Conv")
-    extents, kernel = spatial(call), call.type_of(w).shape[2:]
+    extents, kernel = spatial(call, most=3), call.type_of(w).shape[2:]
     _check_kernel(call, kernel)
-    found = window(call, kernel, extents, len(extents))
+    if len(extents) == 3:
+        return _conv_3d(call, x, w, geometry(call, kernel, extents))
+    found = window(call, kernel, extents)
     attrs = Conv2dAttrs(found.strides, found.pads, found.dilations, call.integer("group", 1))
     bias = [call.operand(2)] if call.has(2) else []
     made = call.add("conv2d", [as_map(call, x), as_map(call, w), *bias], attrs)
     return as_before(call, made, found.lifted)
+
+
+def _conv_3d(call: Call, x: int, w: int, found: Geometry) -> int:
+    """A convolution of maps for each plane of the result, over the planes that it sees.
+
+    These are stacked as channels, [N,C,k,H,W] as [N,C·k,H,W], and so are the weights.
+    """
+    low, high = found.before[0], found.after[0]
+    if low or high:
+        border = lookup("pad").Attrs("constant", (0, 0, low, 0, 0), (0, 0, high, 0, 0), 0.0)
+        x = call.add("pad", [x], border)
+    n, c, depth, h, v = call.type_of(x).shape
+    filters, group_depth, taps, *plane = call.type_of(w).shape
+    step, apart = found.strides[0], found.dilations[0]
+    count = (depth - apart * (taps - 1) - 1) // step + 1
+    if not 1 <= count <= _MOST_PLANES:
+        raise Refused(f"{count} planes of results along D; 1 to {_MOST_PLANES} are supported")
+    flat = lift(found.axes(1, 3))
+    attrs = Conv2dAttrs(flat.strides, flat.pads, flat.dilations, call.integer("group", 1))
+    weights = call.reshape(w, (filters, group_depth * taps, *plane))
+    bias = [call.operand(2)] if call.has(2) else []
+    made = []
+    for place in range(count):
+        starts, sizes = (0, 0, place * step, 0, 0), (n, c, taps, h, v)
+        seen = sliced(call, x, starts, (1, 1, apart, 1, 1), sizes)
+        stacked = call.reshape(seen, (n, c * taps, h, v))
+        image = call.add("conv2d", [stacked, weights, *bias], attrs)
+        shape = call.type_of(image).shape
+        made.append(call.reshape(image, (*shape[:2], 1, *shape[2:])))
+    return call.add("concat", made, lookup("concat").Attrs(2)) if len(made) > 1 else made[0]
 
 
 def _operands(call: Call, word: str) -> tuple[int, int]:
@@ -75,7 +121,7 @@ def conv_transpose(call: Call) -> int:
         large = [max(0, t) - half for t, half in zip(spare, small, strict=True)]
         upper = auto == "SAME_UPPER"
         before, after = tuple(small if upper else large), tuple(large if upper else small)
-    found = lift(kernel, strides, dilations, before, after)
+    found = lift(Geometry(kernel, strides, dilations, before, after))
     output_pads = (0, extra[0]) if found.lifted else (extra[0], extra[1])
     attrs = Conv2dTransposeAttrs(
         found.strides, found.pads, found.dilations, call.integer("group", 1), output_pads

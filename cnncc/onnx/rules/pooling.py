@@ -3,92 +3,109 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 
 from cnncc.ir.op import lookup
 from cnncc.ir.types import DType
 from cnncc.onnx.call import Call
 from cnncc.onnx.rules.reduction import reduced
-from cnncc.onnx.rules.windows import Window, as_before, as_map, spatial, window
+from cnncc.onnx.rules.windows import Geometry, Window, geometry, spatial, swept
 from cnncc.onnx.table import Refused, rule
 from cnncc.ops.pool import AvgPool2dAttrs, MaxPool2dAttrs
 
 
-def _window(call: Call) -> Window:
-    extents = spatial(call)
+def _geometry(call: Call) -> Geometry:
+    extents = spatial(call, most=3)
     kernel = call.integers("kernel_shape")
-    if kernel is None or len(kernel) != len(extents) or min(kernel) < 1:
-        raise Refused(f"`kernel_shape` is {kernel} for {call.type(0)}")
-    return window(call, kernel, extents, len(extents))
+    if kernel is None:
+        raise Refused("attribute `kernel_shape` is missing")
+    return geometry(call, kernel, extents)
 
 
 @rule(
     "MaxPool",
-    summary="the largest element of each window",
-    limits="one or two spatial axes; no places (second output)",
+    summary="the largest element of each window, and its place",
+    limits="one, two or three spatial axes; places with one or two of f32",
 )
-def max_pool(call: Call) -> int:
-    """[N,C,H,W] or [N,C,W]; whole numbers are exact in f32 up to 2^24."""
-    found = _window(call)
-    call.ignore("storage_order")
+def max_pool(call: Call) -> tuple[int, int | None]:
+    """[N,C,D,H,W], [N,C,H,W] or [N,C,W]; whole numbers are exact in f32 up to 2^24."""
+    found = _geometry(call)
+    columns = call.flag("storage_order")
     dtype = call.type(0).dtype
     if dtype not in (DType.F32, DType.I8, DType.U8):
         raise Refused(f"a pool of {dtype}", "f32, f16, i8 and u8 are supported")
-    x = as_map(call, call.cast(call.operand(0), DType.F32))
-    attrs = MaxPool2dAttrs(
-        found.kernel, found.strides, found.pads, call.flag("ceil_mode"), found.dilations
-    )
-    made = as_before(call, call.add("max_pool2d", [x], attrs), found.lifted)
-    return call.whole_cast(made, dtype)
+    ceil, x = call.flag("ceil_mode"), call.cast(call.operand(0), DType.F32)
+
+    def attrs(w: Window) -> MaxPool2dAttrs:
+        return MaxPool2dAttrs(w.kernel, w.strides, w.pads, ceil, w.dilations)
+
+    made = swept(call, x, found, lambda part, w: call.add("max_pool2d", [part], attrs(w)))
+    made = call.whole_cast(made, dtype)
+    if len(call.node.outputs) < 2 or not call.node.outputs[1]:
+        return made, None
+    if len(found.kernel) == 3:
+        raise Refused("places of a pool over three axes")
+    places = swept(call, x, found, lambda part, w: call.add("max_pool_places", [part], attrs(w)))
+    return made, _by_columns(call, places) if columns else places
 
 
-@rule("AveragePool", summary="the mean of each window", limits="one or two spatial axes")
+def _by_columns(call: Call, places: int) -> int:
+    """Places counted with H running fastest, from those with W running fastest."""
+    shape = call.type(0).shape
+    h, w = (1, *shape[2:])[-2:]
+    mod = lookup("mod").Attrs(False)
+    within = call.add("mod", [places, call.like(h * w, places)], mod)
+    y = call.add("div", [within, call.like(w, places)])
+    x = call.add("mod", [within, call.like(w, places)], mod)
+    turned = call.add("add", [call.add("mul", [x, call.like(h, x)]), y])
+    return call.add("add", [call.add("sub", [places, within]), turned])
+
+
+@rule("AveragePool", summary="the mean of each window", limits="one, two or three spatial axes")
 def average_pool(call: Call) -> int:
-    """[N,C,H,W] or [N,C,W]."""
-    found = _window(call)
-    attrs = AvgPool2dAttrs(
-        found.kernel,
-        found.strides,
-        found.pads,
-        call.flag("ceil_mode"),
-        found.dilations,
-        call.flag("count_include_pad"),
-    )
-    x = as_map(call, call.operand(0))
-    return as_before(call, call.add("avg_pool2d", [x], attrs), found.lifted)
+    """[N,C,D,H,W], [N,C,H,W] or [N,C,W]."""
+    return averaged(call, call.operand(0), _geometry(call))
 
 
-@rule("LpPool", summary="the p-norm of each window", limits="one or two spatial axes")
+def averaged(call: Call, x: int, found: Geometry) -> int:
+    """Means over windows, as `ceil_mode` and `count_include_pad` say."""
+    ceil, count = call.flag("ceil_mode"), call.flag("count_include_pad")
+
+    def pool(part: int, w: Window) -> int:
+        attrs = AvgPool2dAttrs(w.kernel, w.strides, w.pads, ceil, w.dilations, count)
+        return call.add("avg_pool2d", [part], attrs)
+
+    return swept(call, x, found, pool)
+
+
+@rule("LpPool", summary="the p-norm of each window", limits="one, two or three spatial axes")
 def lp_pool(call: Call) -> int:
     """(area·mean(|x|^p))^(1/p), the border counted as 0."""
-    found = _window(call)
+    found = _geometry(call)
     p = call.real("p", 2.0) if call.version < 2 else float(call.integer("p", 2))
-    attrs = AvgPool2dAttrs(
-        found.kernel,
-        found.strides,
-        found.pads,
-        call.flag("ceil_mode"),
-        found.dilations,
-        count_pad=True,
-    )
-    if attrs.ceil:  # a window counts what lies in the border, but nothing beyond it
-        attrs = replace(attrs, pads=_whole(call, found), ceil=False)
-    x = as_map(call, powered(call, call.operand(0), p))
-    mean = call.add("avg_pool2d", [x], attrs)
+    if call.flag("ceil_mode"):
+        # A window counts what lies in the border, but nothing beyond it.
+        found = replace(found, after=_whole(found, call.type(0).shape[2:]))
+
+    def pool(part: int, w: Window) -> int:
+        attrs = AvgPool2dAttrs(w.kernel, w.strides, w.pads, False, w.dilations, count_pad=True)
+        return call.add("avg_pool2d", [part], attrs)
+
+    mean = swept(call, powered(call, call.operand(0), p), found, pool)
     total = call.add("mul", [mean, call.like(math.prod(found.kernel), mean)])
-    return as_before(call, rooted(call, total, p), found.lifted)
+    return rooted(call, total, p)
 
 
-def _whole(call: Call, found: Window) -> tuple[int, int, int, int]:
+def _whole(found: Geometry, extents: Sequence[int]) -> tuple[int, ...]:
     """Padding behind that makes every window complete."""
-    shape = (*call.type(0).shape[:2], *((1,) if found.lifted else ()), *call.type(0).shape[2:])
     after = []
-    for axis in (0, 1):
+    for axis, extent in enumerate(extents):
         size = found.dilations[axis] * (found.kernel[axis] - 1) + 1
-        whole = shape[2 + axis] + found.before[axis] + found.after[axis]
+        whole = extent + found.before[axis] + found.after[axis]
         count = -(-(whole - size) // found.strides[axis]) + 1
         after.append(found.after[axis] + max(0, (count - 1) * found.strides[axis] + size - whole))
-    return (*found.before, after[0], after[1])
+    return tuple(after)
 
 
 def powered(call: Call, x: int, p: float) -> int:

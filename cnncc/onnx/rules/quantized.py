@@ -13,11 +13,11 @@ from cnncc.ir.op import lookup
 from cnncc.ir.types import DType
 from cnncc.onnx.call import DTYPES, Call
 from cnncc.onnx.rules.movement import sliced
+from cnncc.onnx.rules.pooling import averaged
 from cnncc.onnx.rules.reduction import reduced
-from cnncc.onnx.rules.windows import Window, as_before, as_map, spatial, window
+from cnncc.onnx.rules.windows import Window, as_before, as_map, geometry, spatial, window
 from cnncc.onnx.table import Refused, WantsConstant, rule
 from cnncc.ops.conv import Conv2dAttrs
-from cnncc.ops.pool import AvgPool2dAttrs
 
 _EXACT = 2**24
 MICROSOFT = "com.microsoft"
@@ -233,7 +233,7 @@ def _window(call: Call, w: int) -> Window:
     said = call.integers("kernel_shape")
     if said is not None and said != kernel:
         raise Refused(f"`kernel_shape` is {list(said)}, but the weights have {list(kernel)}")
-    return window(call, kernel, extents, len(extents))
+    return window(call, kernel, extents)
 
 
 def _scalar(call: Call, index: int) -> int | None:
@@ -457,14 +457,4 @@ def qlinear_average_pool(call: Call) -> int:
     if call.node.op_type == "QLinearGlobalAveragePool":
         return _output(call, reduced(call, x, "mean", tuple(range(2, rank)), True), 3, 0)
     kernel = call.integers("kernel_shape") or ()
-    found = window(call, kernel, spatial(call), len(kernel))
-    attrs = AvgPool2dAttrs(
-        found.kernel,
-        found.strides,
-        found.pads,
-        call.flag("ceil_mode"),
-        found.dilations,
-        call.flag("count_include_pad"),
-    )
-    made = as_before(call, call.add("avg_pool2d", [as_map(call, x)], attrs), found.lifted)
-    return _output(call, made, 3, 0)
+    return _output(call, averaged(call, x, geometry(call, kernel, spatial(call, most=3))), 3, 0)
