@@ -46,3 +46,22 @@ def test_rows_that_stay_together_are_copied(target):
     [launch] = KERNEL.lower(site)
     assert not any(isinstance(s, Shuffle) for s in walk(launch.func.body))
     check(KERNEL, site, [x])
+
+
+@each_target
+@pytest.mark.parametrize("planes", [2, 3, 4])
+@pytest.mark.parametrize("width", [1, 3, 16, 37])
+@pytest.mark.parametrize("dtype", [DType.F32, DType.U8, DType.BOOL])
+def test_a_few_planes_are_zipped_and_unzipped(dtype, width, planes, target):
+    for shape, perm in (((2, planes, width), (0, 2, 1)), ((2, width, planes), (0, 2, 1))):
+        x = numbers(3, dtype, shape)
+        check(KERNEL, row_site("transpose", TransposeAttrs(perm), [x], target), [x])
+
+
+@each_target
+def test_pixels_out_of_channels(target):
+    """Six axes, of which the last are zipped."""
+    x = numbers(3, DType.F32, (1, 3, 2, 2, 5, 19))
+    site = row_site("transpose", TransposeAttrs((0, 1, 4, 2, 5, 3)), [x], target)
+    assert KERNEL.estimate(site).choice == "zips"
+    check(KERNEL, site, [x])
