@@ -34,8 +34,10 @@ from cnncc.passes import (
     FoldConstants,
     Fuse,
     InferTypes,
+    NestConcats,
     Recognise,
     Simplify,
+    Specialise,
 )
 
 log = logging.getLogger(__name__)
@@ -66,10 +68,12 @@ def standard() -> tuple[Step, ...]:
         Step(FoldConstants(), "computed weights become constants, which the folds below look for"),
         Step(Simplify(), "dropout and identity stand between convolutions and their batch norms"),
         Step(Recognise(), "an activation in pieces would be several steps, and often two branches"),
+        Step(Specialise(), "the rules below know the operators of CNNs, and so do blocked kernels"),
         Step(AbsorbPad(), "a border of zeros costs nothing once the convolution brings it"),
         Step(FoldBatchNorm(), "before fuse: an affine map in the filters is no step of a group"),
         Step(Decompose(), "what could not be folded gets the form that kernels know"),
         Step(Simplify(), "folding has brought moves and activations next to each other"),
+        Step(NestConcats(), "before equal expressions are one: joins are compared by operands"),
         Step(CommonSubexpressions(), "equal expressions are recognisable once constants are final"),
         Step(Fuse(), "last of all: a group hides its members from every rule above"),
     )

@@ -10,7 +10,7 @@ import pytest
 
 import cnncc
 from cnncc import driver
-from cnncc.errors import InputError, SpecError, TargetError, UnsupportedError
+from cnncc.errors import InputError, OnnxError, SpecError, TargetError
 from cnncc.ir import interp
 from cnncc.ir.counts import macs, parameters
 from cnncc.ir.text import dump
@@ -174,7 +174,7 @@ def test_targets_by_name():
 
 
 def test_what_is_not_a_spec(model, tmp_path):
-    with pytest.raises(UnsupportedError, match="ONNX"):
+    with pytest.raises(OnnxError, match="cannot be read: No such file"):
         cnncc.compile(tmp_path / "net.onnx")
     with pytest.raises(InputError, match="declares the shape"):
         cnncc.compile(model, shapes={"x": (1, 3, 8, 8)})

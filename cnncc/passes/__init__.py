@@ -9,9 +9,10 @@ survive; a second run changes nothing; dropping `simplify` from a pipeline is ha
 
 To add a pass, write one file with a frozen dataclass (`name`, `needs`, `gives`, `run`), name it in
 `PASSES`, and give it a `Step` with its reason in `cnncc/pipeline.py`. To add an equation open
-`simplify.py` (moves of elements: `simplify_moves.py`); an activation in pieces `recognise.py`; to
-change what may share a loop nest `fuse.py`; when a pool may, `fuse_pool.py`; what a pass list may
-say, `listing.py`. A pass that asks the machine belongs to `cnncc.plan`.
+`simplify.py` (moves of elements: `simplify_moves.py`); an activation in pieces `recognise.py`; a
+general operator that does what one of CNNs does `specialise.py`; to change what may share a loop
+nest `fuse.py`; when a pool may, `fuse_pool.py`; what a pass list may say, `listing.py`. A pass that
+asks the machine belongs to `cnncc.plan`.
 """
 
 import cnncc.ops  # noqa: F401 - the registry that every pass asks
@@ -23,8 +24,10 @@ from cnncc.passes.fold_batchnorm import FoldBatchNorm
 from cnncc.passes.fold_constants import FoldConstants
 from cnncc.passes.fuse import Fuse
 from cnncc.passes.infer_types import InferTypes
+from cnncc.passes.nest_concats import NestConcats
 from cnncc.passes.recognise import Recognise
 from cnncc.passes.simplify import Simplify
+from cnncc.passes.specialise import Specialise
 
 PASSES = (
     InferTypes,
@@ -32,9 +35,11 @@ PASSES = (
     FoldConstants,
     Simplify,
     Recognise,
+    Specialise,
     AbsorbPad,
     FoldBatchNorm,
     Decompose,
+    NestConcats,
     CommonSubexpressions,
     Fuse,
 )
@@ -50,6 +55,8 @@ __all__ = [
     "FoldConstants",
     "Fuse",
     "InferTypes",
+    "NestConcats",
     "Recognise",
     "Simplify",
+    "Specialise",
 ]

@@ -128,6 +128,14 @@ def _concat(net: Net, x: int, pool: list[int]) -> int:
     return net.add("concat", *same, x) if net.shape(x)[1] < 24 else net.add("concat", x)
 
 
+def _grown(net: Net, x: int, pool: list[int]) -> int:
+    """Layers that join all maps before them, as exporters write them."""
+    maps = [x, net.conv(x, 2, 1)]
+    for _ in range(2):
+        maps.append(net.conv(net.add("concat", *maps), 2, 1))
+    return net.add("concat", *maps)
+
+
 def _twins(net: Net, x: int, pool: list[int]) -> int:
     """The same expression twice, with operands in the other order."""
     a = net.add("tanh", x)
@@ -180,6 +188,23 @@ def _spelled_out(net: Net, x: int, pool: list[int]) -> int:
     return net.add("minimum", net.add("maximum", x, net.array(-0.5)), net.array(0.5))
 
 
+def _general(net: Net, x: int, pool: list[int]) -> int:
+    """Operators of any rank that do what one of CNNs does."""
+    pick = int(net.rng.integers(4))
+    if pick == 0:
+        mean = net.add("reduce", x, kind="mean", axes=(2, 3))
+        return net.add("sub", x, net.add("expand", mean, shape=net.shape(x)))
+    if pick == 1:
+        return net.add("pad", x, mode="constant", before=(0, 0, 1, 0), after=(0, 0, 0, 2))
+    if pick == 2:
+        powers = net.add("exp", net.add("sub", x, net.add("reduce", x, kind="max", axes=(1,))))
+        return net.add("div", powers, net.add("reduce", powers, kind="sum", axes=(1,)))
+    w = net.shape(x)[3]
+    places = net.add("cast", net.array(np.arange(w)[:, None]), to=DType.I64)
+    same = net.add("resample", x, places, net.array(np.ones((w, 1))), axis=3)
+    return net.add("sub", net.add("div", same, net.array(4.0)), net.array(0.5))
+
+
 _PIECES: tuple[Callable[[Net, int, list[int]], int], ...] = (
     lambda net, x, pool: net.batch_norm(net.conv(x, int(net.rng.integers(1, 9)), 1)),
     lambda net, x, pool: net.add("relu", net.scale(net.conv(x, 8, 3, pads=(1, 1, 1, 1)))),
@@ -193,6 +218,7 @@ _PIECES: tuple[Callable[[Net, int, list[int]], int], ...] = (
     _join,
     _gate,
     _concat,
+    _grown,
     _twins,
     _constant_branch,
     _neutral,
@@ -200,6 +226,7 @@ _PIECES: tuple[Callable[[Net, int, list[int]], int], ...] = (
     _border,
     _slices,
     _spelled_out,
+    _general,
 )
 
 

@@ -51,6 +51,14 @@ def _chains() -> Graph:
     return net.outputs(net.add("reshape", h, shape=(-1, 12)))
 
 
+def _grown() -> Graph:
+    net = Net()
+    maps = [net.input(1, 2, 3, 4), net.input(1, 1, 3, 4)]
+    for _ in range(2):
+        maps.append(net.conv(net.add("concat", *maps), 2, 1))
+    return net.outputs(net.add("concat", *maps), net.add("concat", *maps[1:]))
+
+
 def _borders() -> Graph:
     net = Net()
     x = net.input(1, 2, 5, 6)
@@ -91,6 +99,18 @@ def _activations() -> Graph:
     return net.outputs(net.add("sub", net.add("relu", h), below))
 
 
+def _general_forms() -> Graph:
+    net = Net()
+    x = net.input(1, 4, 3, 2)
+    h = net.add("pad", x, mode="constant", before=(0, 0, 1, 1), after=(0, 0, 0, 0))
+    h = net.add("reshape", h, shape=(-1, 2, 2, 4, 3))
+    h = net.add("reshape", net.add("transpose", h, perm=(0, 2, 1, 3, 4)), shape=(-1, 4, 4, 3))
+    mean = net.add("reduce", h, kind="mean", axes=(2, 3), keepdims=False)
+    vector = net.add("reshape", net.add("relu", h), shape=(-1, 48))
+    scores = net.add("matmul", vector, net.param(48, 5))
+    return net.outputs(net.add("add", scores, net.param(5)), mean)
+
+
 def _twins() -> Graph:
     net = Net()
     x = net.input(1, 3, 4, 4)
@@ -122,11 +142,13 @@ CASES: dict[str, Callable[[], Graph]] = {
     "fold-constants/weights": _weights_computed,
     "simplify/chains": _chains,
     "recognise/activations": _activations,
+    "specialise/forms": _general_forms,
     "absorb-pad/borders": _borders,
     "fold-batchnorm/residual": lambda: _residual_block().graph,
     "fold-batchnorm/order": _batch_norms,
     "decompose/lone": _lone_batch_norm,
     "common-subexpressions/twins": _twins,
+    "nest-concats/grown": _grown,
     "fuse/residual": _fused_residual,
     "fuse/pools": _fused_pools,
 }
