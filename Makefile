@@ -8,7 +8,7 @@ READY := $(VENV)/.ready-$(STAMP)
 PIP := $(BIN)/python -m pip install -q --disable-pip-version-check
 TESTS ?= tests
 
-.PHONY: demo test lint unit fuzz oracle mutants docs bench bench-kernels bench-compile bench-resnet18 clean help
+.PHONY: demo test lint unit fuzz oracle mutants docs conformance models zoo smith bench bench-kernels bench-compile bench-resnet18 clean help
 
 help:  ## List the targets.
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /: /'
@@ -45,6 +45,19 @@ fuzz: $(READY)  ## Long: thousands of hostile models, weights, pictures and arra
 	@$(BIN)/python -m tests.cli.fuzz --texts 5000 --weights 2000 --feeds 2000
 	@CNNCC_LONG=1 $(BIN)/python -m pytest -n 2 -q tests/test_fuzz.py
 	@$(BIN)/python -m tests.onnx.mutate --count 5000 --seed 1
+
+conformance: $(READY)  ## ONNX's own test suite; writes docs/conformance.md.
+	@$(BIN)/python -m tests.onnx.conformance --write docs/conformance.md
+
+models: $(READY)  ## Real models beside the repository: stored outputs, digits, faces, text, sound.
+	@$(PIP) scikit-image
+	@$(BIN)/python -m tests.onnx.models
+
+zoo: $(READY)  ## Long: judge every ONNX file of a folder, ZOO=folder.
+	@$(BIN)/python -m tests.onnx.zoo $(ZOO)
+
+smith: $(READY)  ## Long: judge NNSmith's models in SMITH=folder (tests/onnx/smith_generate.py).
+	@$(BIN)/python -m tests.onnx.smith $(SMITH)
 
 mutants: $(READY)  ## Long: put bugs into kernels, plan and passes; the tests must catch each.
 	@$(BIN)/python -m tests.mutation.mutants --jobs 2

@@ -47,7 +47,7 @@ OWNERS = {
     "click": ("cli/",),
     "rich": ("cli/",),
     "PIL": ("cli/",),
-    "onnxruntime": ("bench/", "cli/", "onnx/against.py"),
+    "onnxruntime": ("bench/", "cli/", "onnx/peer.py"),
     "onnx": ("onnx/", "bench/"),
     "pickle": (),
     "subprocess": ("export/", "bench/", "cli/"),

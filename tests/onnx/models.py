@@ -24,6 +24,7 @@ import numpy as np
 
 import cnncc
 from cnncc.errors import CnnccError
+from cnncc.onnx.against import relative_l2
 
 FOLDER = Path(__file__).parents[3] / "shared" / "models"
 Array = np.ndarray
@@ -110,14 +111,6 @@ def golden(subject: Subject) -> Iterator[Finding]:
             error = relative_l2(actual, expected)
             limit = subject.relative
             yield Finding(f"{what}: relative L2", error, f"< {limit:g}", error < limit)
-
-
-def relative_l2(actual: Array, expected: Array) -> float:
-    """The length of the difference relative to that of what is expected; infinite for NaN."""
-    difference = actual.astype(np.float64) - expected.astype(np.float64)
-    size = float(np.linalg.norm(expected.astype(np.float64)))
-    error = float(np.linalg.norm(difference)) / max(size, 1e-30)
-    return error if np.isfinite(error) else float("inf")
 
 
 def _initializer(subject: Subject, name: str) -> float:

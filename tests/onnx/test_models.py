@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import pytest
 
+from cnncc.onnx.against import relative_l2
 from tests.onnx.models import (
     FOLDER,
     SUBJECTS,
@@ -14,7 +15,6 @@ from tests.onnx.models import (
     Missing,
     Subject,
     golden,
-    relative_l2,
 )
 
 pytestmark = pytest.mark.native
