@@ -193,7 +193,7 @@ def _general(net: Net, x: int, pool: list[int]) -> int:
     pick = int(net.rng.integers(4))
     if pick == 0:
         mean = net.add("reduce", x, kind="mean", axes=(2, 3))
-        return net.add("sub", x, net.add("expand", mean, shape=net.shape(x)))
+        return net.add("sub", x, mean)
     if pick == 1:
         return net.add("pad", x, mode="constant", before=(0, 0, 1, 0), after=(0, 0, 0, 2))
     if pick == 2:
