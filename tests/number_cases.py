@@ -23,6 +23,7 @@ from cnncc.ops.unary import Function
 from tests.move_cases import General, Rng, random_shape, random_values
 from tests.op_makers import Choices
 
+UNSIGNED = tuple(d for d in check.WHOLE if d.value.startswith("u"))
 F32_OFTEN = 3  # times that f32 is drawn for each other type
 
 
@@ -130,6 +131,14 @@ def _matmul(ch: Choices, rng: Rng) -> tuple[list[np.ndarray], Any]:
     return [random_values(rng, dtype, a), random_values(rng, dtype, b)], None
 
 
+def _shift(ch: Choices, rng: Rng) -> tuple[list[np.ndarray], Any]:
+    legal = ch.pick((UNSIGNED, check.WHOLE))
+    (a, b), attrs = _join(legal, lambda ch: ShiftAttrs(ch.pick((False, True))))(ch, rng)
+    if ch.pick((True, True, False)):
+        b = b % b.dtype.type(8 * b.dtype.itemsize)
+    return [a, b], attrs
+
+
 _DOMAINS = {
     "sqrt": (0.0, np.inf),
     "log": (0.0, np.inf),
@@ -140,7 +149,6 @@ _DOMAINS = {
 }
 _ATTRS: dict[str, Callable[[Choices], Any]] = {
     "mod": lambda ch: ModAttrs(ch.pick((False, True))),
-    "shift": lambda ch: ShiftAttrs(ch.pick((False, True))),
 }
 
 # Joins and functions say which types they take; what else they need stands above.
@@ -162,6 +170,7 @@ NUMBERS: dict[str, General] = {
         check.FLOATS, lambda ch: IsInfAttrs(ch.pick((True, False)), ch.pick((True, False)))
     ),
     "copy": _unary(check.ANY),
+    "shift": _shift,
     "where": _where,
     "cast": _cast,
     "reduce": _reduce,

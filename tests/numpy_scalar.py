@@ -136,9 +136,10 @@ class NumpyScalar:
     def shr(self, a: Any, b: Any) -> Any:
         a, b = same(a, b)
         last = b.dtype.type(a.dtype.itemsize * 8 - 1)
-        shifted = np.right_shift(a, np.clip(b, b.dtype.type(0), last))
+        fits = (b >= 0) & (b <= last)
+        shifted = np.right_shift(a, np.where(fits, b, last))
         # Shifting by all but one bit leaves the sign of a signed number; unsigned ones vanish.
-        return np.where((b > last) & (a > 0), a.dtype.type(0), shifted)
+        return np.where(~fits & (a > 0), a.dtype.type(0), shifted)
 
     def select(self, cond: Any, a: Any, b: Any) -> Any:
         assert np.asarray(cond).dtype == np.bool_, "select wants a truth value"

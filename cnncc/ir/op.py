@@ -169,10 +169,10 @@ class ScalarBuilder(Protocol):
         """Of truth values the negation, of whole numbers bit by bit."""
 
     def shl(self, a: Any, b: Any) -> Any:
-        """a·2^b modulo the type's range; 0 for b of the type's width or more."""
+        """a·2^b modulo the type's range; 0 for b of the type's width or more, or negative."""
 
     def shr(self, a: Any, b: Any) -> Any:
-        """floor(a / 2^b); for b of the type's width or more 0, or -1 for negative a."""
+        """floor(a / 2^b); for b of the type's width or more, or negative, 0 or -1 by a's sign."""
 
     def select(self, cond: Any, a: Any, b: Any) -> Any:
         """`a` where `cond` holds, else `b`."""

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from cnncc.ir.op import F64, Array, Op, ScalarBuilder, Trait
-from cnncc.ir.types import DType, TensorType
+from cnncc.ir.types import TensorType
 from cnncc.ops import check
 from cnncc.ops.elementwise import Join, spread
 
@@ -114,14 +114,14 @@ class ShiftAttrs:
 
 
 class Shift(Bits):
-    """a·2^b modulo the range of the type, or floor(a / 2^b); unsigned numbers.
+    """a·2^b modulo the range of the type, or floor(a / 2^b).
 
-    Shifts by the type's width or more give 0.
+    Shifts by the type's width or more, and by negative numbers of places (what ONNX says of them),
+    leave nothing but the sign: 0, or -1 for negative numbers to the right.
     """
 
     name = "shift"
     Attrs = ShiftAttrs
-    legal = (DType.U64, DType.U32, DType.U16, DType.U8)
 
     @classmethod
     def check_attrs(cls, attrs: ShiftAttrs) -> None:
@@ -132,9 +132,11 @@ class Shift(Bits):
     def reference(arrays: Sequence[Array], attrs: ShiftAttrs) -> Array:
         """The definition."""
         a, b = arrays
-        fits = b < 8 * a.dtype.itemsize
+        fits = (b >= 0) & (b < 8 * a.dtype.itemsize)
         shift = np.left_shift if attrs.left else np.right_shift
-        return np.where(fits, shift(a, np.where(fits, b, b.dtype.type(0))), a.dtype.type(0))
+        none = a.dtype.type(0)
+        sign = none if attrs.left else np.where(a < 0, ~none, none)
+        return np.where(fits, shift(a, np.where(fits, b, b.dtype.type(0))), sign)
 
     @staticmethod
     def scalar(b: ScalarBuilder, operands: Sequence[Any], attrs: ShiftAttrs) -> Any:

@@ -20,9 +20,14 @@ def test_shifts_by_the_width_or_more_give_0(left: bool, expected: list[int]) -> 
     assert np.asarray(Shift.scalar(NumpyScalar(), arrays, attrs)).tolist() == expected
 
 
-def test_only_unsigned_numbers_are_shifted() -> None:
-    with pytest.raises(TypeInferenceError, match="computes in u64, u32, u16, u8"):
-        Shift.infer([TensorType(DType.I32, (2,))] * 2, ShiftAttrs(True))
+@pytest.mark.parametrize(("left", "expected"), [(True, [0, -128, 0, 0]), (False, [-1, 0, -1, 0])])
+def test_of_signed_numbers_shifted_too_far_the_sign_is_left(
+    left: bool, expected: list[int]
+) -> None:
+    arrays = [np.array([-128, 1, -3, 3], np.int8), np.array([7, 7, -1, 100], np.int8)]
+    attrs = ShiftAttrs(left)
+    assert Shift.reference(arrays, attrs).tolist() == expected
+    assert np.asarray(Shift.scalar(NumpyScalar(), arrays, attrs)).tolist() == expected
 
 
 def test_bits_of_floats_and_truth_values_have_no_meaning() -> None:

@@ -78,7 +78,7 @@ def sensible(case: Case) -> bool:
     if case.op == "mod":
         return bool(case.attrs.fmod)
     if case.op == "shift":
-        return bool(np.all(last < 8 * last.dtype.itemsize))
+        return last.dtype.kind == "u" and bool(np.all(last < 8 * last.dtype.itemsize))
     if case.op == "cast":
         return _fits(first, case.attrs.to)
     if case.op == "reduce":
