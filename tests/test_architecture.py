@@ -79,6 +79,8 @@ TESTED_BY = {
     "kernels/elementary_wide.py": "kernels/test_scalar_math.py",
     "kernels/global_pool.py": "kernels/test_pool.py",
     "kernels/row_nest.py": "kernels/test_pointwise.py",
+    "kernels/row_steps.py": "kernels/test_row_pointwise.py",
+    "kernels/row_transpose_loops.py": "kernels/test_row_transpose.py",
     "kernels/scalar_operations.py": "kernels/test_scalar_arithmetic.py",
     "llvm/c_api.py": "llvm/test_aot.py",
     "llvm/pool.py": "runtime/test_threads.py",
