@@ -135,7 +135,7 @@ def _shift(ch: Choices, rng: Rng) -> tuple[list[np.ndarray], Any]:
     legal = ch.pick((UNSIGNED, check.WHOLE))
     (a, b), attrs = _join(legal, lambda ch: ShiftAttrs(ch.pick((False, True))))(ch, rng)
     if ch.pick((True, True, False)):
-        b = b % b.dtype.type(8 * b.dtype.itemsize)
+        b = np.asarray(b % b.dtype.type(8 * b.dtype.itemsize))
     return [a, b], attrs
 
 
