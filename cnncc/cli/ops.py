@@ -10,6 +10,7 @@ from cnncc.cli.options import json_option, output_options
 from cnncc.cli.screen import Column, screen
 
 if TYPE_CHECKING:
+    from cnncc.spec.general import Attribute
     from cnncc.spec.values import Argument
 
 COLUMNS = (
@@ -21,19 +22,75 @@ COLUMNS = (
 
 @click.command()
 @click.argument("name", required=False)
+@click.option("--general", is_flag=True, help="List the general operators, of any rank and type.")
 @json_option
 @output_options
-def command(name: str | None, as_json: bool) -> None:
-    """List the operations of the language, or the arguments of one."""
+def command(name: str | None, general: bool, as_json: bool) -> None:
+    """List the operations of the language, or the arguments of one.
+
+    NAME may be a general operator too, with `op.` in front where an operation has its name.
+    """
     from cnncc.spec.builtins import BUILTINS
 
-    if name is not None and name not in BUILTINS:
+    if general or (name is not None and name not in BUILTINS):
+        rows = _general(name)
+    else:
+        rows = _operations(name)
+    if as_json:
+        screen().json({"schema": "cnncc.ops/1", "ops": rows})
+    elif name is None:
+        screen().table(COLUMNS, [{**row, "written": _written(row["arguments"])} for row in rows])
+    else:
+        _show(rows[0])
+
+
+def _general(name: str | None) -> list[dict[str, Any]]:
+    """The general operators, or the one of that name."""
+    from cnncc.spec.builtins import BUILTINS
+    from cnncc.spec.general import PREFIX, find, names, title
+
+    wanted = None if name is None else name.removeprefix(f"{PREFIX}.")
+    if wanted is not None and find(wanted) is None:
         import difflib
 
-        near = difflib.get_close_matches(name, BUILTINS, n=1)
+        near = difflib.get_close_matches(wanted, [*BUILTINS, *names()], n=1)
         hint = f"; did you mean `{near[0]}`?" if near else ""
         raise click.BadParameter(f"there is no operation `{name}`{hint}", param_hint="NAME")
-    rows: list[dict[str, Any]] = [
+    return [_operator(each, title(each)) for each in names() if wanted in (None, each)]
+
+
+def _operator(name: str, title: str) -> dict[str, Any]:
+    from cnncc.ir.op import lookup
+    from cnncc.spec.general import attribute_docs, attributes, summary
+
+    op = lookup(name)
+    docs = attribute_docs(op)
+    return {
+        "name": title,
+        "summary": summary(op),
+        "takes": ", ".join(op.operand_names) + (" ..." if op.arity[1] is None else ""),
+        "arguments": [_attribute(each, docs.get(each.name, "")) for each in attributes(op)],
+        "weights": [],
+    }
+
+
+def _attribute(attribute: Attribute, doc: str) -> dict[str, Any]:
+    from cnncc.spec.general import MISSING, takes, text_of
+
+    required = attribute.default is MISSING
+    return {
+        "name": attribute.name,
+        "required": required,
+        "default": None if required else text_of(attribute.default),
+        "words": [],
+        "doc": f"{doc.rstrip('.')} ({takes(attribute.hint)})".strip(),
+    }
+
+
+def _operations(name: str | None) -> list[dict[str, Any]]:
+    from cnncc.spec.builtins import BUILTINS
+
+    return [
         {
             "name": row.name,
             "summary": row.summary,
@@ -44,12 +101,6 @@ def command(name: str | None, as_json: bool) -> None:
         for row in BUILTINS.values()
         if name in (None, row.name)
     ]
-    if as_json:
-        screen().json({"schema": "cnncc.ops/1", "ops": rows})
-    elif name is None:
-        screen().table(COLUMNS, [{**row, "written": _written(row["arguments"])} for row in rows])
-    else:
-        _show(rows[0])
 
 
 def _argument(argument: Argument) -> dict[str, Any]:

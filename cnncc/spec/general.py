@@ -9,6 +9,7 @@ among the operands is a constant of rank 0. Where the language has an operation 
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import math
 import types
 import typing
@@ -86,6 +87,30 @@ def _attributes(declared: type) -> tuple[Attribute, ...]:
     return tuple(found)
 
 
+def summary(op: type[Op]) -> str:
+    """What an operator computes, in one line."""
+    return _first_line(op.__doc__)
+
+
+def attribute_docs(op: type[Op]) -> dict[str, str]:
+    """What the attributes of an operator mean, from the documentation of their dataclass."""
+    text = inspect.cleandoc(op.Attrs.__doc__ or "")
+    _, _, listed = text.partition("Attributes:\n")
+    found: dict[str, str] = {}
+    for line in listed.splitlines():
+        name, colon, said = line.strip().partition(": ")
+        if line.startswith("    ") and not line.startswith("     ") and colon:
+            found[name] = said
+        elif found:
+            last = next(reversed(found))
+            found[last] = f"{found[last]} {line.strip()}".strip()
+    return found
+
+
+def _first_line(text: str | None) -> str:
+    return inspect.cleandoc(text or "").partition("\n")[0].rstrip(".")
+
+
 def takes(hint: Any) -> str:
     """What an attribute of a type takes, in words."""
     if hint is type(None):
@@ -94,7 +119,8 @@ def takes(hint: Any) -> str:
         return " or ".join(takes(choice) for choice in typing.get_args(hint))
     if typing.get_origin(hint) is tuple:
         inner = [choice for choice in typing.get_args(hint) if choice is not Ellipsis]
-        return f"list of ({takes(inner[0])})" if inner else "list"
+        items = takes(inner[0]) if inner else "value"
+        return f"list of {items}s" if items in ("whole number", "number", "word") else "list"
     words = {bool: "true or false", int: "whole number", float: "number", str: "word"}
     return words.get(hint, "element type" if hint is DType else "value")
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from cnncc.spec.builtins import BUILTINS, Builtin, arguments_of
 from cnncc.spec.functions import FUNCTIONS
-from cnncc.spec.model import FILE_PROPS, INPUT_PROPS, OUTPUT_PROPS, RANDOM_PROPS
+from cnncc.spec.model import FILE_PROPS, INPUT_PROPS, OUTPUT_PROPS, RANDOM_PROPS, TYPED_PROPS
 from cnncc.spec.values import REQUIRED, Argument, Kind, Size, literal
 
 _TAKES = {
@@ -24,6 +24,7 @@ def tables() -> dict[str, str]:
         "arguments": _arguments(BUILTINS.values()),
         "functions": "\n".join(f"- `{function.usage}`" for function in FUNCTIONS.values()),
         "input": _props(INPUT_PROPS),
+        "typed": _props(TYPED_PROPS),
         "output": _props(OUTPUT_PROPS),
         "weights": _props(FILE_PROPS),
         "random": _props(RANDOM_PROPS),

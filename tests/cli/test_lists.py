@@ -36,6 +36,20 @@ def test_defaults_are_written_as_the_language_wants_them(run):
             assert arg["default"] is None or "[" not in arg["default"], (op["name"], arg)
 
 
+def test_general_operators(run):
+    made = answer(run("ops", "--general", "--json"), "cnncc.ops/1")["ops"]
+    found = {op["name"]: op for op in made}
+    assert {"transpose", "op.add", "op.concat"} <= set(found)
+    assert not {"input", "constant", "fused", "conv"} & set(found)
+    assert all(op["summary"] for op in made)
+    assert all(a["doc"] for op in made for a in op["arguments"])
+    perm = {"name": "perm", "required": True, "default": None, "words": []}
+    assert found["transpose"]["arguments"][0].items() >= perm.items()
+    assert "perm" in run("ops", "transpose").stdout
+    assert "axis" in run("ops", "op.concat").stdout
+    assert "transpose " in run("ops", "--general").stdout
+
+
 def test_no_such_op(run):
     assert "did you mean `conv`?" in run("ops", "cnov", code=2).stderr
 

@@ -115,7 +115,7 @@ def test_public_names() -> None:
 MISTAKES = {
     "transpose": "`transpose` needs `perm=`",
     "transpose(perm=[0, 1])": "`transpose` wants",
-    "transpose(perm=0.5)": r"`perm` must be a list of \(whole number\), got 0.5",
+    "transpose(perm=0.5)": "`perm` must be a list of whole numbers, got 0.5",
     "transpose(perm=[0, 1, 2], prem=1)": "`transpose` has no argument `prem`",
     "transpose(perm=[0, 1, 2], perm=1)": "`perm` is given twice",
     "transpose(perm=[0, 1, -relu])": "`-` needs a number, got the text",
