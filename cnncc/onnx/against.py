@@ -133,7 +133,7 @@ class Drift:
 
         Where both are much, the network magnifies rounding errors, or they have met a jump.
         """
-        return self.passes <= max(_DRIFT, 2 * self.peer) < float("inf")
+        return self.passes <= _DRIFT or self.passes <= 2 * self.peer < float("inf")
 
 
 def drifts(

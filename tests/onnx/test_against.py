@@ -118,7 +118,9 @@ def test_what_passes_do_to_outputs() -> None:
     planned.constants[data] = planned.constants[data] * np.float32(1.01)
     (moved,) = drifts(graph, planned, inputs, tensors)
     assert not moved.is_sound
-    assert not replace(moved, passes=float("nan")).is_sound
+    assert not replace(moved, passes=float("inf"), peer=float("inf")).is_sound
+    assert replace(kept, peer=float("inf")).is_sound
+    assert replace(moved, passes=0.02, peer=0.03).is_sound
 
 
 def test_relative_l2() -> None:
