@@ -13,8 +13,7 @@ tile open `conv_tile.py`; what is fused behind an anchor, `epilogue.py`; where e
 arithmetic of `scalar` rules, `scalar_arithmetic.py`; its functions, `elementary.py` (f32) and
 `elementary_wide.py` (by way of f64). What computes on row-major arrays of any rank and type
 is called `row_*`: buffers, axes and pieces of rows are in `row_major.py`, fused steps in
-`row_steps.py`, rules for one element in
-`element_code.py` and `place_code.py`.
+`row_steps.py`, rules for one element in `element_code.py` and `place_code.py`.
 """
 
 from cnncc.kernels.conv_depthwise import ConvDepthwise
@@ -29,6 +28,7 @@ from cnncc.kernels.pool import Pool2d
 from cnncc.kernels.rearrange import Rearrange
 from cnncc.kernels.relayout import Relayout
 from cnncc.kernels.row_concat import RowConcat
+from cnncc.kernels.row_cumulative import RowCumulative
 from cnncc.kernels.row_element import RowElement
 from cnncc.kernels.row_matmul import RowMatmul
 from cnncc.kernels.row_nms import RowNms
@@ -63,6 +63,7 @@ KERNELS: tuple[Kernel, ...] = (
     RowMatmul(),
     RowReduce(),
     RowSoftmax(),
+    RowCumulative(),
     RowConcat(),
     RowTranspose(),
     RowResample(),

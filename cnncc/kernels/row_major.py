@@ -80,9 +80,9 @@ class Buffers:
             array = np.ascontiguousarray(constant, type_.dtype.numpy)
             return self.packed(f"constant{number}", array)
         self.args.append(OperandArg(number))
-        # In `add(x, x)` two operands share the buffer that may be written over.
+        # In `add(x, x)`, or with a reshaped x, two operands share the buffer that is written over.
         written = site.in_place
-        apart = written is None or site.layouts[written] != site.layouts[number]
+        apart = written is None or site.types[written].elems != type_.elems
         return self._b.buffer(f"x{number}", kind_of(type_.dtype), type_.elems, unique=apart)
 
     def packed(self, hint: str, array: np.ndarray) -> Value:
