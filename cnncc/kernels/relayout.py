@@ -1,6 +1,8 @@
 """Between a caller's dense arrays and the layouts inside, and between two layouts inside.
 
-Also a constant that is a value of the network: it is copied to where its readers want it.
+Also a constant that is a value of the network: it is copied to where its readers want it. And a
+row-major array [1,H,W,C] is the map [1,C,H,W] in hwc order, so a transpose from one to the other is
+such a copy.
 """
 
 from __future__ import annotations
@@ -26,13 +28,15 @@ class Relayout(Kernel):
     """
 
     name: ClassVar[str] = "relayout"
-    anchors: ClassVar[frozenset[str]] = frozenset({"relayout", "normalize"})
+    anchors: ClassVar[frozenset[str]] = frozenset({"relayout", "normalize", "transpose"})
 
     def refuses(self, site: Site) -> str:
         """One side is blocked, the other any array that LoopIR has elements for."""
         if len(site.steps) > 1:
             return "has no epilogue"
-        source, out = _source(site)[0], as_dense(site.out)
+        if site.anchor.op == "transpose" and site.anchor.attrs.perm != _turn(site):
+            return "turns rows of pixels into maps, and maps into rows of pixels"
+        source, out = _source(site)[0], _out(site)
         if not isinstance(source, Layout | DenseLayout) or not isinstance(
             out, Layout | DenseLayout
         ):
@@ -63,13 +67,34 @@ def _source(site: Site) -> tuple[AnyLayout | None, Arg]:
     constant = site.constants[operand]
     if constant is None:
         found = site.layouts[operand]
-        return None if found is None else as_dense(found), OperandArg(operand)
+        if found is None:
+            return None, OperandArg(operand)
+        return _turned(site, as_dense(found)), OperandArg(operand)
     if isinstance(out, Layout):
         packed = out.with_halo(NO_HALO)
     else:
         channels, height, width = (*site.types[operand].shape[1:], 1, 1)[:3]
         packed = Layout(site.lanes, (channels,), height, width)
     return packed, PackedArg(packed.pack(np.asarray(constant, np.float32)))
+
+
+def _out(site: Site) -> AnyLayout:
+    return _turned(site, as_dense(site.out))
+
+
+def _turn(site: Site) -> tuple[int, ...]:
+    """The order of axes in which a transpose is a copy: to maps, or from maps."""
+    return (0, 3, 1, 2) if isinstance(site.out, Layout) else (0, 2, 3, 1)
+
+
+def _turned(site: Site, layout: AnyLayout) -> AnyLayout:
+    """The dense side of a transpose as the map that it is; all else stays."""
+    if site.anchor.op != "transpose" or not isinstance(layout, DenseLayout):
+        return layout
+    if layout.memory != "chw":
+        raise InternalError(f"{site.name}: a transpose of {layout}")
+    height, width, channels = layout.channels, layout.height, layout.width
+    return DenseLayout(layout.dtype, channels, height, width, "hwc")
 
 
 def as_dense(layout: AnyLayout) -> AnyLayout:
@@ -81,7 +106,7 @@ def as_dense(layout: AnyLayout) -> AnyLayout:
 
 
 def _nest(site: Site) -> CopyNest:
-    source, out = _source(site)[0], as_dense(site.out)
+    source, out = _source(site)[0], _out(site)
     if not isinstance(source, Layout | DenseLayout) or not isinstance(out, Layout | DenseLayout):
         raise InternalError(f"{site.name}: a re-layout of {source} to {out}")
     return CopyNest(movement(Cells.of(source), Cells.of(out)), site.lanes, scaling_of(site))

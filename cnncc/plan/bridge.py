@@ -9,7 +9,7 @@ from cnncc.ir.graph import Graph
 from cnncc.ir.op import Trait, lookup
 from cnncc.kernels.layout import DenseLayout
 from cnncc.ops.channels import is_channel_shaped
-from cnncc.plan.choose_storage import Storage
+from cnncc.plan.choose_storage import TO_MAPS, TO_PIXELS, Storage, turns
 from cnncc.plan.site import dimensions, steps_of
 
 
@@ -40,13 +40,23 @@ class _Bridges:
                 continue
             for index, operand in enumerate(self.graph.operands(node_id)):
                 if self.graph[operand].op != "constant":
-                    self.graph.set_operand(node_id, index, self._as(operand, storage))
+                    wanted = self._wanted(node_id, operand, storage)
+                    self.graph.set_operand(node_id, index, self._as(operand, wanted))
         direct: set[int] = set()
         for position, (name, value) in enumerate(list(self.graph.outputs)):
             if not self._is_ready(value, direct):
                 value = self._end(name, value)
             direct.add(value)
             self.graph.outputs[position] = (name, value)
+
+    def _wanted(self, node_id: int, operand: int, storage: Storage) -> Storage:
+        """The storage in which a node reads an operand: its own, unless it is itself a bridge."""
+        perm = turns(self.graph, node_id)
+        if perm == TO_MAPS:
+            return Storage.ROWS
+        if perm == TO_PIXELS and self.storages.get(operand) is Storage.BLOCKED:
+            return Storage.BLOCKED
+        return storage
 
     def _as(self, value: int, storage: Storage) -> int:
         """The value in that storage: itself, or a copy that all such readers share."""

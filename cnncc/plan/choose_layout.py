@@ -9,7 +9,8 @@ all else in row-major order (`choose_storage.py`). What is decided here is the r
 * operands of a concatenation are computed where they belong in its result, a slice at a block
   boundary and a flattened map are read where they are: `alias` notes, no copies;
 * a reshape of a row-major array is the same memory;
-* `relayout` nodes stand between the two orders (`bridge.py`) and wherever segments do not match.
+* `relayout` nodes stand between the two orders (`bridge.py`) and wherever segments do not match;
+  a transpose between [1,H,W,C] and [1,C,H,W] is such a copy itself.
 """
 
 from __future__ import annotations
@@ -94,7 +95,7 @@ class _Chooser:
         steps = steps_of(self.graph, node_id)
         anchor = steps[0]
         self.block[node_id] = self.lanes
-        if anchor.op in ("normalize", "relayout"):
+        if anchor.op in ("normalize", "relayout", "transpose"):
             self.segments[node_id] = (channels,)
             if self._is_narrow(node_id, channels):
                 self.block[node_id] = channels

@@ -19,6 +19,9 @@ from cnncc.ops.channels import computes_on_maps, is_channel_shaped, is_map_or_ve
 from cnncc.ops.fused import Step
 from cnncc.plan.site import steps_of
 
+TO_MAPS = (0, 3, 1, 2)
+TO_PIXELS = (0, 2, 3, 1)
+
 BLOCKED_ANCHORS = frozenset(a for k in KERNELS if not k.rows for a in k.anchors)
 ROW_ANCHORS = frozenset(a for k in KERNELS if k.rows for a in k.anchors)
 
@@ -39,7 +42,12 @@ def choose_storages(graph: Graph) -> dict[int, Storage]:
         steps = steps_of(graph, node_id)
         if Trait.SOURCE in lookup(steps[0].op).traits and not graph.operands(node_id):
             continue
-        if not can_block(graph, node_id, steps):
+        if turns(graph, node_id) == TO_MAPS:
+            if not _reads_blocks(graph, node_id, chosen):
+                undecided.append(node_id)  # its readers decide: it is the copy that they need
+                continue
+            chosen[node_id] = Storage.ROWS
+        elif not can_block(graph, node_id, steps):
             chosen[node_id] = Storage.ROWS
         elif not (_is_flexible(steps) and can_row(steps)):
             chosen[node_id] = Storage.BLOCKED
@@ -54,6 +62,26 @@ def choose_storages(graph: Graph) -> dict[int, Storage]:
             blocked = Storage.BLOCKED in wanted or _reads_picture(graph, node_id)
             chosen[node_id] = Storage.BLOCKED if blocked else Storage.ROWS
     return chosen
+
+
+def turns(graph: Graph, node_id: int) -> tuple[int, ...] | None:
+    """The order of axes of a transpose between [1,H,W,C] and [1,C,H,W] in f32, else None.
+
+    Such a one is the copy between a row-major array and blocks of channels, in either direction.
+    """
+    node, result = graph[node_id], graph.type_of(node_id)
+    if node.op != "transpose" or not is_map_or_vector(result) or len(result.shape) != 4:
+        return None
+    if graph[graph.operands(node_id)[0]].op == "constant":
+        return None
+    perm: tuple[int, ...] = node.attrs.perm
+    return perm if perm in (TO_MAPS, TO_PIXELS) else None
+
+
+def _reads_blocks(graph: Graph, node_id: int, chosen: dict[int, Storage]) -> bool:
+    """Whether the operand is no row-major array: computed in blocks, or a picture in hwc order."""
+    operand = graph.operands(node_id)[0]
+    return chosen.get(operand) is Storage.BLOCKED or _reads_picture(graph, node_id)
 
 
 def _is_flexible(steps: Sequence[Step]) -> bool:

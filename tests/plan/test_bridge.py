@@ -54,3 +54,50 @@ def test_pictures_pass_through_blocks():
     x = net.input(1, 3, 4, 4)
     plan = check(net.outputs(net.add("reduce", x, kind="sum", axes=(3,), keepdims=False)))
     assert copies(plan.graph) >= 1
+
+
+def kernels(plan):
+    return [n.notes["kernel"] for _, n in plan.graph.nodes() if "kernel" in n.notes]
+
+
+def test_a_transpose_to_maps_is_the_copy_to_blocks():
+    net = Net()
+    x = net.add("transpose", chw(net, 1, 5, 6, 3), perm=(0, 3, 1, 2))
+    plan = check(net.outputs(net.conv(x, 4, 3, pads=(1, 1, 1, 1))))
+    assert kernels(plan) == ["relayout", "conv_direct", "relayout"]
+    assert plan.graph[plan.graph.inputs[0]].attrs.memory == "chw"
+
+
+def test_a_transpose_to_pixels_is_the_copy_to_the_callers_array():
+    net = Net()
+    conv = net.conv(chw(net, 1, 3, 5, 6), 9, 1)
+    plan = check(net.outputs(net.add("transpose", conv, perm=(0, 2, 3, 1))))
+    assert kernels(plan) == ["relayout", "conv_direct", "relayout"]
+
+
+def test_transposes_stand_between_blocks_and_rows_within_a_network():
+    net = Net()
+    conv = net.conv(chw(net, 1, 3, 5, 6), 9, 1)
+    rows = net.add("exp", net.add("transpose", conv, perm=(0, 2, 3, 1)))
+    rows = net.add("mul", rows, net.param(6, 9))
+    back = net.add("transpose", rows, perm=(0, 3, 1, 2))
+    plan = check(net.outputs(net.conv(net.add("relu", back), 2, 3)))
+    counted = kernels(plan)
+    assert counted.count("relayout") == 4
+    assert not any(k == "row_transpose" for k in counted)
+
+
+def test_transposes_of_other_values_stay_in_rows():
+    net = Net()
+    turned = net.add("transpose", chw(net, 1, 5, 6, 3), perm=(0, 3, 1, 2))
+    whole = net.add("transpose", chw(net, 1, 5, 6, 3, dtype=DType.I64), perm=(0, 3, 1, 2))
+    plan = check(net.outputs(net.add("mul", turned, net.param(5, 6)), whole))
+    assert kernels(plan) == ["row_transpose", "row_transpose", "row_pointwise"]
+
+
+def test_maps_read_as_pixels_again_go_through_rows():
+    """Both transposes turn the same way: the second one is no copy from rows."""
+    net = Net()
+    conv = net.conv(chw(net, 1, 3, 4, 4), 4, 1)
+    turned = net.add("transpose", conv, perm=(0, 3, 1, 2))
+    check(net.outputs(net.conv(turned, 2, 1)))
