@@ -146,8 +146,9 @@ def _gather(attrs: Any, types: Sequence[TensorType], result: TensorType, carried
 
 
 def _concat(attrs: Any, types: Sequence[TensorType], result: TensorType, carried: Any) -> bool:
-    # What carries no sample would have to be repeated for each.
-    return bool(all(carried) and attrs.axis != 0)
+    # What carries no sample stands beside each of them.
+    alone = all(c or t.shape[:1] == (1,) for c, t in zip(carried, types, strict=True))
+    return bool(alone and attrs.axis != 0)
 
 
 _RULES: dict[str, Callable[..., bool]] = {

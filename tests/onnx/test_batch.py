@@ -27,6 +27,10 @@ APART = {
     "flatten": ([node("Flatten", "x", "y")], {}),
     "transpose": ([node("Transpose", "x", "y", perm=[0, 2, 3, 1])], {}),
     "mean": ([node("ReduceMean", "x", "y", axes=[1, 2])], {}),
+    "channels of a constant": (
+        [node("Concat", "x b", "y", axis=1)],
+        {"b": np.ones((1, 2, 5, 6), "f4")},
+    ),
     "join": ([node("Concat", "x x", "y", axis=1)], {}),
     "constant": ([node("Add", "x b", "y")], {"b": RNG.standard_normal((3, 1, 1)).astype("f4")}),
     "matmul": ([node("MatMul", "x b", "y")], {"b": RNG.standard_normal((6, 2)).astype("f4")}),
@@ -35,10 +39,6 @@ MIXED = {
     "mean over samples": ([node("ReduceMean", "x", "y", axes=[0], keepdims=1)], {}),
     "samples in another place": ([node("Transpose", "x", "y", perm=[1, 0, 2, 3])], {}),
     "softmax over samples": ([node("Softmax", "x", "y", axis=0)], {}),
-    "constant with samples": (
-        [node("Concat", "x b", "y", axis=1)],
-        {"b": np.ones((1, 3, 5, 6), "f4")},
-    ),
     "samples behind samples": ([node("Concat", "x x", "y", axis=0)], {}),
     "folded away": ([node("Reshape", "x s", "y")], {"s": np.array([-1], np.int64)}),
 }
