@@ -186,6 +186,8 @@ class _Walk:
         if len(self.failures) > before:
             inside = self.failures[before]
             del self.failures[before:]
+            if isinstance(inside.refused, WantsConstant):
+                raise inside.refused
             raise Refused(
                 f"its definition uses {inside.node.op_type}: {inside.refused.reason}",
                 inside.refused.nearest,
@@ -239,7 +241,6 @@ class _Walk:
         data = self.graph.constants
         self.graph.meta["folded"] = {k: name for k, name in self.folded.items() if k in data}
         self.graph.meta["producer"] = self.model.producer
-
 
     def _count_rows(self, name: str, value: int) -> None:
         """Let a selection say how many of its rows are filled, in an output behind it."""

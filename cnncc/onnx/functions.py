@@ -44,7 +44,8 @@ def body_of(node: Node, types: Sequence[TensorType | None]) -> list[Node] | None
     if body is None:
         return None
     body.name, body.domain = node.op_type, _DOMAIN
-    node = replace(node, outputs=_computed(body, node.outputs))
+    attributes = {**_defaults(schema, body), **node.attributes}
+    node = replace(node, outputs=_computed(body, node.outputs), attributes=attributes)
     present = dict(zip(node.inputs, told, strict=False))
     inputs = [helper.make_value_info(name, t) for name, t in present.items() if name]
     outputs = [onnx.ValueInfoProto(name=name) for name in node.outputs if name]
@@ -79,6 +80,14 @@ def _definition(
     if not body.node:
         raise Refused("ONNX's definition of it does not apply to these types or attributes")
     return body
+
+
+def _defaults(schema: Any, body: onnx.FunctionProto) -> dict[str, Any]:
+    """Values of the attributes that a definition asks for and a node may leave out."""
+    named = {a.name: a.default_value for a in schema.attributes.values() if a.default_value.name}
+    return {
+        name: helper.get_attribute_value(named[name]) for name in body.attribute if name in named
+    }
 
 
 def _computed(body: onnx.FunctionProto, wanted: Sequence[str]) -> tuple[str, ...]:
