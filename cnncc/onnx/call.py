@@ -16,6 +16,7 @@ from cnncc.ir.op import Trait, lookup
 from cnncc.ir.types import DType, TensorType
 from cnncc.onnx.model import AttributeValue, Node, Tensor
 from cnncc.onnx.table import Refused, WantsConstant
+from cnncc.ops import check
 
 Array = NDArray[Any]
 
@@ -95,6 +96,8 @@ class Writer:
         rule = lookup(op)
         attrs = rule.Attrs() if attrs is None else attrs
         types = [self.graph.type_of(o) for o in operands]
+        if Trait.POINTWISE in rule.traits and not all(t.elems for t in types):
+            return _of_nothing(op, types, attrs)
         result = rule.infer(types, attrs)
         cost = rule.cost(types, result, attrs)
         size = self.folded_bytes + result.size_bytes
@@ -106,6 +109,17 @@ class Writer:
         with np.errstate(all="ignore"):
             value = np.asarray(rule.reference(wide, attrs))
             return value.astype(result.dtype.numpy).reshape(result.shape)
+
+
+def _of_nothing(op: str, types: Sequence[TensorType], attrs: Any) -> Array:
+    """The empty result of a pointwise operator on empty operands, which no type rule takes."""
+    stand_ins = [TensorType(t.dtype, tuple(max(n, 1) for n in t.shape)) for t in types]
+    result = lookup(op).infer(stand_ins, attrs)
+    try:
+        shape = np.broadcast_shapes(*(t.shape for t in types))
+    except ValueError:
+        raise TypeInferenceError(f"`{op}` cannot broadcast {check.listed(types)}") from None
+    return np.empty(shape, result.dtype.numpy)
 
 
 class Call:

@@ -111,8 +111,13 @@ def concat(call: Call) -> int:
 def sliced(
     call: Call, node_id: int, starts: Sequence[int], steps: Sequence[int], sizes: Sequence[int]
 ) -> int:
-    """A part of a node; itself when it is the whole."""
+    """A part of a node; itself when it is the whole.
+
+    A part without elements is an empty constant: nothing can be read from it, and a join drops it.
+    """
     shape = call.type_of(node_id).shape
+    if 0 in sizes:
+        return call.array(np.empty(tuple(sizes), call.type_of(node_id).dtype.numpy))
     whole = all(s == 0 for s in starts) and all(s == 1 for s in steps) and tuple(sizes) == shape
     if whole:
         return node_id
@@ -144,20 +149,11 @@ def slice_(call: Call) -> int:
             raise Refused("a step is 0")
         low, high, stride = slice(_near(start), _near(end), step).indices(found.shape[a])
         firsts[a], strides[a], sizes[a] = low, stride, len(range(low, high, stride))
-    if 0 in sizes:
-        return _nothing(call, sizes)
     return sliced(call, call.operand(0), firsts, strides, sizes)
 
 
 def _near(value: int) -> int:
     return max(-_FAR, min(value, _FAR))
-
-
-def _nothing(call: Call, sizes: Sequence[int]) -> int:
-    """An empty constant: legal in arithmetic on shapes, where a join drops it."""
-    if call.known(0) is None:
-        raise Refused(f"the result has no elements: {list(sizes)}")
-    return call.array(np.empty(tuple(sizes), call.type(0).dtype.numpy))
 
 
 @rule("Split", summary="parts along an axis, equal or of given sizes")
@@ -175,7 +171,7 @@ def split(call: Call) -> list[int]:
         sizes = tuple(min(step, shape[axis] - step * k) for k in range(parts))
     else:
         call.ignore("num_outputs")
-    if sum(sizes) != shape[axis] or len(sizes) < count or min(sizes) < 1:
+    if sum(sizes) != shape[axis] or len(sizes) < count or min(sizes) < 0:
         raise Refused(f"parts of {list(sizes)} do not fit {shape[axis]} along axis {axis}")
     starts = itertools.accumulate(sizes, initial=0)
     results = []
@@ -280,14 +276,15 @@ def depth_to_space(call: Call) -> int:
 
 @rule("SpaceToDepth", summary="blocks of pixels stacked as channels")
 def space_to_depth(call: Call) -> int:
-    """[N,C,H·b,W·b] as [N,b²·C,H,W]."""
+    """[N,C,H·b,W·b] as [N,b²·C,H,W], in either order of the channels."""
     n, c, h, w = _map(call)
     b = call.integer("blocksize")
+    mode = call.text("mode", "DCR", ("DCR", "CRD"))
     if b < 1 or h % b or w % b:
         raise Refused(f"`blocksize` {b} does not divide {h} and {w}")
-    call.text("mode", "DCR", ("DCR",))
     apart = call.reshape(call.operand(0), (n, c, h // b, b, w // b, b))
-    return call.reshape(call.transpose(apart, (0, 3, 5, 1, 2, 4)), (n, b * b * c, h // b, w // b))
+    perm = (0, 3, 5, 1, 2, 4) if mode == "DCR" else (0, 1, 3, 5, 2, 4)
+    return call.reshape(call.transpose(apart, perm), (n, b * b * c, h // b, w // b))
 
 
 def _map(call: Call) -> tuple[int, int, int, int]:

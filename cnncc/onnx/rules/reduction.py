@@ -20,7 +20,27 @@ def reduced(call: Call, x: int, kind: str, axes: tuple[int, ...], keepdims: bool
     """A reduction over axes; nothing to do where there are none."""
     if not axes:
         return x
+    if not call.type_of(x).elems:
+        return _of_nothing(call, x, kind, axes, keepdims)
     return call.add("reduce", [x], lookup("reduce").Attrs(kind, tuple(sorted(axes)), keepdims))
+
+
+def _of_nothing(call: Call, x: int, kind: str, axes: tuple[int, ...], keepdims: bool) -> int:
+    """What a reduction of no elements gives: the number that changes nothing."""
+    dtype = call.type_of(x).dtype
+    neutral: dict[str, float] = {"sum": 0, "prod": 1}
+    if dtype is DType.BOOL:
+        neutral |= {"max": 0, "min": 1}
+    elif dtype.is_float:
+        neutral |= {"max": -math.inf, "min": math.inf}
+    else:
+        limits = np.iinfo(dtype.numpy.str)
+        neutral |= {"max": limits.min, "min": limits.max}
+    if kind not in neutral:
+        raise Refused(f"the {kind} of no elements ({call.type_of(x)})")
+    shape = call.type_of(x).shape
+    left = [1 if a in axes else n for a, n in enumerate(shape) if keepdims or a not in axes]
+    return call.array(np.full(left, neutral[kind]), dtype)
 
 
 def _axes(call: Call) -> tuple[int, ...]:
@@ -66,6 +86,8 @@ def _log_sum_exp(call: Call, x: int, axes: tuple[int, ...], keepdims: bool) -> i
     """The largest is taken out first, so that nothing overflows."""
     if not axes:
         return x
+    if not call.type_of(x).elems:
+        return call.add("log", [reduced(call, x, "sum", axes, keepdims)])
     largest = reduced(call, x, "max", axes, True)
     powers = call.add("exp", [call.add("sub", [x, largest])])
     total = call.add("log", [reduced(call, powers, "sum", axes, True)])
