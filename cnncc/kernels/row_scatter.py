@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
@@ -52,11 +53,11 @@ class RowScatter(Kernel):
 
     def lower(self, site: Site) -> list[Launch]:
         """One launch."""
-        form = _Elements if site.anchor.op == "scatter_elements" else _Slices
+        form: type[_Scatter] = _Elements if site.anchor.op == "scatter_elements" else _Slices
         return [form(site).launch()]
 
 
-class _Scatter:
+class _Scatter(ABC):
     """What both forms share: buffers, the copy, and what an update does."""
 
     def __init__(self, site: Site) -> None:
@@ -83,9 +84,9 @@ class _Scatter:
         elems = math.prod(self.shape) + _CYCLES * math.prod(self.given)
         return Launch(b.func, tuple(self.buffers.args), work, grain_of(work, elems))
 
+    @abstractmethod
     def update(self, part: list[Index], first: Index) -> None:
         """All updates of one part, whose elements begin at `first`."""
-        raise NotImplementedError
 
     def _vectors(self, count: int, body: Callable[[Index, int, Value | None], None]) -> None:
         """`body(at, lanes, mask)` for each vector of so many elements."""

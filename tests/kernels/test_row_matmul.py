@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from cnncc.ir.op import NoAttrs
 from cnncc.ir.types import DType
-from cnncc.kernels.row_matmul import Product, RowMatmul, tile_of
+from cnncc.kernels.row_matmul import RowMatmul
+from cnncc.kernels.row_matmul_tile import Product, tile_of
 from cnncc.ops.fused import Step
 from cnncc.targets import find
 from tests.kernels.harness import TARGETS, each_target
