@@ -137,18 +137,16 @@ def _skimage() -> ModuleType:
     return skimage
 
 
-def _digits(share: float) -> Callable[[Subject], Iterator[Finding]]:
-    def check(subject: Subject) -> Iterator[Finding]:
-        path = FOLDER / "mnist_digits_10000.npz"
-        if not path.is_file():
-            raise Missing(f"{path.name} is not there")
-        stored = np.load(path)
-        images = (stored["images"][:, None].astype(np.float32) / 255 - 0.1307) / 0.3081
-        (scores,) = answers(subject.network(1, 1, 28, 28), images.astype(np.float32))
-        right = float((scores.argmax(1) == stored["labels"]).mean())
-        yield _near("share of 10,000 digits read", right, share, 0.0003)
-
-    return check
+def _digits(subject: Subject) -> Iterator[Finding]:
+    path = FOLDER / "mnist_digits_10000.npz"
+    if not path.is_file():
+        raise Missing(f"{path.name} is not there")
+    stored = np.load(path)
+    images = (stored["images"][:, None].astype(np.float32) / 255 - 0.1307) / 0.3081
+    (scores,) = answers(subject.network(1, 1, 28, 28), images.astype(np.float32))
+    right = float((scores.argmax(1) == stored["labels"]).mean())
+    # In onnxruntime all three read 0.9974 of these; a quantum may tip a picture either way.
+    yield _near("share of 10,000 digits read", right, 0.9974, 0.0003)
 
 
 def _sine(subject: Subject) -> Iterator[Finding]:
@@ -224,9 +222,9 @@ def _text(subject: Subject) -> Iterator[Finding]:
 SUBJECTS = (
     Subject("basic_pitch", relative=1e-3, expect=(_sine,)),
     Subject("blazeface_front", expect=(_detector,)),
-    Subject("digit_cnn", expect=(_digits(0.9974),)),
-    Subject("digit_cnn_int8_qdq", quantum="output_scale", expect=(_digits(0.998),)),
-    Subject("digit_cnn_int8_qop", quantum="output_scale", expect=(_digits(0.998),)),
+    Subject("digit_cnn", expect=(_digits,)),
+    Subject("digit_cnn_int8_qdq", quantum="output_scale", expect=(_digits,)),
+    Subject("digit_cnn_int8_qop", quantum="output_scale", expect=(_digits,)),
     Subject("esrgan_slim_x2", expect=(_enlarged,)),
     Subject("mini_xception", expect=(_emotion,)),
     Subject("mtcnn_onet", expect=(_face,)),
