@@ -158,7 +158,13 @@ class Lines:
     def _operand(self, operand: Operand, item: Item) -> str:
         if isinstance(operand, Value):
             return self.names[operand.key]
-        return f"{operand.text} as {operand.label}" if operand.label else operand.text
+        text = operand.text
+        if operand.type is not None:
+            index = next(i for i, x in enumerate(item.operands) if x is operand)
+            sizes = [a for a in item.args if a.name.startswith(f"size.{index}.")]
+            shape = ", ".join(_value_text(size) for size in sizes)
+            text = f"{CONSTANT}({operand.type.dtype}[{shape}]{text})"
+        return f"{text} as {operand.label}" if operand.label else text
 
 
 def block_lines(block: Block, taken: AbstractSet[str], indent: str = "  ") -> list[str]:
@@ -180,14 +186,19 @@ def _is_head(before: Sequence[Item], item: Item) -> bool:
 
 def _call(item: Item, operands: Sequence[str]) -> str:
     """A call with its arguments and label; `operands` stand first in its brackets."""
-    args = [*operands, *(_text(arg) for arg in item.args if not arg.default)]
+    args = [*operands, *(_text(arg) for arg in item.args if _is_shown(arg))]
     if item.block is not None:
         args = _block_arguments(item)
     if item.source:
         args.append(f"from={quote(item.source)}")
     text = item.name + (f"({', '.join(args)})" if args else "")
-    labelled = item.weighted and (not item.general or item.name == CONSTANT)
+    labelled = item.weighted and (not item.joins or item.name == CONSTANT)
     return f"{text} as {item.label}" if labelled else text
+
+
+def _is_shown(arg: Argument) -> bool:
+    """Whether an argument stands in the call: no default, and no extent of a constant."""
+    return not arg.default and "." not in arg.name
 
 
 def _block_arguments(item: Item) -> list[str]:

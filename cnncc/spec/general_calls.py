@@ -29,6 +29,7 @@ from cnncc.spec.scopes import Env
 from cnncc.spec.values import UNKNOWN, Tensor, Unfit, Value, Word, describe, is_number
 from cnncc.spec.weights import WeightUse
 
+MAX_WRITTEN = 2**22
 _SPECIAL: dict[str, Any] = {"inf": math.inf, "nan": math.nan, "none": None}
 
 
@@ -65,6 +66,7 @@ class GeneralCalls:
         self.layers = layers
         self.flows = flows
         self.used = False  # whether there was any such call
+        self.written = 0  # numbers of constants that stand in the file
 
     def apply(self, call: ast.Call, stage: ast.Stage, env: Env, value: Any, piped: bool) -> Result:
         """The operator on its operands; UNKNOWN if it failed (reported) or an operand had."""
@@ -277,11 +279,26 @@ class GeneralCalls:
                 self.layers.note_weights(path, automatic, call, env)
             return UNKNOWN if node is None else Tensor(node, type_)
         try:
+            self._spend(type_.elems)
             array = filled(value, type_)
         except Unfit as wrong:
             self.report.error(wrong.code, wrong.message, name_place(call), help=wrong.help)
             return UNKNOWN
         return Tensor(self.layers.literal(path, array, span), type_)
+
+    def _spend(self, numbers: int) -> None:
+        """Bound the memory of constants whose numbers stand in the file.
+
+        Raises:
+            Unfit: they are too many.
+        """
+        self.written += numbers
+        if self.written > MAX_WRITTEN:
+            raise Unfit(
+                "E0310",
+                f"the constants with `value=` have more than {MAX_WRITTEN:,} numbers",
+                "leave `value=` out and put the array into the weight file",
+            )
 
     def _constant_arguments(self, call: ast.Call, env: Env) -> tuple[TensorType | None, Any, bool]:
         type_: TensorType | None = None

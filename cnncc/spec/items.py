@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from cnncc.ir.graph import Graph
+from cnncc.ir.types import TensorType
 from cnncc.spec.general import CONSTANT, array_text
 from cnncc.spec.header import is_typed, prologue
 from cnncc.spec.operands import constant_call, is_literal, number_operands, takes_constants
@@ -26,12 +27,14 @@ class Inline:
     """A constant that stands in the brackets: a number, or `constant(...)`.
 
     Attributes:
-        text: as it is written, without label.
-        label: of the array in the weight file, or of a literal that has one; else empty.
+        text: as it is written, without label; of a constant with a `type`, what follows that.
+        label: of the array in the weight file; empty if its numbers stand in the text.
+        type: its type; the extents are hidden arguments of the item, called `size.OPERAND.AXIS`.
     """
 
     text: str
     label: str = ""
+    type: TensorType | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,10 +129,11 @@ def items_of(graph: Graph) -> tuple[list[Item], dict[int, Item]]:
             found: tuple[Operand, ...] = (Value(operands[0]),)
         else:
             found = tuple(_operands(graph, node_id, shared))
+        args = (*made.args, *_extents(found))
         weighted = bool(made.leaves) or any(isinstance(x, Inline) and x.label for x in found)
         items.append(
             Item(
-                *(node_id, made.name, made.args, found, made.joins, made.general, weighted),
+                *(node_id, made.name, args, found, made.joins, made.general, weighted),
                 label=node.name,
                 path=node.name,
                 source=source,
@@ -170,9 +174,25 @@ def _operands(graph: Graph, node_id: int, shared: dict[int, Item]) -> Iterator[O
             _shared(graph, operand, shared)
             yield Value(operand)
         else:
-            literal = is_literal(graph, operand)
-            label = "" if literal else graph[operand].attrs.data
-            yield Inline(constant_call(graph, operand, literal), label)
+            yield _inline(graph, operand)
+
+
+def _inline(graph: Graph, node_id: int) -> Inline:
+    key = graph[node_id].attrs.data
+    if not is_literal(graph, node_id):
+        return Inline("", key, graph.type_of(node_id))
+    numbers = array_text(graph.constants[key])
+    if numbers.startswith("["):
+        return Inline(constant_call(graph, node_id, True))
+    return Inline(f", value={numbers}", "", graph.type_of(node_id))
+
+
+def _extents(operands: Sequence[Operand]) -> Iterator[Argument]:
+    """The extents of constants, as arguments, so that they can become a block's parameters."""
+    for index, operand in enumerate(operands):
+        if isinstance(operand, Inline) and operand.type is not None:
+            for axis, extent in enumerate(operand.type.shape):
+                yield Argument(f"size.{index}.{axis}", extent)
 
 
 def _shared(graph: Graph, node_id: int, shared: dict[int, Item]) -> None:

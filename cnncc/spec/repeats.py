@@ -149,7 +149,8 @@ def _shape_of(item: Item, begin: int, at: int, places: dict[int, int]) -> Any:
     operands: list[Any] = []
     for operand in item.operands:
         if isinstance(operand, Inline):
-            operands.append((operand.text, bool(operand.label)))
+            kind = operand.type and (operand.type.dtype, len(operand.type.shape))
+            operands.append((operand.text, bool(operand.label), kind))
         else:
             place = places.get(operand.key, -1)
             operands.append(at - place if place >= begin else "in")
@@ -335,7 +336,8 @@ def _equal(default: Argument | None, given: Argument) -> bool:
 
 
 def _formal_name(arg: Argument) -> str:
-    return {"type": "kind", "from": "source"}.get(arg.name, arg.name.rstrip("0123456789_"))
+    name = arg.name.partition(".")[0].rstrip("0123456789_")
+    return {"type": "kind", "from": "source"}.get(name, name)
 
 
 def _block_name(body: Sequence[Item]) -> str:
@@ -423,7 +425,7 @@ def _dealt(run: _Run, names: Sequence[str]) -> list[Labels]:
 
 def _labels_itself(item: Item) -> bool:
     """Whether the item itself has a label: layers and blocks with weights do."""
-    return item.weighted and not item.general
+    return item.weighted and not item.joins
 
 
 def _own_labels(item: Item) -> list[str]:
@@ -436,7 +438,8 @@ def _numbered(parts: Sequence[Item]) -> list[str]:
     counts: Counter[str] = Counter()
     found: list[str] = []
     for item in parts:
-        kind = "part" if item.block is not None else item.name.replace(".", "_")
+        kind = "part" if item.block is not None else item.name
+        kind = "array" if item.joins else kind  # automatic labels are kinds of operators
         for _ in _own_labels(item):
             counts[kind] += 1
             found.append(f"{kind}{counts[kind]}")

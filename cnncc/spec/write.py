@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -21,6 +22,7 @@ from cnncc.spec.parser import parse
 from cnncc.spec.project import Project
 
 _MOST_LITERAL = 8  # numbers of a constant that stand in the text
+_MOST_UNIFORM = 2**14  # numbers of a constant whose one number stands in the text
 _FACTS: Mapping[str, Any] = {"batched": True, "labels": {}, "top": {}}
 
 
@@ -87,9 +89,11 @@ def named(graph: Graph, weights: str) -> Graph:
     shared = _shared_scope([node.name for node in plain if node.op in WEIGHTED])
     plain.sort(key=lambda node: node.op not in WEIGHTED)
     weighted = {node.name for node in plain if node.op in WEIGHTED}
+    numbered = Counter(node.name.rpartition("_")[0] for node in plain)
     for node in plain:
         base = node.name.removesuffix("_2")  # the second node that one node of a model became
-        kept = base if node.op in WEIGHTED and base not in weighted else node.name
+        alone = node.op in WEIGHTED and base not in weighted and numbered[base] == 1
+        kept = base if alone else node.name
         node.name = names.unique(as_label(kept.removeprefix(shared), node.op))
     keys = _layer_weights(made)
     names.taken |= set(keys.values())
@@ -155,8 +159,10 @@ def _alike(graph: Graph, constants: tuple[int, ...]) -> bool:
 
 def _is_small(array: NDArray[Any]) -> bool:
     most = 1 if array.dtype.kind == "f" else _MOST_LITERAL
-    few = 0 < array.size <= most or (array.size and (array == array.flat[0]).all())
-    return bool(few) and reads_back(array)
+    few = 0 < array.size <= most
+    if not few and 0 < array.size <= _MOST_UNIFORM:
+        few = bool((array == array.flat[0]).all())
+    return few and reads_back(array)
 
 
 # -- comparing -------------------------------------------------------------------------------------

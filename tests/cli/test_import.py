@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
@@ -79,6 +81,28 @@ def test_the_numbers_are_the_same(run, model):
     ]
     first, second = (np.asarray(a if isinstance(a, np.ndarray) else a["soft:0"]) for a in answers)
     assert first.tobytes() == second.tobytes()
+
+
+MODELS = Path(__file__).parents[3] / "shared" / "models"
+SMALL = ("digit_cnn", "digit_cnn_int8_qop", "mini_xception", "mtcnn_onet", "blazeface_front")
+
+
+@pytest.mark.native
+@pytest.mark.parametrize("name", SMALL)
+def test_real_models(run, tmp_path, name):
+    """What the golden input gives is the same, bit for bit, from the model and from its spec."""
+    folder = MODELS / name
+    if not folder.exists():
+        pytest.skip("../shared/models is not there")
+    spec = tmp_path / "m.cnn"
+    run("import", folder / "model.onnx", "-o", spec)
+    assert "no mistakes" in run("check", spec).output
+    assert len(spec.read_text().splitlines()) <= 75
+    x = np.load(folder / "golden.npz")["input"]
+    answers = [driver.compile(path)(x) for path in (folder / "model.onnx", spec)]
+    flat = [a.values() if isinstance(a, dict) else a for a in answers]
+    flat = [[a] if isinstance(a, np.ndarray) else list(a) for a in flat]
+    assert [a.tobytes() for a in flat[0]] == [a.tobytes() for a in flat[1]]
 
 
 def test_flat(run, model, tmp_path):

@@ -138,6 +138,7 @@ MISTAKES = {
     "constant(f32[0])": "`an axis` must be at least 1",
     "constant(f32[65536, 65536])": "a tensor has fewer than",
     "constant(f32[1, 1, 1, 1, 1, 1, 1, 1, 1])": "a type has at most 8 axes",
+    "constant(f32[2048, 2049], value=0)": "have more than 4,194,304 numbers",
     "relu : f32[2, 3, 5]": r"annotation says f32\[2, 3, 5\]",
     "relu : [2, 3, 4]": r"shape is f32\[2, 3, 4\], annotation says 2x3x4",
 }
