@@ -14,9 +14,11 @@ from typing import Any
 import onnx
 from onnx import defs, helper, numpy_helper
 
+from cnncc.errors import OnnxError
 from cnncc.ir.types import DType, TensorType
 from cnncc.onnx.call import DTYPES
 from cnncc.onnx.model import Foreign, Node, Tensor
+from cnncc.onnx.problems import quoted
 from cnncc.onnx.read import read
 from cnncc.onnx.table import Refused
 
@@ -49,12 +51,16 @@ def body_of(node: Node, types: Sequence[TensorType | None]) -> list[Node] | None
     present = dict(zip(node.inputs, told, strict=False))
     inputs = [helper.make_value_info(name, t) for name, t in present.items() if name]
     outputs = [onnx.ValueInfoProto(name=name) for name in node.outputs if name]
-    graph = helper.make_graph([_proto(node, _DOMAIN)], "definition", inputs, outputs)
+    graph = helper.make_graph([_proto(node, _DOMAIN, schema)], "definition", inputs, outputs)
     imports = [*body.opset_import, helper.make_opsetid(_DOMAIN, 1)]
     if all(entry.domain for entry in imports):  # the schemas of other domains leave ONNX's own out
         imports.append(helper.make_opsetid("", defs.onnx_opset_version()))
     model = helper.make_model(graph, functions=[body], opset_imports=imports)
-    return _renamed(read(model).nodes, node)
+    try:
+        return _renamed(read(model).nodes, node)
+    except OnnxError as error:
+        reason = f"ONNX's definition of it does not apply: {error.problems[0]}"
+        raise Refused(reason) from error
 
 
 def _definition(
@@ -71,11 +77,13 @@ def _definition(
         return None
     versions = schema.context_dependent_function_opset_versions
     version = max((v for v in versions if v <= node.version), default=min(versions))
-    text = schema.get_context_dependent_function_with_opset_version(
-        version,
-        _proto(node, node.domain).SerializeToString(),
-        [t.SerializeToString() for t in told],
-    )
+    asked = _proto(node, node.domain, schema).SerializeToString()
+    types = [t.SerializeToString() for t in told]
+    try:
+        text = schema.get_context_dependent_function_with_opset_version(version, asked, types)
+    except (RuntimeError, ValueError) as error:
+        reason = f"ONNX's definition of it does not apply: {quoted(str(error))}"
+        raise Refused(reason) from error
     body.ParseFromString(_bytes(text))
     if not body.node:
         raise Refused("ONNX's definition of it does not apply to these types or attributes")
@@ -95,6 +103,8 @@ def _computed(body: onnx.FunctionProto, wanted: Sequence[str]) -> tuple[str, ...
 
     Some definitions leave out what their node does not ask for, but list it all the same.
     """
+    if len(wanted) > len(body.output):
+        raise Refused(f"{len(wanted)} outputs, but it has {len(body.output)}")
     known = {*body.input, *(name for step in body.node for name in step.output)}
     names = (*wanted, *("",) * (len(body.output) - len(wanted)))
     pairs = list(zip(body.output, names, strict=True))
@@ -111,16 +121,25 @@ def _bytes(found: Any) -> bytes:
     return found if isinstance(found, bytes) else bytes(found.SerializeToString())
 
 
-def _proto(node: Node, domain: str) -> onnx.NodeProto:
-    attributes: dict[str, Any] = {}
+def _proto(node: Node, domain: str, schema: Any) -> onnx.NodeProto:
+    made = helper.make_node(
+        node.op_type, list(node.inputs), list(node.outputs), node.name, domain=domain
+    )
     for name, value in node.attributes.items():
+        if name not in schema.attributes:
+            raise Refused(f"attributes that opset {node.version} does not define: `{name}`")
         if isinstance(value, Foreign):
             raise Refused(f"attribute `{name}` is a {value.kind}")
         held = numpy_helper.from_array(value.array) if isinstance(value, Tensor) else value
-        attributes[name] = list(held) if isinstance(held, tuple) else held
-    return helper.make_node(
-        node.op_type, list(node.inputs), list(node.outputs), node.name, domain=domain, **attributes
-    )
+        plain = list(held) if isinstance(held, tuple) else held
+        kind = int(schema.attributes[name].type)
+        try:
+            made.attribute.append(helper.make_attribute(name, plain, attr_type=kind))
+        except (TypeError, ValueError) as error:
+            raise Refused(
+                f"attribute `{name}` has another type than opset {node.version} says"
+            ) from error
+    return made
 
 
 def _type_proto(found: TensorType) -> onnx.TypeProto:

@@ -137,6 +137,8 @@ _VARIADIC: dict[str, str] = {"Sum": "add", "Mean": "add", "Max": "maximum", "Min
 def variadic(call: Call) -> int:
     """A chain of binary operators."""
     call.ignore("consumed_inputs")
+    if not call.count:
+        raise Refused("no inputs")
     first, *others = call.operands()
     for other in others:
         first = call.add(_VARIADIC[call.node.op_type], [first, other])
@@ -174,7 +176,7 @@ def cast(call: Call) -> int:
     """Nothing where the type is the same."""
     call.ignore("saturate", "round_mode")
     code = call.attr("to")
-    name = code if isinstance(code, str) else _dtype_name(call.integer("to"))
+    name = code if isinstance(code, str) else dtype_name(call.integer("to"))
     return _to(call, call.operand(0), name)
 
 
@@ -192,7 +194,7 @@ def _to(call: Call, node_id: int, name: str) -> int:
     return call.cast(node_id, DType.F32 if dtype is DType.F16 else dtype)
 
 
-def _dtype_name(code: int) -> str:
+def dtype_name(code: int) -> str:
     """ONNX's name of an element type, from its number (TensorProto.DataType)."""
     names = (
         *("UNDEFINED", "FLOAT", "UINT8", "INT8", "UINT16", "INT16", "INT32", "INT64", "STRING"),

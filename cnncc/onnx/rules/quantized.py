@@ -24,6 +24,8 @@ MICROSOFT = "com.microsoft"
 
 
 def _limits(dtype: DType) -> tuple[int, int]:
+    if not dtype.is_integer:
+        raise Refused(f"steps of {dtype}", "u8, i8, u16 and i16 are supported")
     found = np.iinfo(dtype.numpy.str)
     return int(found.min), int(found.max)
 

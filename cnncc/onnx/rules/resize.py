@@ -18,6 +18,7 @@ from cnncc.onnx.call import Call
 from cnncc.onnx.table import Refused, rule
 
 F32 = np.float32
+_MOST = 2**24  # beyond this f32 has no coordinate for every pixel
 _COORDINATES = (
     *("half_pixel", "half_pixel_symmetric", "pytorch_half_pixel", "align_corners", "asymmetric"),
     *("tf_half_pixel_for_nn", "tf_crop_and_resize"),
@@ -106,7 +107,8 @@ def resize(call: Call) -> int:
 
 def _scaled(call: Call, scales: Sequence[float], axes: Sequence[int]) -> list[_Axis]:
     shape = call.type(0).shape
-    if len(scales) != len(axes) or any(not s > 0 for s in scales):
+    fits = len(scales) == len(axes) and all(a < len(shape) for a in axes)
+    if not fits or any(not 0 < s < _MOST for s in scales):
         raise Refused(f"`scales` is {list(scales)} for {call.type(0)}")
     made = []
     for axis, scale in zip(axes, scales, strict=True):
@@ -155,8 +157,8 @@ def _resized(call: Call, changed: Sequence[_Axis], how: _Rule) -> int:
         raise Refused(
             f"interpolation of {dtype}", "f32, f16 and integers of 8 or 16 bits are taken"
         )
-    if any(item.after < 1 for item in changed):
-        raise Refused("nothing would be left of an axis")
+    if any(not 1 <= item.after <= _MOST for item in changed):
+        raise Refused(f"extents of {[item.after for item in changed]}")
     x = call.cast(x, DType.F32)
     outside = None
     for item in changed:
