@@ -17,10 +17,12 @@ from cnncc.onnx.rules import (
     movement,
     normalization,
     pooling,
+    products,
     quantized,
     reduction,
     resize,
     shape,
+    spectral,
 )
 
 __all__ = [
@@ -31,8 +33,10 @@ __all__ = [
     "movement",
     "normalization",
     "pooling",
+    "products",
     "quantized",
     "reduction",
     "resize",
     "shape",
+    "spectral",
 ]

@@ -155,7 +155,7 @@ def clip(call: Call) -> int:
     summary="over one axis, or (to opset 12) over all from it on",
 )
 def softmax(call: Call) -> int:
-    """By channels of a map or vector where it can be, else in pieces."""
+    """One operator of the graph; the logarithm of one in pieces."""
     x = call.operand(0)
     shape = call.type_of(x).shape
     old = call.version < 13
@@ -177,9 +177,8 @@ def _softmax(call: Call, x: int, axis: int) -> int:
         return call.cast(chosen, call.type_of(x).dtype)
     if call.type_of(x).dtype is not DType.F32:
         raise Refused(f"{kind} of {call.type_of(x).dtype}", "f32 and f16 are supported")
-    blocked = len(shape) in (2, 4) and axis == 1 and shape[0] == 1
-    if kind == "Softmax" and blocked:
-        return call.add("softmax", [x])
+    if kind == "Softmax":
+        return call.add("softmax", [x], lookup("softmax").Attrs(axis))
     largest = _reduced(call, x, "max", axis)
     moved = call.add("sub", [x, largest])
     powers = call.add("exp", [moved])

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from cnncc.ir.op import lookup
 from cnncc.ir.types import DType
 from cnncc.onnx.call import Array, Call
-from cnncc.onnx.rules.movement import sliced
+from cnncc.onnx.rules.movement import expanded, sliced
 from cnncc.onnx.table import Refused, rule
+
+_MOST_PLACES = 2**26  # of a constant grid
 
 
 @rule("Gather", summary="slices at given places along an axis; places outside are brought inside")
@@ -105,6 +109,93 @@ def grid_sample(call: Call) -> int:
     padding = call.text("padding_mode", "zeros", ("zeros", "border", "reflection"))
     attrs = lookup("grid_sample").Attrs(words.get(mode, mode), padding, call.flag("align_corners"))
     return call.add("grid_sample", [call.operand(0), call.operand(1)], attrs)
+
+
+@rule("AffineGrid", summary="the grid that samples a map as an affine transform moves it")
+def affine_grid(call: Call) -> int:
+    """Constant places (x, y, 1) times the transposed matrices [N,2,3]; with D likewise."""
+    theta, size = call.type(0), call.whole(1, "size")
+    extents, align = size[2:], call.flag("align_corners")
+    if len(extents) not in (2, 3) or theta.shape != (size[0], len(extents), len(extents) + 1):
+        raise Refused(f"matrices {theta} for a map {list(size)}")
+    if min(extents) < 1 or math.prod(extents) > _MOST_PLACES:
+        raise Refused(f"a grid of {list(extents)} places")
+    ends = [np.linspace(-1, 1, n) if align else (2 * np.arange(n) + 1) / n - 1 for n in extents]
+    axes = [*reversed(np.meshgrid(*ends, indexing="ij")), np.ones(extents)]
+    places = np.stack([a.reshape(-1) for a in axes], axis=1)
+    turned = call.transpose(call.operand(0), (0, 2, 1))
+    made = call.add("matmul", [call.array(places, theta.dtype), turned])
+    return call.reshape(made, (size[0], *extents, len(extents)))
+
+
+@rule("Col2Im", summary="blocks put back to where they lie in an image, overlaps added")
+def col2im(call: Call) -> int:
+    """[N,C·K,L] as [N,C,...]: a scatter with constant places; those in the padding are left out."""
+    image, block = call.whole(1, "image_shape"), call.whole(2, "block_shape")
+    n, stacked, count = (*call.type(0).shape, 0, 0, 0)[:3]
+    taps, rank = math.prod(block), len(block)
+    extents = tuple(
+        i + sum(p) for i, p in zip(image, _pairs(call.integers("pads"), rank), strict=True)
+    )
+    steps = [call.integers(word) or (1,) * rank for word in ("strides", "dilations")]
+    if len(call.type(0).shape) != 3 or not rank or stacked % max(taps, 1) or len(image) != rank:
+        raise Refused(f"{call.type(0)} as blocks {list(block)} of an image {list(image)}")
+    places = np.zeros((1, 1), np.int64)
+    inside = np.ones((1, 1), bool)
+    low = [p[0] for p in _pairs(call.integers("pads"), rank)]
+    for axis, (wide, k) in enumerate(zip(extents, block, strict=True)):
+        stride, dilation = steps[0][axis], steps[1][axis]
+        starts = np.arange((wide - dilation * (k - 1) - 1) // stride + 1) * stride - low[axis]
+        at = np.arange(k)[:, None] * dilation + starts
+        whole = (places.shape[0] * k, places.shape[1] * at.shape[1])
+        places = (places[:, None, :, None] * image[axis] + at[:, None]).reshape(whole)
+        fits = (at >= 0) & (at < image[axis])
+        inside = (inside[:, None, :, None] & fits[:, None]).reshape(whole)
+    if places.shape != (taps, count):
+        raise Refused(f"{count} blocks given, {places.shape[1]} lie in the image")
+    channels, total = stacked // taps, math.prod(image)
+    beyond = np.where(inside, places, total).reshape(1, 1, -1)  # a scatter skips places outside
+    index = np.broadcast_to(beyond, (n, channels, taps * count))
+    made = call.add(
+        "scatter_elements",
+        [
+            call.array(np.zeros((n, channels, total)), call.type(0).dtype),
+            call.array(index, DType.I64),
+            call.reshape(call.operand(0), (n, channels, taps * count)),
+        ],
+        lookup("scatter_elements").Attrs(2, "add"),
+    )
+    return call.reshape(made, (n, channels, *image))
+
+
+def _pairs(pads: tuple[int, ...] | None, rank: int) -> list[tuple[int, int]]:
+    """Padding in front and behind, by axis."""
+    found = (0,) * (2 * rank) if pads is None else pads
+    if len(found) != 2 * rank or min(found, default=0) < 0:
+        raise Refused(f"`pads` is {list(found)} for {rank} axes")
+    return list(zip(found[:rank], found[rank:], strict=True))
+
+
+@rule("TensorScatter", summary="new rows written into a cache, from a place of each sample on")
+def tensor_scatter(call: Call) -> int:
+    """A scatter along the axis, at the place of the sample plus 0, 1, ..."""
+    cache, update = call.type(0), call.type(1)
+    axis = call.axis(call.integer("axis", -2), len(cache.shape))
+    circular = call.text("mode", "linear", ("linear", "circular")) == "circular"
+    if not axis or len(update.shape) != len(cache.shape):
+        raise Refused(f"rows {update} along axis {axis} of {cache}")
+    behind = (1,) * (len(cache.shape) - axis - 1)
+    places = call.array(np.arange(update.shape[axis]).reshape(-1, *behind), DType.I64)
+    if call.has(2):
+        first = call.cast(call.operand(2), DType.I64)
+        first = call.reshape(first, (cache.shape[0], *(1,) * (len(cache.shape) - 1)))
+        places = call.add("add", [first, places])
+    if circular:
+        places = call.add(
+            "mod", [places, call.like(cache.shape[axis], places)], lookup("mod").Attrs(False)
+        )
+    operands = [call.operand(0), expanded(call, places, update.shape), call.operand(1)]
+    return call.add("scatter_elements", operands, lookup("scatter_elements").Attrs(axis, "none"))
 
 
 @rule("RoiAlign", summary="averages or maxima over a grid of bins of each region")
