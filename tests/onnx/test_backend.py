@@ -11,7 +11,7 @@ from onnx.backend.test.runner import BackendIsNotSupposedToImplementIt
 
 from cnncc.errors import InputError
 from cnncc.onnx import backend
-from tests.onnx.conformance import cases, judge, page, reason_of
+from tests.onnx.conformance import cases, judge, page, reason_of, run
 
 pytestmark = pytest.mark.native
 
@@ -98,16 +98,23 @@ def test_a_sample_of_the_suite() -> None:
     assert found["test_relu"].cnn
 
 
+def test_a_whole_suite_in_children() -> None:
+    found = list(run(cases(["pytorch-operator"])))
+    assert len(found) == 35
+    assert not [v for v in found if v.verdict in ("wrong", "crash", "timeout")]
+    assert sum(v.passed for v in found) >= 30
+
+
 def test_the_judge_sees_wrong_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     (case,) = cases(["node"], "test_relu")
-    run = backend.CnnccRep.run
+    real = backend.CnnccRep.run
     monkeypatch.setattr(
-        backend.CnnccRep, "run", lambda self, inputs: [run(self, inputs)[0] + np.float32(0.01)]
+        backend.CnnccRep, "run", lambda self, inputs: [real(self, inputs)[0] + np.float32(0.01)]
     )
     assert judge(case).verdict == "wrong"
     assert "absolute difference" in judge(case).reason
     monkeypatch.setattr(
-        backend.CnnccRep, "run", lambda self, inputs: [run(self, inputs)[0].astype(np.float64)]
+        backend.CnnccRep, "run", lambda self, inputs: [real(self, inputs)[0].astype(np.float64)]
     )
     assert judge(case).verdict == "wrong"
     monkeypatch.setattr(backend.CnnccRep, "run", lambda self, inputs: 1 / 0)
