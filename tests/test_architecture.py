@@ -110,6 +110,7 @@ TESTED_BY = {
     "spec/general_calls.py": "spec/test_general.py",
     "spec/header.py": "spec/test_recover.py",
     "spec/items.py": "spec/test_recover.py",
+    "spec/loops.py": "spec/test_recover.py",
     "spec/naming.py": "spec/test_recover.py",
     "spec/operands.py": "spec/test_write.py",
     "spec/operations.py": "spec/test_write.py",

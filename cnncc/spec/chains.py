@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from cnncc.spec.general import CONSTANT
 from cnncc.spec.items import Block, Item, Operand, Param, Value, Written, uses
+from cnncc.spec.loops import loop_end, loop_line
 from cnncc.spec.naming import Names, is_free_name
 from cnncc.spec.operations import Argument, argument_text
 from cnncc.spec.values import quote
@@ -57,15 +58,35 @@ class Lines:
         """The lines of all items."""
         readers = uses(items)
         spans: list[tuple[int, int]] = []
+        loops: set[int] = set()
         while not spans or spans[-1][1] < len(items):
             begin = spans[-1][1] if spans else 0
-            spans.append((begin, self._chain_end(items, begin, readers)))
+            end = self._loop_end(items, begin, readers)
+            loops.update([begin] if end > begin else [])
+            spans.append((begin, end if end > begin else self._chain_end(items, begin, readers)))
         ends = [(items[end - 1], end) for _, end in spans]
         needing = [last for last, end in ends if self._needs_name(items, end, last, readers)]
         self.only = needing[0] if len(needing) == 1 else None
         for begin, end in spans:
-            self._line(items, begin, end, readers)
+            if begin in loops:
+                calls = items[begin:end]
+                self.out.append(loop_line(calls, self.used, lambda call: _call(call, [])))
+                self.running = calls[-1].key
+            else:
+                self._line(items, begin, end, readers)
         return self.out
+
+    def _loop_end(
+        self, items: Sequence[Item], begin: int, readers: Mapping[int, Sequence[int]]
+    ) -> int:
+        """Where a loop that begins here ends; it continues from the line above and has no name."""
+        before = items[begin - 1].key if begin else self.running
+        if not items or items[begin].operands[:1] != (Value(before if before is not None else -1),):
+            return begin
+        end = loop_end(items, begin, readers, self.kept)
+        while end > begin and self._needs_name(items, end, items[end - 1], readers):
+            end = loop_end(items[: end - 1], begin, readers, self.kept)
+        return end
 
     def _chain_end(
         self, items: Sequence[Item], begin: int, readers: Mapping[int, Sequence[int]]

@@ -200,7 +200,7 @@ def _is_row(parts: Sequence[Item]) -> bool:
     return any(
         len(parts) % period == 0
         and kinds == kinds[:period] * (len(parts) // period)
-        and _weight(parts[:period]) >= 2
+        and (_weight(parts[:period]) >= 2 or parts[0].block is not None)
         for period in range(1, len(parts) // 2 + 1)
     )
 

@@ -117,6 +117,31 @@ output out_0 { name = "out:0" }
     )
 
 
+def test_calls_that_count_up_become_loops() -> None:
+    graph, x = start((1, 8, 6, 6))
+    for number in range(3):
+        x = residual(graph, x, f"same.{number}", 8)
+    for number, filters in enumerate([8, 16, 24, 32, 40, 48], 1):
+        x = layer(graph, layer(graph, x, f"grow{number}.a", filters), f"grow{number}.b", 8)
+        x = add_typed(graph, "sigmoid", (x,), name=f"grow{number}.act")
+    graph.outputs = [("y", x)]
+    text = check_same(graph)
+    assert "\nfor i in range(3) { residual as same.{i} }\n" in text
+    assert "for i, filters in [[1, 8], [2, 16], [3, 24], [4, 32], [5, 40], [6, 48]] {" in text
+    assert "(filters) as grow{i}" in text
+
+
+def test_a_loop_leaves_the_last_result_for_what_follows() -> None:
+    graph, x = start((1, 8, 6, 6))
+    for number in range(5):
+        x = residual(graph, x, f"same.{number}", 8)
+    y = layer(graph, x, "next", 8)
+    graph.outputs = [("y", add_typed(graph, "add", (y, x), name="sum"))]
+    text = check_same(graph)
+    assert "for i in range(4) { residual as same.{i} }\n" in text
+    assert "= residual as same.4\n" in text
+
+
 def test_general_operators_numbers_and_shared_constants() -> None:
     graph, x = start((1, 4, 6))
     graph.meta["batched"] = False
