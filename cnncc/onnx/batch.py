@@ -160,7 +160,7 @@ _RULES: dict[str, Callable[..., bool]] = {
     "concat": _concat,
     "matmul": _matmul,
     "gather": _gather,
-    "softmax": _all_carry,
+    "softmax": _off_axis("axis"),
     "reduce": _off_axis("axes"),
     "arg_max": _off_axis("axis"),
     "arg_min": _off_axis("axis"),
