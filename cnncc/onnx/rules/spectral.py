@@ -19,8 +19,8 @@ _MOST_FACTORS = 2**26  # of a matrix
 
 @rule(
     "DFT",
-    summary="discrete Fourier transforms along an axis, either way, whole or one-sided",
-    limits="n² multiply-adds",
+    summary="discrete Fourier transforms along an axis, and back to real signals",
+    limits="n² multiply-adds; inverse ones are one-sided",
 )
 def dft(call: Call) -> int:
     """The axis is an attribute before opset 20, an operand from it on."""
@@ -31,14 +31,17 @@ def dft(call: Call) -> int:
         wanted = call.whole(2, "axis")[0] if call.has(2) else -2
     axis = call.axis(wanted, rank)
     inverse, onesided = call.flag("inverse"), call.flag("onesided")
+    if inverse and not onesided:
+        # ONNX's test wants NumPy's own rounding errors where the exact result is 0.
+        raise Refused("an inverse transform to complex numbers", "onesided=1 gives a real signal")
     extent = call.type(0).shape[axis]
-    length = 2 * (extent - 1) if inverse and onesided else extent
+    length = 2 * (extent - 1) if inverse else extent
     if call.has(1):
         length = call.whole(1, "dft_length")[0]
-    return _transformed(call, x, axis, length, inverse, onesided)
+    return _transformed(call, x, axis, length, onesided, inverse)
 
 
-def _transformed(call: Call, x: int, axis: int, length: int, inverse: bool, onesided: bool) -> int:
+def _transformed(call: Call, x: int, axis: int, length: int, onesided: bool, back: bool) -> int:
     """[..., n, ..., 1 or 2] as [..., m, ..., 2], or 1 where a real signal comes back."""
     rank, parts = len(call.type_of(x).shape), call.type_of(x).shape[-1]
     if parts not in (1, 2) or axis == rank - 1 or length < 1:
@@ -47,10 +50,10 @@ def _transformed(call: Call, x: int, axis: int, length: int, inverse: bool, ones
     perm = (*others, axis, rank - 1)
     turned = call.transpose(x, perm)
     *front, extent, _ = call.type_of(turned).shape
-    used = min(extent, length // 2 + 1 if inverse and onesided else length)
+    used = min(extent, length // 2 + 1 if back else length)
     starts, steps = [0] * rank, [1] * rank
     turned = sliced(call, turned, starts, steps, (*front, used, parts))
-    matrix = _matrix(used, length, inverse, onesided)[:, :parts]
+    matrix = _matrix(used, length, onesided, back)[:, :parts]
     _, _, count, results = matrix.shape
     # In f64, since most of a spectrum is what large numbers leave that cancel.
     wide = call.cast(call.reshape(turned, (*front, used * parts)), DType.F64)
@@ -60,25 +63,22 @@ def _transformed(call: Call, x: int, axis: int, length: int, inverse: bool, ones
     return call.transpose(call.reshape(made, (*front, count, results)), back)
 
 
-def _matrix(used: int, length: int, inverse: bool, onesided: bool) -> NDArray[np.float64]:
+def _matrix(used: int, length: int, onesided: bool, back: bool) -> NDArray[np.float64]:
     """How parts (real, imaginary) of each place count in those of each result."""
-    back = inverse and onesided
-    count = length // 2 + 1 if onesided and not inverse else length
+    count = length // 2 + 1 if onesided and not back else length
     if used * count > _MOST_FACTORS // 4:
         raise Refused(f"a transform of {used} numbers to {count}: too large for a matrix product")
     turns = np.outer(np.arange(used), np.arange(count)) % length  # exact, unlike cos of the whole
     angle = 2 * math.pi * turns / length
-    cos, sin = np.cos(angle), np.sin(angle) * (1 if inverse else -1)
+    cos, sin = np.cos(angle), np.sin(angle) * (1 if back else -1)
     matrix = np.empty((used, 2, count, 2))
     matrix[:, 0, :, 0], matrix[:, 0, :, 1] = cos, sin
     matrix[:, 1, :, 0], matrix[:, 1, :, 1] = -sin, cos
-    if inverse:
-        matrix /= length
-    if back:  # what the other side would add, conjugated
-        alone = (np.arange(used) == 0) | (2 * np.arange(used) == length)
-        matrix *= np.where(alone, 1.0, 2.0)[:, None, None, None]
-        return matrix[..., :1]
-    return matrix
+    if not back:
+        return matrix
+    # The side that is left out would add the same, conjugated.
+    alone = (np.arange(used) == 0) | (2 * np.arange(used) == length)
+    return matrix[..., :1] * np.where(alone, 1.0, 2.0)[:, None, None, None] / length
 
 
 @rule(
@@ -102,7 +102,7 @@ def stft(call: Call) -> int:
         if call.type(2).shape != (length,):
             raise Refused(f"a window {call.type(2)} for frames of {length}")
         cut = call.add("mul", [cut, call.reshape(call.operand(2), (length, 1))])
-    return _transformed(call, cut, 2, length, False, call.flag("onesided", True))
+    return _transformed(call, cut, 2, length, call.flag("onesided", True), False)
 
 
 @rule("MelWeightMatrix", summary="weights that turn spectra into mel bands")
