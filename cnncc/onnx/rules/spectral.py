@@ -59,8 +59,8 @@ def _transformed(call: Call, x: int, axis: int, length: int, onesided: bool, bac
     wide = call.cast(call.reshape(turned, (*front, used * parts)), DType.F64)
     factors = call.array(matrix.reshape(used * parts, -1))
     made = call.cast(call.add("matmul", [wide, factors]), call.type_of(x).dtype)
-    back = [perm.index(a) for a in range(rank)]
-    return call.transpose(call.reshape(made, (*front, count, results)), back)
+    undo = [perm.index(a) for a in range(rank)]
+    return call.transpose(call.reshape(made, (*front, count, results)), undo)
 
 
 def _matrix(used: int, length: int, onesided: bool, back: bool) -> NDArray[np.float64]:
