@@ -27,6 +27,7 @@ from cnncc.ir.rewrite import Pass
 from cnncc.ir.verify import LEVELS, verify
 from cnncc.passes import (
     AbsorbPad,
+    ChannelsFirst,
     CommonSubexpressions,
     Decompose,
     EliminateDead,
@@ -67,6 +68,7 @@ def standard() -> tuple[Step, ...]:
         Step(EliminateDead(), "a dead reader would keep a value from being folded or fused"),
         Step(FoldConstants(), "computed weights become constants, which the folds below look for"),
         Step(Simplify(), "dropout and identity stand between convolutions and their batch norms"),
+        Step(ChannelsFirst(), "all rules and kernels below look for channels on axis 1"),
         Step(Recognise(), "an activation in pieces would be several steps, and often two branches"),
         Step(Specialise(), "the rules below know the operators of CNNs, and so do blocked kernels"),
         Step(AbsorbPad(), "a border of zeros costs nothing once the convolution brings it"),

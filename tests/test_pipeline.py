@@ -132,7 +132,7 @@ def test_dumps_read_back_and_list_unchanged_stages(tmp_path) -> None:
     assert len(stages) == len(standard()) + 1
     simplified = [s.apply.name for s in standard()].index("simplify") + 1
     last = f"{simplified:02}-simplify.graph"
-    assert stages[simplified + 1].startswith(f"{simplified + 1:02} recognise")
+    assert stages[simplified + 1].startswith(f"{simplified + 1:02} {records[simplified].name}")
     assert stages[simplified + 1].endswith(f"unchanged, as in {last}")
     for name in written:
         assert_same_numbers(want, values(load(folder / name)), 1e-5)

@@ -10,13 +10,15 @@ survive; a second run changes nothing; dropping `simplify` from a pipeline is ha
 To add a pass, write one file with a frozen dataclass (`name`, `needs`, `gives`, `run`), name it in
 `PASSES`, and give it a `Step` with its reason in `cnncc/pipeline.py`. To add an equation open
 `simplify.py` (moves of elements: `simplify_moves.py`); an activation in pieces `recognise.py`; a
-general operator that does what one of CNNs does `specialise.py`; to change what may share a loop
-nest `fuse.py`; when a pool may, `fuse_pool.py`; what a pass list may say, `listing.py`. A pass that
-asks the machine belongs to `cnncc.plan`.
+general operator that does what one of CNNs does `specialise.py`; what is computed on maps where a
+graph turns them round `channels_first.py` (axes renamed: `views.py`); to change what may share a
+loop nest `fuse.py`; when a pool may, `fuse_pool.py`; what a pass list may say, `listing.py`. A pass
+that asks the machine belongs to `cnncc.plan`.
 """
 
 import cnncc.ops  # noqa: F401 - the registry that every pass asks
 from cnncc.passes.absorb_pad import AbsorbPad
+from cnncc.passes.channels_first import ChannelsFirst
 from cnncc.passes.common_subexpressions import CommonSubexpressions
 from cnncc.passes.decompose import Decompose
 from cnncc.passes.eliminate_dead import EliminateDead
@@ -34,6 +36,7 @@ PASSES = (
     EliminateDead,
     FoldConstants,
     Simplify,
+    ChannelsFirst,
     Recognise,
     Specialise,
     AbsorbPad,
@@ -48,6 +51,7 @@ PASSES = (
 __all__ = [
     "PASSES",
     "AbsorbPad",
+    "ChannelsFirst",
     "CommonSubexpressions",
     "Decompose",
     "EliminateDead",

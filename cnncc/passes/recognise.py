@@ -302,7 +302,36 @@ def _linear_softplus(graph: Graph, node_id: int) -> int | None:
     return otherwise if _is_of(graph, otherwise, "softplus", then) else None
 
 
+# -- softmax ---------------------------------------------------------------------------------------
+
+
+def _softmax(graph: Graph, node_id: int) -> int | None:
+    """e^(x - max) / Σ e^(x - max) along one axis."""
+    powers, total = graph.operands(node_id)
+    if graph[powers].op != "exp" or graph[graph.operands(powers)[0]].op != "sub":
+        return None
+    x, largest = graph.operands(graph.operands(powers)[0])
+    axis = _reduced_axis(graph, total, "sum", powers)
+    if axis is None or _reduced_axis(graph, largest, "max", x) != axis:
+        return None
+    if not _in_type(graph, node_id, x):
+        return None
+    return add_typed(graph, "softmax", (x,), lookup("softmax").Attrs(axis))
+
+
+def _reduced_axis(graph: Graph, node_id: int, kind: str, x: int) -> int | None:
+    """The axis along which a node reduces x and which stays as 1."""
+    node = graph[node_id]
+    if node.op != "reduce" or graph.operands(node_id) != (x,) or node.attrs.kind != kind:
+        return None
+    alone = node.attrs.keepdims and len(node.attrs.axes) == 1
+    return int(node.attrs.axes[0]) if alone else None
+
+
+SOFTMAX = Rule("exp(x - max) / sum(exp(x - max)) = softmax(x)", _softmax, frozenset({"div"}))
+
 RULES = (
+    SOFTMAX,
     Rule("min(x, b) or max(x, a) = clip(x)", _extreme_as_clip, frozenset({"minimum", "maximum"})),
     Rule("c*clip(x + b, 0, 1/c) = hard_sigmoid(x)", _multiple_of_clip, frozenset({"mul", "div"})),
     Rule("clip(a*x + b, 0, 1) = hard_sigmoid(x)", _clip_of_line, frozenset({"clip"})),

@@ -222,6 +222,20 @@ def _concat_of_concat(graph: Graph, node_id: int) -> int | None:
     return add_typed(graph, "concat", flat, attrs, spans=spans)
 
 
+def _softmax_of_rows(graph: Graph, node_id: int) -> int | None:
+    """Rows joined for a softmax of each, and apart again: how ONNX says it up to opset 12."""
+    rows = producer(graph, node_id, "softmax")
+    flat = producer(graph, rows, "reshape") if rows is not None else None
+    if rows is None or flat is None or not graph.type_of(rows).shape:
+        return None
+    x, (found, joined) = graph.operands(flat)[0], (graph.type_of(n) for n in (node_id, rows))
+    last = graph[rows].attrs.axis == len(joined.shape) - 1
+    if graph.type_of(x) != found or not last or found.shape[-1:] != joined.shape[-1:]:
+        return None
+    attrs = lookup("softmax").Attrs(len(found.shape) - 1)
+    return add_typed(graph, "softmax", (x,), attrs, spans=graph[rows].spans)
+
+
 def _shuffle_of_nothing(graph: Graph, node_id: int) -> int | None:
     groups = graph[node_id].attrs.groups
     trivial = groups in (1, graph.type_of(node_id).shape[1])
@@ -256,5 +270,6 @@ MOVES = (
     Rule("concat(parts of x) = x", _join_of_parts, frozenset({"concat"})),
     Rule("concat(x) = x", _concat_of_one, frozenset({"concat"})),
     Rule("concat(concat(a, b), c) = concat(a, b, c)", _concat_of_concat, frozenset({"concat"})),
+    Rule("reshape(softmax(reshape(x))) = softmax(x)", _softmax_of_rows, frozenset({"reshape"})),
     Rule("channel_shuffle(x, 1) = x", _shuffle_of_nothing, frozenset({"channel_shuffle"})),
 )

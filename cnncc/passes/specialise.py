@@ -152,27 +152,6 @@ def _pieces_to_shuffle(graph: Graph, node_id: int) -> int | None:
     return add_typed(graph, "channel_shuffle", (x,), lookup("channel_shuffle").Attrs(groups))
 
 
-def _pieces_to_softmax(graph: Graph, node_id: int) -> int | None:
-    """e^(x - max) / Σ e^(x - max) over channels."""
-    powers, total = graph.operands(node_id)
-    if graph[powers].op != "exp" or not _reduces_channels(graph, total, "sum", powers):
-        return None
-    moved = graph.operands(powers)[0]
-    if graph[moved].op != "sub" or not is_map_or_vector(graph.type_of(node_id)):
-        return None
-    x, largest = graph.operands(moved)
-    if not _reduces_channels(graph, largest, "max", x):
-        return None
-    return add_typed(graph, "softmax", (x,))
-
-
-def _reduces_channels(graph: Graph, node_id: int, kind: str, x: int) -> bool:
-    node = graph[node_id]
-    if node.op != "reduce" or graph.operands(node_id) != (x,):
-        return False
-    return (node.attrs.kind, node.attrs.axes, node.attrs.keepdims) == (kind, (1,), True)
-
-
 def _join_without_expand(graph: Graph, node_id: int) -> int | None:
     """Pointwise operators broadcast by themselves."""
     node, operands = graph[node_id], graph.operands(node_id)
@@ -219,7 +198,6 @@ RULES = (
         _pieces_to_shuffle,
         frozenset({"reshape"}),
     ),
-    Rule("exp(x - max) / sum(exp(x - max)) = softmax(x)", _pieces_to_softmax, frozenset({"div"})),
     Rule("f(expand(x), y) = f(x, y)", _join_without_expand),
     Rule("x / 2^n = x * 2^-n", _half_or_double, frozenset({"div"})),
     Rule("x - c = x + -c", _sub_to_add, frozenset({"sub"})),

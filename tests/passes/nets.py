@@ -205,6 +205,18 @@ def _general(net: Net, x: int, pool: list[int]) -> int:
     return net.add("sub", net.add("div", same, net.array(4.0)), net.array(0.5))
 
 
+def _turned(net: Net, x: int, pool: list[int]) -> int:
+    """Pixels in rows: what stands between two turns can be done on maps."""
+    to_rows, to_maps = (0, 2, 3, 1), (0, 3, 1, 2)
+    rows = net.add("transpose", x, perm=to_rows)
+    rows = net.add("tanh", net.add("add", rows, net.param(net.shape(x)[1])))
+    if net.rng.integers(2):
+        same = [y for y in pool if net.shape(y) == net.shape(x)]
+        rows = net.add("concat", rows, net.add("transpose", same[0], perm=to_rows), axis=3)
+        rows = net.add("pad", rows, mode="edge", before=(0, 0, 1, 0), after=(0, 0, 0, 0))
+    return net.add("transpose", rows, perm=to_maps)
+
+
 _PIECES: tuple[Callable[[Net, int, list[int]], int], ...] = (
     lambda net, x, pool: net.batch_norm(net.conv(x, int(net.rng.integers(1, 9)), 1)),
     lambda net, x, pool: net.add("relu", net.scale(net.conv(x, 8, 3, pads=(1, 1, 1, 1)))),
@@ -227,6 +239,7 @@ _PIECES: tuple[Callable[[Net, int, list[int]], int], ...] = (
     _slices,
     _spelled_out,
     _general,
+    _turned,
 )
 
 

@@ -111,6 +111,17 @@ def _general_forms() -> Graph:
     return net.outputs(net.add("add", scores, net.param(5)), mean)
 
 
+def _pixels_in_rows() -> Graph:
+    net = Net()
+    x = net.input(1, 5, 4, 3)  # [N,H,W,C]
+    conv = net.conv(net.add("transpose", x, perm=(0, 3, 1, 2)), 6, 1)
+    rows = net.add("relu", net.add("transpose", conv, perm=(0, 2, 3, 1)))
+    rows = net.add("mul", rows, net.param(6))
+    back = net.conv(net.add("transpose", rows, perm=(0, 3, 1, 2)), 2, 1)
+    mean = net.add("reduce", rows, kind="mean", axes=(1, 2), keepdims=False)
+    return net.outputs(net.add("transpose", back, perm=(0, 2, 3, 1)), mean)
+
+
 def _twins() -> Graph:
     net = Net()
     x = net.input(1, 3, 4, 4)
@@ -141,6 +152,7 @@ CASES: dict[str, Callable[[], Graph]] = {
     "eliminate-dead/branch": _dead_branch,
     "fold-constants/weights": _weights_computed,
     "simplify/chains": _chains,
+    "channels-first/rows": _pixels_in_rows,
     "recognise/activations": _activations,
     "specialise/forms": _general_forms,
     "absorb-pad/borders": _borders,

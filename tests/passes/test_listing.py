@@ -57,7 +57,7 @@ def test_printing_and_parsing_a_list_gives_it_back(passes) -> None:
         ("fuse{max_epilogue=4", "cannot read", "joined by commas"),
         ("fuse;simplify", "cannot read", "joined by commas"),
         ("infer-type", "no pass is called `infer-type`", "did you mean `infer-types`?"),
-        ("zzz", "no pass is called `zzz`", "known: absorb-pad, common-subexpressions"),
+        ("zzz", "no pass is called `zzz`", "known: absorb-pad, channels-first"),
         ("fuse{max_epilog=4}", "no option `max_epilog`", "did you mean `max_epilogue`?"),
         ("fuse{pools}", "`pools` has no value", "pools=..."),
         ("fuse{pools=1}", "expected true or false, got '1'", ""),

@@ -111,6 +111,11 @@ def _chosen(net: Net, x: int, slope: int) -> int:
     return net.add("where", net.add("less", x, _c(net, 0)), scaled, x)
 
 
+def _softmax(net: Net, x: int, axis: int) -> int:
+    powers = net.add("exp", net.add("sub", x, net.add("reduce", x, kind="max", axes=(axis,))))
+    return net.add("div", powers, net.add("reduce", powers, kind="sum", axes=(axis,)))
+
+
 WHOLE: dict[str, tuple[Build, str]] = {
     "gelu": (_gelu, "gelu"),
     "gelu by tanh": (_gelu_tanh, "gelu"),
@@ -119,6 +124,8 @@ WHOLE: dict[str, tuple[Build, str]] = {
     "softplus": (_softplus, "softplus"),
     "guarded softplus": (_guarded_softplus, "softplus"),
     "mish": (lambda n, x: _mul(n, x, n.add("tanh", _guarded_softplus(n, x))), "mish"),
+    "softmax": (lambda n, x: _softmax(n, x, 1), "softmax"),
+    "softmax of rows": (lambda n, x: _softmax(n, x, 3), "softmax"),
     "silu": (lambda n, x: _mul(n, x, n.add("sigmoid", x)), "silu"),
     "clip": (lambda n, x: _between(n, x, -0.5, 1.5), "clip"),
     "relu": (lambda n, x: n.add("maximum", x, _c(n, 0)), "relu"),

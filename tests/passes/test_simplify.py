@@ -181,6 +181,11 @@ FIRES: dict[str, tuple[str, Build, list[str]]] = {
         lambda n: n.add("concat", x := _map(n), n.add("concat", _map(n), x)),
         ["concat"],
     ),
+    "softmax of rows": (
+        "reshape(softmax(reshape(x))) = softmax(x)",
+        lambda n: _reshape(n, n.add("softmax", _reshape(n, _map(n), -1, 2), axis=1), -1, 4, 3, 2),
+        ["softmax"],
+    ),
     "shuffle": (
         "channel_shuffle(x, 1) = x",
         lambda n: n.add("channel_shuffle", n.add("channel_shuffle", _map(n), groups=1), groups=4),
@@ -284,6 +289,12 @@ STAYS: dict[str, Build] = {
     "slice across": lambda n: _slice(n, n.add("concat", x := _map(n), x), 2, 6),
     "concat of other axis": lambda n: n.add(
         "concat", n.add("concat", x := _map(n), x, axis=2), n.input(1, 4, 6, 2)
+    ),
+    "softmax of longer rows": lambda n: _reshape(
+        n, n.add("softmax", _reshape(n, _map(n), -1, 6), axis=1), -1, 4, 3, 2
+    ),
+    "softmax across rows": lambda n: _reshape(
+        n, n.add("softmax", _reshape(n, _map(n), -1, 2), axis=0), -1, 4, 3, 2
     ),
     "part across": lambda n: _part(n, n.add("concat", x := _map(n), x), (2, 4)),
     "part backwards": lambda n: _part(n, _map(n), (3, 4), step=-1),

@@ -59,11 +59,6 @@ def _shuffle(net: Net, x: int, groups: int) -> int:
     return net.add("reshape", turned, shape=(n, c, h, w))
 
 
-def _softmax(net: Net, x: int, axis: int = 1) -> int:
-    powers = net.add("exp", net.add("sub", x, net.add("reduce", x, kind="max", axes=(axis,))))
-    return net.add("div", powers, net.add("reduce", powers, kind="sum", axes=(axis,)))
-
-
 def _pad(net: Net, x: int, before: tuple[int, ...], after: tuple[int, ...], **attrs) -> int:
     return net.add("pad", x, before=before, after=after, **{"mode": "constant", **attrs})
 
@@ -121,8 +116,6 @@ BECOMES: dict[str, tuple[Build, list[str]]] = {
         ["flatten"],
     ),
     "shuffle": (lambda n: _shuffle(n, _map(n), 3), ["channel_shuffle"]),
-    "softmax of a map": (lambda n: _softmax(n, _map(n)), ["softmax"]),
-    "softmax of a vector": (lambda n: _softmax(n, n.input(1, 6)), ["softmax"]),
     "nearest": (
         lambda n: _resample(n, _resample(n, _map(n), 3, 2, "nearest"), 2, 3, "nearest"),
         ["upsample2d"],
@@ -159,7 +152,6 @@ STAYS: dict[str, Build] = {
     "rows by matrix": lambda n: n.add("matmul", n.input(3, 6), n.param(6, 4)),
     "row by row": lambda n: n.add("matmul", n.input(1, 6), n.input(6, 4)),
     "map that others read flat": lambda n: n.add("reshape", _map(n), shape=(1, 120)),
-    "softmax of rows": lambda n: _softmax(n, _map(n), 3),
     "turned groups of rows": lambda n: n.add(
         "reshape",
         n.add(
