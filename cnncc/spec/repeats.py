@@ -19,7 +19,7 @@ from cnncc.spec.operations import Argument, Pads, Window, argument_text
 from cnncc.spec.values import MAX_INT, Size, Word
 
 _LONGEST = 80  # items of a run
-_MOST_ITEMS = 4000  # of a network whose repeats are looked for
+_MOST_ITEMS = 3000  # of a network whose repeats are looked for
 _ROUNDS = 24
 _LONGEST_NAME = 16  # of a block, in letters
 _LEAST = 1.0  # lines that a block must save

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+LANGUAGE = EXAMPLES.parent / "docs" / "language.md"
 PIECES = re.compile(r"\s|\w+|.", re.DOTALL)
 WORDS = ["a", "b", "f", "conv", "relu", "x3", "tensor", "random", "cnncc", "int", "asx", "in_"]
 
@@ -326,8 +327,9 @@ def written(seed: int) -> str:
 
 
 def examples() -> list[str]:
-    """The texts of the example files."""
-    return [path.read_text(encoding="utf-8") for path in sorted(EXAMPLES.rglob("*.cnn"))]
+    """The texts of the example files, and those of the language's page."""
+    files = [path.read_text(encoding="utf-8") for path in sorted(EXAMPLES.rglob("*.cnn"))]
+    return files + re.findall(r"```cnn\n(.*?)```", LANGUAGE.read_text(encoding="utf-8"), re.DOTALL)
 
 
 def mutated(seed: int) -> str:
