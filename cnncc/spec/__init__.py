@@ -8,7 +8,7 @@ mistakes raise `SpecError` only; nothing is unpickled or executed; shape rules l
 
 A graph becomes text again in `write.py` (which reads it back and compares): one operation a line in
 `flat.py`, as a person would write it in `recover.py`, with `items.py` (what is to be written),
-`repeats.py` (blocks) and `chains.py` (lines); how a node is called, `operations.py`.
+`repeats.py` (blocks), `loops.py` and `chains.py` (lines); how a node is called, `operations.py`.
 
 To add an operation of the language open `builtins.py` (one row); how any other operator is called,
 `general.py` (its attributes) and `general_calls.py`; a message `catalogue.py` and the
