@@ -40,6 +40,7 @@ def gemm(call: Call) -> int:
     if (alpha % 1 or beta % 1) and whole:
         raise Refused(f"alpha {alpha} and beta {beta} of whole numbers")
     known = call.graph.constant(b) is not None and call.type_of(a).dtype is DType.F32
+    known = known and call.type_of(a).shape[0] == 1  # what is fully connected sees one sample
     transposed = call.flag("transB")
     if known:
         w = b if transposed else call.transpose(b, (1, 0))
