@@ -128,10 +128,10 @@ def load_model(
     """
     path = Path(path)
     if path.suffix == ".graph":
-        if params or weights:
+        if params or weights or shapes:
             raise InputError(
-                "a `.graph` file has its weights beside it and no `param`s",
-                hint="leave -D and --weights out, or compile the `.cnn` file",
+                "a `.graph` file has its weights beside it, fixed shapes and no `param`s",
+                hint="leave -D, --weights and --shape out, or compile the model's own file",
             )
         return Model(_load_graph(path), ())
     if path.suffix.lower() == ".onnx":

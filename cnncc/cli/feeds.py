@@ -8,10 +8,11 @@ import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
+from cnncc.cli.scaling import Scaling
 from cnncc.cli.screen import screen
 from cnncc.errors import InputError
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
     Array = npt.NDArray[Any]
 
+AS_IT_IS = Scaling()
 MAGIC = b"\x93NUMPY"
 _CHANNELS = {"L": 1, "RGB": 3}
 
@@ -35,10 +37,11 @@ def split_names(given: Sequence[str], names: Sequence[str], option: str) -> dict
         click.BadParameter: a name is missing or unknown.
     """
     files: dict[str, list[str]] = {}
+    longest_first = sorted(names, key=len, reverse=True)  # a name may hold an equals sign
     for text in given:
-        name, equals, rest = text.partition("=")
-        if equals and name in names:
-            files.setdefault(name, []).append(rest)
+        name = next((n for n in longest_first if text.startswith(f"{n}=")), None)
+        if name is not None:
+            files.setdefault(name, []).append(text[len(name) + 1 :])
         elif len(names) == 1:
             files.setdefault(names[0], []).append(text)
         else:
@@ -49,17 +52,35 @@ def split_names(given: Sequence[str], names: Sequence[str], option: str) -> dict
     return files
 
 
-def read_feed(port: Port, files: Sequence[str], *, resize: bool) -> tuple[Array, list[str]]:
+def read_feed(
+    port: Port,
+    files: Sequence[str],
+    *,
+    resize: bool,
+    scaling: Scaling = AS_IT_IS,
+    batched: bool = True,
+) -> tuple[Array, list[str]]:
     """The batch [N, *shape] of an input, and a name for each sample.
+
+    Without `batched`, the array has exactly the shape of the input.
 
     Raises:
         InputError: a file cannot be read or does not fit.
     """
     import numpy as np
 
+    if not batched:
+        if len(files) > 1:
+            raise InputError(
+                f"input `{port.name}` takes one file, got {len(files)}: the model mixes samples,"
+                " so it has no batch",
+                hint="compile it for the shape of all of them together: --shape",
+            )
+        array = read_sample(port, files[0], resize=resize, scaling=scaling, batched=False)
+        return array[0], ["stdin" if files[0] == "-" else files[0]]
     parts, names = [], []
     for file in files:
-        array = read_sample(port, file, resize=resize)
+        array = read_sample(port, file, resize=resize, scaling=scaling)
         parts.append(array)
         shown = "stdin" if file == "-" else file
         count = len(array)
@@ -67,21 +88,31 @@ def read_feed(port: Port, files: Sequence[str], *, resize: bool) -> tuple[Array,
     return np.concatenate(parts), names
 
 
-def read_sample(port: Port, file: str, *, resize: bool) -> Array:
-    """The samples of one file as [N, *shape]."""
+def read_sample(
+    port: Port,
+    file: str,
+    *,
+    resize: bool,
+    scaling: Scaling = AS_IT_IS,
+    batched: bool = True,
+) -> Array:
+    """The samples of one file as [N, *shape]; without `batched` there is one, N = 1."""
     data = _read(port, file)
     if data.startswith(MAGIC):
         array = parse_npy(data, file)
-        batched = array if array.ndim == len(port.shape) + 1 else array[None]
-        if batched.shape[1:] != port.shape:
+        whole = array if batched and array.ndim == len(port.shape) + 1 else array[None]
+        if whole.shape[1:] != port.shape:
             from cnncc.runtime.buffers import shape_repair
 
             raise InputError(
-                f"{file}: expected {_wanted(port)}, got {array.dtype}{list(array.shape)}",
-                hint=shape_repair(port, array.shape),
+                f"{file}: expected {_wanted(port, batched)}, got {array.dtype}{list(array.shape)}",
+                hint=shape_repair(port, array.shape)
+                if batched
+                else "the model mixes samples: compile it for another shape with --shape",
             )
-        return batched
-    return _picture(port, data, file, resize=resize)[None]
+        return whole
+    picture = _picture(port, data, file, resize=resize, scaling=scaling)
+    return picture.reshape(1, *port.shape)
 
 
 def _read(port: Port, file: str) -> bytes:
@@ -116,41 +147,52 @@ def parse_npy(data: bytes, file: str) -> Array:
     return flat.reshape(shape, order="F" if header.fortran else "C")
 
 
-def _picture(port: Port, data: bytes, file: str, *, resize: bool) -> Array:
+def _picture(port: Port, data: bytes, file: str, *, resize: bool, scaling: Scaling) -> Array:
     import numpy as np
 
-    height, width, mode = _frame(port, file)
+    frame = _frame(port, file)
     picture = _open(data, file)
-    if picture.size != (width, height):
+    if picture.size != (frame.width, frame.height):
         if not resize:
             raise InputError(
-                f"{file}: expected a picture of {width} x {height} pixels,"
+                f"{file}: expected a picture of {frame.width} x {frame.height} pixels,"
                 f" got {picture.size[0]} x {picture.size[1]}",
                 hint="scale it, or let cnncc do it: --resize",
             )
-        picture = picture.resize((width, height))
-    pixels: np.ndarray[Any, Any] = np.asarray(_in_mode(picture, mode, file))
-    pixels = pixels.reshape(height, width, _CHANNELS[mode])
+        picture = picture.resize((frame.width, frame.height))
+    pixels: np.ndarray[Any, Any] = np.asarray(_in_mode(picture, frame.mode, file))
+    pixels = pixels.reshape(frame.height, frame.width, _CHANNELS[frame.mode])
     if port.format == "bgr":
         pixels = pixels[..., ::-1]
-    if port.memory == "chw":
+    pixels = scaling.apply(pixels, port)
+    if frame.memory == "chw":
         pixels = pixels.transpose(2, 0, 1)
     return np.ascontiguousarray(pixels, port.dtype.numpy)
 
 
-def _frame(port: Port, file: str) -> tuple[int, int, str]:
-    """Height, width and picture mode of an input.
+class _Frame(NamedTuple):
+    height: int
+    width: int
+    mode: str
+    memory: str
+
+
+def _frame(port: Port, file: str) -> _Frame:
+    """What a picture must be to fit an input: one sample, channels first or last.
 
     Raises:
         InputError: the input is no picture.
     """
-    if len(port.shape) == 3 and port.dtype.value in ("u8", "f32", "f16"):
-        height, width, channels = port.shape
-        if port.memory == "chw":
-            channels, height, width = port.shape
-        mode = {1: "L", 3: "RGB"}.get(channels)
-        if mode is not None:
-            return height, width, mode
+    shape = port.shape[1:] if len(port.shape) == 4 and port.shape[0] == 1 else port.shape
+    if len(shape) == 3 and (port.dtype.is_float or port.dtype.value == "u8"):
+        # The ports of general graphs are `chw` only because that is how arrays lie; the number of
+        # channels tells where they are.
+        orders = ("hwc",) if port.memory == "hwc" else ("chw", "hwc")
+        for memory in orders:
+            channels, height, width = shape if memory == "chw" else (shape[2], *shape[:2])
+            mode = {1: "L", 3: "RGB"}.get(channels)
+            if mode is not None:
+                return _Frame(height, width, mode, memory)
     raise InputError(
         f"{file}: input `{port.name}` wants {_wanted(port)}, which no picture can be",
         hint="write the array with numpy.save and give the .npy file",
@@ -193,6 +235,7 @@ def _too_deep(file: str) -> InputError:
     )
 
 
-def _wanted(port: Port) -> str:
+def _wanted(port: Port, batched: bool = True) -> str:
     order = f" ({port.memory})" if port.memory else ""
-    return f"{port.dtype.value}[N,{','.join(map(str, port.shape))}]{order}"
+    shape = [*(["N"] if batched else []), *map(str, port.shape)]
+    return f"{port.dtype.value}[{','.join(shape)}]{order}"

@@ -40,11 +40,18 @@ def load(file: str, options: ModelOptions, *, want_arrays: bool = True) -> Model
     """The model of a file or of stdin; warnings about it go to stderr.
 
     A `.graph` file that a dump left is a model, too.
+
+    Raises:
+        click.BadParameter: shapes are given for a text, which has its own.
     """
     from cnncc import driver
     from cnncc.spec import render_text
 
     texts = {}
+    if file == "-" and options.shapes:
+        raise click.BadParameter(
+            "stdin is read as a `.cnn` text, which declares all shapes", param_hint="--shape"
+        )
     if file == "-":
         from cnncc import spec
 
@@ -59,7 +66,11 @@ def load(file: str, options: ModelOptions, *, want_arrays: bool = True) -> Model
         model = driver.Model(found.graph, found.diagnostics)
     else:
         model = driver.load_model(
-            Path(file), params=options.params, weights=options.weights, want_arrays=want_arrays
+            Path(file),
+            params=options.params,
+            weights=options.weights,
+            shapes=options.shapes,
+            want_arrays=want_arrays,
         )
     if model.diagnostics and screen().verbosity >= 0:
         screen().diagnostics(render_text(model.diagnostics, texts))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ import click
 from cnncc.cli.screen import screen
 
 F = TypeVar("F", bound=Callable[..., Any])
+_EXTENT = re.compile(r"[0-9]{1,10}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +24,7 @@ class ModelOptions:
     Attributes:
         params: values of the model's `param`s, as text.
         weights: a weight file instead of the model's own.
+        shapes: whole shapes by name, for inputs that an ONNX model leaves open.
         target: name of the target.
         mcpu: name of a CPU; overrides the target.
         print_after: passes after which the graph is printed.
@@ -31,6 +34,7 @@ class ModelOptions:
 
     params: dict[str, str]
     weights: Path | None
+    shapes: dict[str, tuple[int, ...]]
     target: str
     mcpu: str | None
     print_after: tuple[str, ...]
@@ -112,7 +116,7 @@ def _shapes(
     for text in given:
         name, equals, shape = text.rpartition("=")
         extents = shape.split("x")
-        if not (name and equals) or not all(n.isascii() and n.isdigit() for n in extents):
+        if not (name and equals) or not all(_EXTENT.fullmatch(n) for n in extents):
             raise click.BadParameter(f"`{text}` is no shape such as image=1x3x224x224", ctx, param)
         shapes[name] = tuple(int(n) for n in extents)
     return shapes
@@ -126,13 +130,14 @@ def shapes_option(function: F) -> F:
         multiple=True,
         callback=_shapes,
         metavar="NAME=NxCxHxW",
-        help="Shape of an input that an ONNX model leaves open.",
+        help="Shape of an input that an ONNX model leaves open, such as x=1x3x48x192.",
     )(function)
 
 
 def source_options(function: F) -> F:
-    """`-D` and `--weights`: what the model is."""
+    """`-D`, `--weights` and `--shape`: what the model is."""
     for option in (
+        shapes_option,
         click.option(
             "--weights",
             type=click.Path(path_type=Path),
@@ -220,5 +225,5 @@ def json_option(function: F) -> F:
 
 
 def model_argument(function: F) -> F:
-    """FILE, a `.cnn` file or `-`."""
+    """FILE, a `.cnn` or `.onnx` file, a dumped stage, or `-`."""
     return click.argument("file", metavar="FILE")(function)

@@ -8,7 +8,7 @@ from cnncc.ir.build import add_typed
 from cnncc.ir.graph import Graph
 from cnncc.ir.op import Trait, lookup
 from cnncc.kernels.layout import DenseLayout
-from cnncc.ops.channels import is_channel_shaped
+from cnncc.ops.channels import is_channel_shaped, is_map_or_vector
 from cnncc.plan.choose_storage import TO_MAPS, TO_PIXELS, Storage, turns
 from cnncc.plan.site import dimensions, steps_of
 
@@ -82,14 +82,21 @@ class _Bridges:
 
     def _is_ready(self, value: int, direct: set[int]) -> bool:
         """Whether an output may be computed straight into the caller's array."""
-        if value in direct or self.storages.get(value) is not Storage.ROWS:
+        if value in direct or self.storages.get(value) is not Storage.ROWS or self._turns(value):
             return False
         return steps_of(self.graph, value)[0].op not in ("reshape", "relayout")
+
+    def _turns(self, value: int) -> bool:
+        """Whether an output is a feature map that callers get in hwc order."""
+        type_ = self.graph.type_of(value)
+        return self.memory == "hwc" and is_map_or_vector(type_) and len(type_.shape) == 4
 
     def _end(self, name: str, value: int) -> int:
         graph, node = self.graph, self.graph[value]
         label, spans = free_name(graph, f"{name}.dense"), node.spans
         outside = value not in self.storages
+        if not outside and self._turns(value):
+            value = self._as(value, Storage.BLOCKED)
         if self.storages.get(value) is Storage.ROWS or (outside and node.op == "constant"):
             end = add_typed(graph, "copy", [value], name=label, spans=spans)
             self.storages[end] = Storage.ROWS

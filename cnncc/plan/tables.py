@@ -14,12 +14,24 @@ from cnncc.plan.site import steps_of
 Row = dict[str, Any]
 
 
-def shape_text(type_: TensorType) -> str:
-    """A shape as the language writes it: `56x56x64`, or the length of a vector."""
+def shape_text(type_: TensorType, *, whole: bool = False) -> str:
+    """A shape as the language writes it: `56x56x64`, or the length of a vector.
+
+    Args:
+        type_: the value's type.
+        whole: all axes in their own order, as ONNX writes it; a general array may be in any.
+    """
+    if whole or not type_.shape:
+        return "x".join(map(str, type_.shape)) or "scalar"
     if len(type_.shape) == 4:
         _, channels, height, width = type_.shape
         return f"{height}x{width}x{channels}"
     return "x".join(map(str, type_.shape[1:]))
+
+
+def _is_imported(graph: Graph) -> bool:
+    """Whether the model speaks of whole arrays, not of feature maps."""
+    return "tensors" in graph.meta
 
 
 def layer_rows(graph: Graph) -> list[Row]:
@@ -35,7 +47,7 @@ def layer_rows(graph: Graph) -> list[Row]:
             {
                 "path": node.name or f"{node.op}{node_id}",
                 "op": node.op,
-                "shape": shape_text(type_),
+                "shape": shape_text(type_, whole=_is_imported(graph)),
                 "parameters": node_parameters(graph, node_id),
                 "macs": cost.macs if cost else 0,
                 "bytes": type_.size_bytes,
@@ -57,7 +69,7 @@ def group_rows(plan: Plan) -> list[Row]:
                 "path": stage.name,
                 "members": list(node.notes.get("members", [stage.name])),
                 "ops": [step.op for step in steps_of(plan.graph, stage.node)],
-                "shape": shape_text(plan.graph.type_of(stage.node)),
+                "shape": shape_text(plan.graph.type_of(stage.node), whole=_is_imported(plan.graph)),
                 "kernel": node.notes["kernel"],
                 "choice": node.notes["choice"],
                 "layout": str(layout),

@@ -94,7 +94,7 @@ def test_several_inputs_and_outputs(run, tmp_path):
         (["-i", SEVEN, "--target", "z80"], 2, "no target is called `z80`"),
         (["-i", SEVEN, "--target", "aarch64"], 1, "this machine cannot run code made for"),
         (["-i", SEVEN, "-D", "width=2"], 1, "the file has no such param"),
-        ([], 2, "Missing option"),
+        ([], 2, "input `digit` is missing: -i digit=FILE"),
     ],
 )
 def test_mistakes(run, words, code, message):

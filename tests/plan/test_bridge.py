@@ -101,3 +101,15 @@ def test_maps_read_as_pixels_again_go_through_rows():
     conv = net.conv(chw(net, 1, 3, 4, 4), 4, 1)
     turned = net.add("transpose", conv, perm=(0, 3, 1, 2))
     check(net.outputs(net.conv(turned, 2, 1)))
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_maps_in_rows_leave_in_the_order_of_the_first_input(channels):
+    """Two outputs of one sum of pictures: one is read by nobody, so nothing asks for blocks."""
+    net = Net()
+    a, b = net.input(1, channels, 2, 5), net.input(1, channels, 2, 5)
+    total = net.add("add", a, b)
+    maps, flat = net.add("relu", total), net.add("flatten", total, order="chw")
+    plan = check(net.outputs(maps, flat))
+    assert plan.interface.outputs[0].shape == (2, 5, channels)
+    assert plan.interface.outputs[0].memory == "hwc"
