@@ -170,6 +170,9 @@ class _Walk:
     def _bind(self, name: str, node_id: int) -> None:
         self.values[name] = node_id
         node = self.graph[node_id]
+        held = self.writer.real.get(node_id)
+        if held is not None and self.graph[held].name:  # readers may take these instead
+            self.tensors.setdefault(self.graph[held].name, name)
         if node.name:
             self.tensors.setdefault(node.name, name)
         elif node.op == "constant":
