@@ -39,6 +39,7 @@ from cnncc.passes import (
     Recognise,
     Simplify,
     Specialise,
+    SplitBatch,
 )
 
 log = logging.getLogger(__name__)
@@ -69,6 +70,7 @@ def standard() -> tuple[Step, ...]:
         Step(FoldConstants(), "computed weights become constants, which the folds below look for"),
         Step(Simplify(), "dropout and identity stand between convolutions and their batch norms"),
         Step(ChannelsFirst(), "all rules and kernels below look for channels on axis 1"),
+        Step(SplitBatch(), "before specialise: one sample is what the operators of CNNs compute"),
         Step(Recognise(), "an activation in pieces would be several steps, and often two branches"),
         Step(Specialise(), "the rules below know the operators of CNNs, and so do blocked kernels"),
         Step(AbsorbPad(), "a border of zeros costs nothing once the convolution brings it"),

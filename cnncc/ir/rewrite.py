@@ -65,7 +65,8 @@ def rewrite(
     """Apply rules until none fires; returns how often each equation did.
 
     A replaced node hands its name and places to its replacement and is swept away, with whatever
-    nobody reads any more. Each application is recorded as a decision.
+    nobody reads any more; what a rule adds without a place gets that of the node. Each
+    application is recorded as a decision.
 
     Raises:
         InternalError: rules still fire after `max_rounds` sweeps of the graph.
@@ -85,9 +86,13 @@ def _sweep_rules(graph: Graph, rules: Sequence[Rule], by: str, fired: dict[str, 
                 break
             if rule.anchors and graph[node_id].op not in rule.anchors:
                 continue
+            first = graph.next_id
             made = rule.build(graph, node_id)
             if made is None or made == node_id:
                 continue
+            for added in range(first, graph.next_id):
+                if added in graph and graph[added].op != "constant" and not graph[added].spans:
+                    graph[added].spans = graph[node_id].spans
             subject = graph[node_id].name or f"{graph[node_id].op}#{node_id}"
             replace(graph, node_id, made)
             record(graph, Decision(subject, "rewritten", rule.equation, by=by))

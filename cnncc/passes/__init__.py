@@ -11,9 +11,9 @@ To add a pass, write one file with a frozen dataclass (`name`, `needs`, `gives`,
 `PASSES`, and give it a `Step` with its reason in `cnncc/pipeline.py`. To add an equation open
 `simplify.py` (moves of elements: `simplify_moves.py`); an activation in pieces `recognise.py`; a
 general operator that does what one of CNNs does `specialise.py`; what is computed on maps where a
-graph turns them round `channels_first.py` (axes renamed: `views.py`); to change what may share a
-loop nest `fuse.py`; when a pool may, `fuse_pool.py`; what a pass list may say, `listing.py`. A pass
-that asks the machine belongs to `cnncc.plan`.
+graph turns them round `channels_first.py` (axes renamed: `views.py`); layers on several samples
+`split_batch.py`; to change what may share a loop nest `fuse.py`; when a pool may, `fuse_pool.py`;
+what a pass list may say, `listing.py`. A pass that asks the machine belongs to `cnncc.plan`.
 """
 
 import cnncc.ops  # noqa: F401 - the registry that every pass asks
@@ -30,6 +30,7 @@ from cnncc.passes.nest_concats import NestConcats
 from cnncc.passes.recognise import Recognise
 from cnncc.passes.simplify import Simplify
 from cnncc.passes.specialise import Specialise
+from cnncc.passes.split_batch import SplitBatch
 
 PASSES = (
     InferTypes,
@@ -37,6 +38,7 @@ PASSES = (
     FoldConstants,
     Simplify,
     ChannelsFirst,
+    SplitBatch,
     Recognise,
     Specialise,
     AbsorbPad,
@@ -63,4 +65,5 @@ __all__ = [
     "Recognise",
     "Simplify",
     "Specialise",
+    "SplitBatch",
 ]

@@ -24,7 +24,7 @@ from cnncc.ir.graph import Graph
 from cnncc.ir.op import lookup
 from cnncc.ir.rewrite import Rule, erase_dead, merge_spans, rewrite
 from cnncc.ir.types import DType
-from cnncc.passes.match import label, producer
+from cnncc.passes.match import free_name, label, producer
 from cnncc.passes.recognise import SOFTMAX
 from cnncc.passes.simplify_moves import MOVES
 from cnncc.passes.views import MAPS, ROWS, View, in_view
@@ -196,6 +196,7 @@ class _Renaming:
         self.members = members
         self.made: dict[int, int] = {}
         self.spare: list[int] = []  # views that readers took before
+        self.taken = {node.name for _, node in graph.nodes()}
 
     def run(self) -> None:
         """Build, connect, sweep."""
@@ -260,7 +261,7 @@ class _Renaming:
         if rest or graph.is_output(member):
             back = view.add_back(graph, made, graph.type_of(member).shape)
             graph[back].spans, graph[back].name = old.spans, name
-            name = _free(graph, f"{name}.{view.name}") if name else ""
+            name = free_name(self.taken, f"{name}.{view.name}") if name else ""
             for user, index in graph.users(member):
                 if user in rest:
                     graph.set_operand(user, index, back)
@@ -273,13 +274,6 @@ class _Renaming:
         left = {*self.members, *self.spare}
         users = dict.fromkeys(u for u, _ in self.graph.users(member))
         return [user for user in users if user not in left]
-
-
-def _free(graph: Graph, wanted: str) -> str:
-    taken = {node.name for _, node in graph.nodes()}
-    while wanted in taken:
-        wanted += "_"
-    return wanted
 
 
 # -- equations -------------------------------------------------------------------------------------

@@ -18,6 +18,14 @@ def label(graph: Graph, node_id: int) -> str:
     return node.name or f"{node.op}#{node_id}"
 
 
+def free_name(taken: set[str], wanted: str) -> str:
+    """`wanted`, longer if it is taken; it is taken now."""
+    while wanted in taken:
+        wanted += "_"
+    taken.add(wanted)
+    return wanted
+
+
 def sole_user(graph: Graph, node_id: int) -> int | None:
     """The only node that reads this value; None when others do, or the network's caller does."""
     if graph.is_output(node_id):

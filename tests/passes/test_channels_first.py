@@ -14,6 +14,7 @@ from cnncc import driver
 from cnncc.ir import interp
 from cnncc.ir.graph import Graph
 from cnncc.ir.types import DType
+from cnncc.ir.verify import verify
 from cnncc.passes import ChannelsFirst, EliminateDead, Simplify
 from cnncc.targets import find
 from tests.passes.nets import Net, assert_same_numbers, ops
@@ -49,6 +50,7 @@ def _run(net: Net, *outputs: int) -> Graph:
     want = interp.run(graph, inputs)
     ChannelsFirst().run(graph)
     assert_same_numbers(want, interp.run(graph, inputs), 1e-9)
+    verify(graph, spans=True)
     version = graph.version
     ChannelsFirst().run(graph)
     assert graph.version == version

@@ -122,6 +122,14 @@ def _pixels_in_rows() -> Graph:
     return net.outputs(net.add("transpose", back, perm=(0, 2, 3, 1)), mean)
 
 
+def _two_samples() -> Graph:
+    net = Net()
+    h = net.add("relu", net.conv(net.input(2, 3, 4, 4), 4, 3))
+    graph = net.outputs(net.dense(net.add("flatten", h), 2))
+    graph.meta["batched"] = False
+    return graph
+
+
 def _twins() -> Graph:
     net = Net()
     x = net.input(1, 3, 4, 4)
@@ -153,6 +161,7 @@ CASES: dict[str, Callable[[], Graph]] = {
     "fold-constants/weights": _weights_computed,
     "simplify/chains": _chains,
     "channels-first/rows": _pixels_in_rows,
+    "split-batch/two": _two_samples,
     "recognise/activations": _activations,
     "specialise/forms": _general_forms,
     "absorb-pad/borders": _borders,

@@ -50,3 +50,8 @@ def test_nan_fills_with_nothing() -> None:
     net = Net()
     assert not match.filled_with(net.graph, net.array([np.nan]), np.nan)
     assert match.filled_with(net.graph, net.array([-0.0, 0.0]), 0.0)
+
+
+def test_free_names_are_taken_afterwards() -> None:
+    taken = {"a"}
+    assert [match.free_name(taken, "a"), match.free_name(taken, "a")] == ["a_", "a__"]

@@ -13,6 +13,7 @@ from cnncc.ir import interp
 from cnncc.ir.build import add_constant
 from cnncc.ir.decisions import decisions
 from cnncc.ir.graph import Graph
+from cnncc.ir.verify import verify
 from cnncc.ops.resize import bilinear_taps
 from cnncc.passes import Simplify, Specialise
 from cnncc.passes.specialise import RULES
@@ -31,6 +32,7 @@ def _specialised(net: Net, *outputs: int) -> Graph:
     want = interp.run(graph, inputs)
     Specialise().run(graph)
     assert_same_numbers(want, interp.run(graph, inputs), 1e-6)
+    verify(graph, spans=True)
     version = graph.version
     Specialise().run(graph)
     assert graph.version == version
