@@ -234,7 +234,7 @@ class Call:
             value = default
         if not isinstance(value, int | float):
             raise Refused(f"attribute `{name}` is {_shown(value)}, a number is wanted")
-        return float(value)
+        return _shortest(value)
 
     def flag(self, name: str, default: bool = False) -> bool:
         """An attribute that is 0 or 1."""
@@ -269,7 +269,7 @@ class Call:
         if value is None:
             return None
         given = value if isinstance(value, tuple) else (None,)
-        numbers = [float(v) for v in given if isinstance(v, int | float)]
+        numbers = [_shortest(v) for v in given if isinstance(v, int | float)]
         if len(numbers) != len(given):
             raise Refused(f"attribute `{name}` is {_shown(value)}, numbers are wanted")
         return tuple(numbers)
@@ -344,6 +344,11 @@ class Call:
         if not -rank <= value < max(rank, 1):
             raise Refused(f"`{word}` is {value}, but there are {rank} axes")
         return value % rank if rank else 0
+
+
+def _shortest(value: float) -> float:
+    """The number of fewest digits that has the same f32: files hold f32."""
+    return float(str(np.float32(value))) if isinstance(value, float) else float(value)
 
 
 def _shown(value: object) -> str:

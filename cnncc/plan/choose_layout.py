@@ -25,6 +25,7 @@ from cnncc.ir.op import Trait, lookup
 from cnncc.kernels.conv_nest import conv_halo, groups_aligned
 from cnncc.kernels.conv_transposed import transposed_halo
 from cnncc.kernels.layout import NARROW, NO_HALO, DenseLayout, FlatLayout, Halo, Layout, RowMajor
+from cnncc.kernels.template import BYTES_PER_SECOND, CYCLES_PER_SECOND
 from cnncc.ops.fused import Step
 from cnncc.ops.pool import WINDOW_POOLS
 from cnncc.plan.bridge import bridge, free_name
@@ -144,6 +145,9 @@ class _Chooser:
         taken = dimensions(self.graph.type_of(source))[0]
         plain = self._epilogue_segments(node_id) or (channels,)
         if groups == 1:
+            if self._wastes(node_id, anchor, source):
+                why = "leftover lanes of its segments would cost more multiply-adds than a copy"
+                self._copy(node_id, anchor.args[0], (taken,), why)
             self.segments[node_id] = plain
             return
         if groups == taken == channels and anchor.op == "conv2d":  # depthwise
@@ -154,6 +158,19 @@ class _Chooser:
         self.segments[node_id] = (
             plain if self._aligned(plain, groups) else (channels // groups,) * groups
         )
+
+    def _wastes(self, node_id: int, anchor: Step, source: int) -> bool:
+        """Whether multiplying the padding of a joined value takes longer than closing the gaps."""
+        if self.block[source] != self.lanes or anchor.op != "conv2d":
+            return False
+        taken, height, width = dimensions(self.graph.type_of(source))
+        blocks = Layout(self.lanes, self.segments[source], 1, 1).blocks
+        spare = blocks - -(-taken // self.lanes)
+        filters, _, kh, kw = self.graph.type_of(self.graph.operands(node_id)[anchor.args[1]]).shape
+        _, rows, columns = dimensions(self.graph.type_of(node_id))
+        products = spare * self.lanes * kh * kw * rows * columns * -(-filters // self.lanes)
+        moved = 2 * 4 * taken * height * width
+        return products / 2 / CYCLES_PER_SECOND > moved / BYTES_PER_SECOND
 
     def _aligned(self, segments: Segments, groups: int) -> bool:
         return groups_aligned(Layout(self.lanes, segments, 1, 1), groups)

@@ -39,27 +39,26 @@ def gemm(call: Call) -> int:
     whole = call.type_of(a).dtype.is_integer
     if (alpha % 1 or beta % 1) and whole:
         raise Refused(f"alpha {alpha} and beta {beta} of whole numbers")
+    if call.flag("transB"):
+        b = call.transpose(b, (1, 0))
     known = call.graph.constant(b) is not None and call.type_of(a).dtype is DType.F32
     known = known and call.type_of(a).shape[0] == 1  # what is fully connected sees one sample
-    transposed = call.flag("transB")
-    if known:
-        w = b if transposed else call.transpose(b, (1, 0))
-        if alpha != 1:
-            w = call.add("mul", [w, call.like(alpha, w)])
-        made = call.add("dense", [a, w])
-    else:
-        made = product(call, a, call.transpose(b, (1, 0)) if transposed else b)
-        if alpha != 1:
-            made = call.add("mul", [made, call.like(alpha, made)])
-    if not call.has(2) or beta == 0:
-        return made
-    c = call.operand(2)
-    if beta != 1:
+    c = call.operand(2) if call.has(2) and beta else None
+    if c is not None and beta != 1:
         c = call.add("mul", [c, call.like(beta, c)])
-    if known and _is_bias(call, c, call.type_of(made).shape[1]):
-        c = call.reshape(c, (call.type_of(c).elems,))
-        return call.add("dense", [*call.graph.operands(made), c])
-    return call.add("add", [made, c])
+    if not known:
+        made = product(call, a, b)
+        made = made if alpha == 1 else call.add("mul", [made, call.like(alpha, made)])
+        return made if c is None else call.add("add", [made, c])
+    w = call.transpose(b, (1, 0))
+    if alpha != 1:
+        w = call.add("mul", [w, call.like(alpha, w)])
+    units = call.type_of(w).shape[0]
+    if c is None:
+        return call.add("dense", [a, w])
+    if _is_bias(call, c, units):
+        return call.add("dense", [a, w, call.reshape(c, (units,))])
+    return call.add("add", [call.add("dense", [a, w]), c])
 
 
 def _is_bias(call: Call, c: int, units: int) -> bool:
