@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from cnncc import driver
-from cnncc.bench.onnx_peer import OnnxPeer
+from cnncc.bench.onnx_peer import FilePeer, OnnxPeer
 from cnncc.bench.timing import Call, Timing, interleaved
 from cnncc.driver import Compilation
-from cnncc.errors import UnsupportedError
+from cnncc.errors import InputError, UnsupportedError
 from cnncc.llvm.peak import peak_gflops
 from cnncc.runtime.network import Network
 from cnncc.verification import random_inputs
@@ -73,10 +74,20 @@ def measure(
     batch: int = 1,
     seconds: float = 2.0,
     against: str | None = None,
+    file: Path | None = None,
 ) -> Result:
     """Time calls with random inputs; a peer runs in the same rounds with as many threads.
 
+    Args:
+        compilation: the model.
+        threads: of each engine.
+        batch: samples a call.
+        seconds: how long each engine runs.
+        against: the peer, if there is to be one.
+        file: the ONNX file that the model was read from, which the peer then runs as it is.
+
     Raises:
+        InputError: several samples are wanted of a model that mixes them.
         UnsupportedError: the peer is unknown or not installed.
         TargetError: this machine cannot run the code.
     """
@@ -88,7 +99,11 @@ def measure(
         calls: dict[str, Call] = {OURS: lambda: net(*arrays)}
         versions, difference = {}, None
         if against is not None:
-            peer = OnnxPeer(compilation.model.graph, batch=batch, threads=threads)
+            peer = (
+                OnnxPeer(compilation.model.graph, batch=batch, threads=threads)
+                if file is None
+                else FilePeer(file, threads=threads)
+            )
             feeds = peer.feeds(inputs)
             versions[against] = peer.version
             difference = _difference(net, arrays, peer.run(feeds))
@@ -101,16 +116,29 @@ def measure(
 
 
 def _inputs(compilation: Compilation, batch: int) -> dict[str, Array]:
-    samples = [random_inputs(compilation.plan.interface.inputs, seed) for seed in range(batch)]
-    return {name: np.stack([sample[name] for sample in samples]) for name in samples[0]}
+    interface = compilation.plan.interface
+    samples = [random_inputs(interface.inputs, seed) for seed in range(batch)]
+    if interface.batched:
+        return {name: np.stack([sample[name] for sample in samples]) for name in samples[0]}
+    if batch > 1:
+        raise InputError(
+            "the model mixes samples, so it has no batch",
+            hint="leave --batch out, and choose the whole shape with --shape",
+        )
+    return samples[0]
 
 
 def _difference(net: Network, arrays: list[Array], theirs: list[Array]) -> float:
     answer = net(*arrays)
     ours = answer if isinstance(answer, tuple) else (answer,)
+    counts = {port.rows for port in net.outputs}
+    ports = [port for port in net.outputs if port.name not in counts]
     worst = 0.0
-    for port, mine, other in zip(net.outputs, ours, theirs, strict=True):
+    for port, mine, other in zip(ports, ours, theirs, strict=True):
         same = mine.transpose(0, 3, 1, 2) if port.memory == "hwc" else mine
-        size = float(np.max(np.abs(other), initial=1e-30))
-        worst = max(worst, float(np.max(np.abs(same - other), initial=0.0)) / size)
+        if same.shape != other.shape:
+            return float("inf")
+        wide = other.astype(np.float64)
+        size = float(np.max(np.abs(wide), initial=1e-30))
+        worst = max(worst, float(np.max(np.abs(same - wide), initial=0.0)) / size)
     return worst

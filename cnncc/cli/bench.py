@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -89,7 +90,14 @@ def command(
     with screen().progress("measuring", len(settings)) as progress:
         for count, size in settings:
             results.append(
-                measure(compilation, threads=count, batch=size, seconds=seconds, against=against)
+                measure(
+                    compilation,
+                    threads=count,
+                    batch=size,
+                    seconds=seconds,
+                    against=against,
+                    file=Path(file) if model.is_onnx(file) else None,
+                )
             )
             progress.step()
     if as_json:
@@ -99,7 +107,8 @@ def command(
         return
     screen().result(machine.headline(facts))
     for engine, version in results[0].versions.items():
-        screen().result(f"against {engine} {version}, whose preprocessing is not counted")
+        less = "" if model.is_onnx(file) else ", whose preprocessing is not counted"
+        screen().result(f"against {engine} {version}{less}")
     screen().result()
     screen().table(COLUMNS, [_row(r, engine) for r in results for engine in r.timings])
     for result in results:

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from cnncc.cli.failures import MODEL
-from cnncc.cli.model import STDIN, read_stdin
+from cnncc.cli.model import STDIN, is_onnx, read_stdin
 from cnncc.cli.options import output_options
 from cnncc.cli.screen import screen
 
@@ -39,6 +39,11 @@ def command(files: tuple[str, ...], check: bool, pin_names: bool) -> int:
 def _read(file: str) -> str:
     from cnncc.errors import InputError
 
+    if is_onnx(file):
+        raise InputError(
+            f"{file}: an ONNX model is no text that can be formatted",
+            hint="`cnncc import` writes it as a spec in the canonical form",
+        )
     try:
         return Path(file).read_bytes().decode("utf-8")
     except OSError as error:

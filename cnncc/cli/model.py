@@ -22,6 +22,11 @@ if TYPE_CHECKING:
 STDIN = "<stdin>"
 
 
+def is_onnx(file: str) -> bool:
+    """Whether a file's name says that it is an ONNX model."""
+    return file.lower().endswith(".onnx")
+
+
 def read_stdin() -> str:
     """The text that was piped in.
 
@@ -33,7 +38,10 @@ def read_stdin() -> str:
     try:
         return sys.stdin.buffer.read().decode("utf-8")
     except UnicodeDecodeError as error:
-        raise InputError(f"stdin is no UTF-8 text: {error.reason}") from error
+        raise InputError(
+            f"stdin is no UTF-8 text: {error.reason}",
+            hint="an ONNX model is given as a file, whose name ends in .onnx",
+        ) from error
 
 
 def load(file: str, options: ModelOptions, *, want_arrays: bool = True) -> Model:

@@ -33,29 +33,39 @@ def bind(model: Model, shapes: Shapes, given: frozenset[str]) -> dict[str, tuple
             problems += _take(info, shapes[info.name], symbols)
     bound: dict[str, tuple[int, ...]] = {}
     unbound: list[str] = []
+    example: list[ValueInfo] = []
     for info in inputs:
         if info.name in shapes:
             bound[info.name] = tuple(int(n) for n in shapes[info.name])
             continue
         if info.shape is None:
             unbound.append(f"`{info.name}`: the file says nothing of its shape")
+            example.append(info)
             continue
         found = [_size(n, axis, symbols) for axis, n in enumerate(info.shape)]
         open_axes = [axis for axis, n in enumerate(found) if n is None]
         if open_axes:
             unbound.append(f"`{info.name}` {_text(info)}: {_listed(info, open_axes)}")
+            example.append(info)
         bound[info.name] = tuple(n or 1 for n in found)
     if problems:
         raise InputError("the shapes given do not fit the model:\n  " + "\n  ".join(problems))
     if unbound:
-        name = next(i.name for i in inputs if i.shape is None or i.name in "".join(unbound))
         raise InputError(
             "the model leaves dimensions open, and code is made for fixed ones:\n  "
             + "\n  ".join(unbound),
-            hint=f'give them, such as --shape "{name}=1x3x224x224" or'
-            f' shapes={{"{name}": (1, 3, 224, 224)}}',
+            hint=_example(example[0], symbols),
         )
     return bound
+
+
+def _example(info: ValueInfo, symbols: Mapping[str, int]) -> str:
+    """How a shape is given: the file's own numbers, and usual ones where it has none."""
+    declared = (1, 3, 224, 224) if info.shape is None else info.shape
+    sizes = [_size(n, axis, symbols) or 224 for axis, n in enumerate(declared)]
+    text = "x".join(map(str, sizes))
+    call = f'shapes={{"{info.name}": {tuple(sizes)}}}'
+    return f'give them, such as --shape "{info.name}={text}" or {call}'
 
 
 def _strangers(inputs: Sequence[ValueInfo], shapes: Shapes) -> list[str]:

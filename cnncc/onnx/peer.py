@@ -58,7 +58,7 @@ class Peer:
             self._session = onnxruntime.InferenceSession(
                 model.SerializeToString(), options, providers=["CPUExecutionProvider"]
             )
-        except _failures() as error:
+        except failures() as error:
             raise UnsupportedError(f"onnxruntime does not take the model: {error}") from error
 
     def tensors(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
@@ -78,13 +78,13 @@ class Peer:
         names = [port.name for port in self._session.get_outputs()]
         try:
             made = self._session.run(names, feeds)
-        except _failures() as error:
+        except failures() as error:
             raise UnsupportedError(f"onnxruntime cannot run the model: {error}") from error
         found = {n: a for n, a in zip(names, made, strict=True) if isinstance(a, np.ndarray)}
         return {**feeds, **found}
 
 
-def _failures() -> tuple[type[Exception], ...]:
+def failures() -> tuple[type[Exception], ...]:
     """The errors of onnxruntime, which have no base of their own."""
     from onnxruntime.capi import onnxruntime_pybind11_state as state
 

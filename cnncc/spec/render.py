@@ -68,7 +68,8 @@ def _one(diagnostic: Diagnostic, sources: Sources) -> str:
     span = diagnostic.span
     width = 1
     if span is not None:
-        out.append(f"  --> {clean(span.file)}:{span.line}:{span.column}")
+        place = f":{span.line}:{span.column}" if span.line else ""  # a file without lines
+        out.append(f"  --> {clean(span.file)}{place}")
         marks = [(span, "^", diagnostic.caption)]
         marks += [(label.span, "-", label.text) for label in diagnostic.labels]
         shown = [m for m in marks if sources.line(m[0].file, m[0].line) is not None]

@@ -27,7 +27,12 @@ def test_all_that_is_left_open_is_listed():
     message = str(caught.value)
     assert "`x` [N, 3, H, ?]: axis 2, axis 3 are open" in message
     assert "`z` [1, T]: axis 1 is open" in message
-    assert "--shape" in message
+    assert '--shape "x=1x3x224x224" or shapes={"x": (1, 3, 224, 224)}' in message
+
+
+def test_the_repair_keeps_what_the_file_says():
+    with pytest.raises(InputError, match='--shape "x=1x224x224x3"'):
+        bind(made(x=["N", "H", "W", 3]), {}, frozenset())
 
 
 @pytest.mark.parametrize(
