@@ -127,6 +127,8 @@ TESTED_BY = {
     "spec/suggest.py": "spec/test_errors.py",
     "spec/values.py": "spec/test_semantics.py",
     "spec/weight_files.py": "spec/test_weights.py",
+    "passes/specialise_resample.py": "passes/test_specialise.py",
+    "passes/views.py": "passes/test_channels_first.py",
 }
 
 

@@ -39,14 +39,19 @@ flatten -> dense(4) -> softmax
 output y
 """
 
-PASSES_THAT_CHANGE_IT = (
-    "04-simplify",
-    "06-fold-batchnorm",
-    "10-fuse",
-    "11-choose-layout",
-    "12-choose-kernel",
-    "13-plan-memory",
-)
+CHANGING = ("fold-batchnorm", "fuse", "choose-layout", "choose-kernel", "plan-memory")
+NAMES = [step.apply.name for step in driver.steps(find("x86-64-v3"))]
+
+
+def stage(name: str) -> str:
+    """The file of a pass's graph, numbered by its place in the pipeline."""
+    return f"{NAMES.index(name) + 1:02}-{name}"
+
+
+FUSE, LAYOUT, KERNEL, MEMORY = map(stage, CHANGING[1:])
+PROGRAM = f"{len(NAMES) + 1:02}-program"
+MODULE, ASSEMBLY = f"{len(NAMES) + 2:02}-module.ll", f"{len(NAMES) + 3:02}-module.s"
+PASSES_THAT_CHANGE_IT = tuple(stage(name) for name in ("simplify", *CHANGING))
 
 
 @pytest.fixture(scope="module")
@@ -87,11 +92,16 @@ def test_a_dump_holds_every_stage(dumped) -> None:
     graphs = sorted(p.stem for p in folder.glob("*.graph"))
     assert graphs == ["00-parsed", *PASSES_THAT_CHANGE_IT]
     rest = sorted(p.name for p in folder.iterdir() if p.suffix not in (".graph", ".npz"))
-    assert rest == ["14-program.loops", "15-module.ll", "16-module.s", "stages.txt"]
+    assert rest == [
+        f"{PROGRAM}.loops",
+        MODULE,
+        ASSEMBLY,
+        "stages.txt",
+    ]
     listed = (folder / "stages.txt").read_text()
-    assert "05 absorb-pad" in listed
+    assert f"{NAMES.index('absorb-pad') + 1:02} absorb-pad" in listed
     assert "unchanged, as in 00-parsed.graph" in listed
-    assert listed.splitlines()[-1].startswith("16-module.s: ")
+    assert listed.splitlines()[-1].startswith(f"{ASSEMBLY}: ")
 
 
 @pytest.mark.native
@@ -106,14 +116,14 @@ def test_a_graph_goes_the_rest_of_its_way_to_the_same_program_and_bits(
     np.testing.assert_array_equal(replayed.plan.weights, compilation.plan.weights)
     assert replayed.plan.interface == compilation.plan.interface
     _same_bits(driver.build(replayed, threads=1).run(sample), want)
-    last = (tmp_path / "13-plan-memory.graph").exists() or stage == "13-plan-memory"
+    last = (tmp_path / f"{MEMORY}.graph").exists() or stage == MEMORY
     assert last, "numbers of stages go on where the dump was"
-    assert (tmp_path / "14-program.loops").exists()
+    assert (tmp_path / f"{PROGRAM}.loops").exists()
 
 
 def test_a_graph_written_anew_is_the_same_file(dumped, tmp_path) -> None:
     folder, *_ = dumped
-    path = folder / "13-plan-memory.graph"
+    path = folder / f"{MEMORY}.graph"
     dump(load(path, records=driver._LAYOUTS), tmp_path / "again.graph")
     assert (tmp_path / "again.graph").read_text() == path.read_text()
 
@@ -121,13 +131,13 @@ def test_a_graph_written_anew_is_the_same_file(dumped, tmp_path) -> None:
 @pytest.mark.parametrize(
     ("stage", "find", "put", "message"),
     [
-        ("13-plan-memory", r"arena_elems=\d+", "arena_elems=64", "is not in the arena of 64"),
-        ("13-plan-memory", r"@place\(\d+\)", "@place(64)", "while it lives|buffer of node"),
-        ("13-plan-memory", r'@kernel\("conv_direct"\)', '@kernel("x")', "no kernel `x`"),
-        ("13-plan-memory", r"halo=\[1, 1, 1, 1\]", "halo=[0, 0, 0, 0]", "needs a halo"),
-        ("12-choose-kernel", r"@layout\(Layout{[^)]*\)", "", "None is no layout"),
-        ("11-choose-layout", r"Layout{block=8", 'Layout{block="8"', "is no layout"),
-        ("11-choose-layout", r"@alias\(\[\d+, 0\]\)", "@alias([999, 0])", "cannot be a view"),
+        (MEMORY, r"arena_elems=\d+", "arena_elems=64", "is not in the arena of 64"),
+        (MEMORY, r"@place\(\d+\)", "@place(64)", "while it lives|buffer of node"),
+        (MEMORY, r'@kernel\("conv_direct"\)', '@kernel("x")', "no kernel `x`"),
+        (MEMORY, r"halo=\[1, 1, 1, 1\]", "halo=[0, 0, 0, 0]", "needs a halo"),
+        (KERNEL, r"@layout\(Layout{[^)]*\)", "", "None is no layout"),
+        (LAYOUT, r"Layout{block=8", 'Layout{block="8"', "is no layout"),
+        (LAYOUT, r"@alias\(\[\d+, 0\]\)", "@alias([999, 0])", "cannot be a view"),
     ],
 )
 def test_notes_edited_by_hand_are_not_believed(
@@ -151,7 +161,7 @@ def test_a_program_brings_the_pool_of_its_own_target(model, tmp_path) -> None:
     if missing(least):
         pytest.skip("no x86-64 machine")
     compilation = driver.plan_model(model, least, dump=tmp_path)
-    lowered = driver.load_program(tmp_path / "14-program.loops")
+    lowered = driver.load_program(tmp_path / f"{PROGRAM}.loops")
     images = [
         network._contents.image.code
         for network in (driver.build(compilation), driver.build_program(lowered, least))
@@ -162,7 +172,7 @@ def test_a_program_brings_the_pool_of_its_own_target(model, tmp_path) -> None:
 @pytest.mark.native
 def test_a_program_in_the_interpreter_and_as_machine_code(dumped, target) -> None:
     folder, compilation, sample, want = dumped
-    lowered = driver.load_program(folder / "14-program.loops")
+    lowered = driver.load_program(folder / f"{PROGRAM}.loops")
     assert print_program(lowered.program) == print_program(compilation.plan.program)
     assert lowered.interface == compilation.plan.interface
     _same_bits(driver.build_program(lowered, target, threads=2).run(sample), want)
@@ -173,7 +183,7 @@ def test_a_program_in_the_interpreter_and_as_machine_code(dumped, target) -> Non
 
 
 @pytest.mark.native
-@pytest.mark.parametrize("stage", ["15-module.ll", "16-module.s"])
+@pytest.mark.parametrize("stage", [MODULE, ASSEMBLY])
 def test_llvm_text_and_assembly_are_the_code_that_runs(stage, dumped, target, tmp_path) -> None:
     folder, compilation, sample, want = dumped
     if stage.endswith(".ll"):
@@ -197,7 +207,7 @@ def _run_serial(image, interface, weights, sample):
 
     code = Loaded(image)
     results = {p.name: aligned(p.elems) for p in interface.outputs}
-    arena = aligned(interface.workspace_bytes // 4)
+    arena = aligned(interface.workspace_for(1) // 4)
     inputs = [np.ascontiguousarray(sample[p.name]) for p in interface.inputs]
     arrays = [*inputs, *results.values(), weights, arena]
     pointers = (ctypes.c_void_p * len(arrays))(*[a.ctypes.data for a in arrays])
@@ -208,7 +218,7 @@ def _run_serial(image, interface, weights, sample):
 def test_text_alone_can_be_compiled_but_not_run(dumped, target, tmp_path) -> None:
     folder, *_ = dumped
     lone = tmp_path / "lone.loops"
-    shutil.copy(folder / "14-program.loops", lone)
+    shutil.copy(folder / f"{PROGRAM}.loops", lone)
     lowered = driver.load_program(lone)
     assert "define" in stages.llvm_text(lowered.program, target)
     with pytest.raises(ArtifactError, match="without weights"):
@@ -222,13 +232,13 @@ def test_the_command_line_takes_stages(dumped, tmp_path) -> None:
         command = [sys.executable, "-m", "cnncc", "compile", *words, "--target", "x86-64-v3"]
         return subprocess.run(command, capture_output=True, text=True, check=False)
 
-    wanted = (folder / "16-module.s").read_text()
-    for stage in ("10-fuse.graph", "14-program.loops"):
+    wanted = (folder / ASSEMBLY).read_text()
+    for stage in (f"{FUSE}.graph", f"{PROGRAM}.loops"):
         assert compile_(str(folder / stage), "--emit", "asm", "-o", "-").stdout == wanted
-    program = str(folder / "14-program.loops")
+    program = str(folder / f"{PROGRAM}.loops")
     made = compile_(program, "--emit", "obj,header", "-o", str(tmp_path))
     assert made.returncode == 0, made.stderr
-    assert (tmp_path / "14-program.o").stat().st_size > 1000
+    assert (tmp_path / f"{PROGRAM}.o").stat().st_size > 1000
     refused = compile_(program, "--emit", "graph", "-o", "-")
     assert refused.returncode == 1
     assert "has no graph any more" in refused.stderr
@@ -237,22 +247,22 @@ def test_the_command_line_takes_stages(dumped, tmp_path) -> None:
 def test_a_graph_that_is_planned_for_another_machine_is_refused(dumped) -> None:
     folder, *_ = dumped
     other = find("x86-64")
-    early = driver.load_model(folder / "10-fuse.graph")
+    early = driver.load_model(folder / f"{FUSE}.graph")
     assert driver.plan_model(early, other).plan.target is other
-    late = driver.load_model(folder / "11-choose-layout.graph")
+    late = driver.load_model(folder / f"{LAYOUT}.graph")
     with pytest.raises(TargetError, match="planned for `x86-64-v3`, not for `x86-64`"):
         driver.plan_model(late, other)
-    program = driver.load_program(folder / "14-program.loops")
+    program = driver.load_program(folder / f"{PROGRAM}.loops")
     with pytest.raises(TargetError, match="made for `x86-64-v3`"):
         driver.build_program(program, other)
 
 
 def test_a_graph_of_another_list_of_passes_is_refused(dumped, tmp_path, target) -> None:
     folder, *_ = dumped
-    text = (folder / "10-fuse.graph").read_text()
+    text = (folder / f"{FUSE}.graph").read_text()
     other = tmp_path / "other.graph"
     other.write_text(text.replace('passes=["infer-types"', 'passes=["fuse"'))
-    shutil.copy(folder / "10-fuse.npz", tmp_path / "other.npz")
+    shutil.copy(folder / f"{FUSE}.npz", tmp_path / "other.npz")
     with pytest.raises(ArtifactError, match="the pipeline begins otherwise"):
         driver.plan_model(driver.load_model(other), target)
 
@@ -267,17 +277,17 @@ def test_a_graph_of_another_list_of_passes_is_refused(dumped, tmp_path, target) 
 )
 def test_edited_graphs_are_the_users_mistakes(old, new, message, dumped, tmp_path) -> None:
     folder, *_ = dumped
-    text = (folder / "10-fuse.graph").read_text()
+    text = (folder / f"{FUSE}.graph").read_text()
     assert old in text
     (tmp_path / "other.graph").write_text(text.replace(old, new))
-    shutil.copy(folder / "10-fuse.npz", tmp_path / "other.npz")
+    shutil.copy(folder / f"{FUSE}.npz", tmp_path / "other.npz")
     with pytest.raises(CnnccError, match=message):
         driver.load_model(tmp_path / "other.graph")
 
 
 def test_edited_programs_are_the_users_mistakes(dumped, tmp_path) -> None:
     folder, *_ = dumped
-    text = (folder / "14-program.loops").read_text()
+    text = (folder / f"{PROGRAM}.loops").read_text()
     path = tmp_path / "p.loops"
     path.write_text(text.replace("fma ", "fmb ", 1))
     with pytest.raises(CnnccError, match=r"p\.loops"):
@@ -285,8 +295,8 @@ def test_edited_programs_are_the_users_mistakes(dumped, tmp_path) -> None:
     path.write_text(text.replace("func main(", "func other("))
     with pytest.raises(ArtifactError, match=r"p\.loops"):
         driver.load_program(path)
-    shutil.copy(folder / "14-program.loops", path)
-    for damage in (b"", (folder / "14-program.npz").read_bytes()[:300]):
+    shutil.copy(folder / f"{PROGRAM}.loops", path)
+    for damage in (b"", (folder / f"{PROGRAM}.npz").read_bytes()[:300]):
         path.with_suffix(".npz").write_bytes(damage)
         with pytest.raises(ArtifactError, match="cannot be read"):
             driver.load_program(path)
@@ -296,7 +306,7 @@ def test_edited_programs_are_the_users_mistakes(dumped, tmp_path) -> None:
 
 def test_inputs_of_the_interpreter_are_checked(dumped) -> None:
     folder, *_ = dumped
-    lowered = driver.load_program(folder / "14-program.loops")
+    lowered = driver.load_program(folder / f"{PROGRAM}.loops")
     with pytest.raises(InputError, match=r"input `x`: expected f32\[3, 8, 8\]|expected f32"):
         stages.interpret(lowered, {"x": np.zeros((1, 1), np.float32)})
 
@@ -304,14 +314,14 @@ def test_inputs_of_the_interpreter_are_checked(dumped) -> None:
 def test_params_and_weights_do_not_go_with_a_dump(dumped) -> None:
     folder, *_ = dumped
     with pytest.raises(InputError, match="has its weights beside it"):
-        driver.load_model(folder / "10-fuse.graph", params={"n": 3})
+        driver.load_model(folder / f"{FUSE}.graph", params={"n": 3})
 
 
 def test_the_environment_asks_for_dumps_and_checks(model, target, tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("CNNCC_DUMP", str(tmp_path / "dump"))
     monkeypatch.setenv("CNNCC_VERIFY", "0")
     driver.plan_model(model, target)
-    assert (tmp_path / "dump" / "16-module.s").exists()
+    assert (tmp_path / "dump" / ASSEMBLY).exists()
     monkeypatch.delenv("CNNCC_DUMP")
     monkeypatch.setenv("CNNCC_VERIFY", "3")
     with pytest.raises(InputError, match="CNNCC_VERIFY is `3`"):

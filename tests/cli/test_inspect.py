@@ -1,3 +1,5 @@
+import re
+
 from tests.cli.conftest import DIGITS, ROOT, TINY, answer
 
 
@@ -66,9 +68,9 @@ def test_time_and_graphs_of_passes_go_to_stderr(run):
     words = ("--time-passes", "--print-after", "fuse", "--json")
     result = run("inspect", "--fused", *words, DIGITS)
     answer(result, "cnncc.groups/1")
-    assert "# after 10 fuse" in result.stderr
+    assert re.search(r"# after \d\d fuse", result.stderr)
     assert "%conv1 = fused(" in result.stderr
-    assert "13 plan-memory" in result.stderr
+    assert re.search(r"\d\d plan-memory", result.stderr)
 
 
 def test_an_unknown_pass(run):
@@ -78,7 +80,7 @@ def test_an_unknown_pass(run):
 
 def test_dumps(run, tmp_path):
     run("inspect", "--fused", "--dump", tmp_path / "d", DIGITS)
-    assert (tmp_path / "d" / "10-fuse.graph").exists()
+    assert len(list((tmp_path / "d").glob("*-fuse.graph"))) == 1
     shown = run("inspect", "--json", tmp_path / "d" / "00-parsed.graph")
     assert answer(shown, "cnncc.layers/1")["parameters"] == 56714
 
