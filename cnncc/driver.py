@@ -21,7 +21,6 @@ from cnncc.errors import (
     Diagnostic,
     InputError,
     TargetError,
-    UnsupportedError,
     VerifyError,
 )
 from cnncc.ir import text
@@ -124,7 +123,7 @@ def load_model(
         SpecError: the file has mistakes, or the weights do not fit it.
         ArtifactError: a `.graph` file cannot be read, or breaks the rules of its level.
         OnnxError: an `.onnx` file is damaged, or breaks a rule or a limit.
-        UnsupportedError: some nodes of it cannot be taken; all are listed.
+        UnsupportedError: some nodes of it cannot be taken; all are listed. Or `onnx` is missing.
     """
     path = Path(path)
     if path.suffix == ".graph":
@@ -151,6 +150,9 @@ def _load_onnx(
     weights: str | Path | Mapping[str, Any] | None,
     shapes: Shapes | None,
 ) -> Model:
+    from cnncc.onnx.installed import require
+
+    require()
     from cnncc.onnx.convert import to_graph
     from cnncc.onnx.read import read
 

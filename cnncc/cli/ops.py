@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
@@ -18,20 +18,31 @@ COLUMNS = (
     Column("summary", "what it is"),
     Column("written", "arguments", style="dim"),
 )
+ONNX_COLUMNS = (
+    Column("name", "operator", style="bold"),
+    Column("versions", "opsets"),
+    Column("summary", "what it is"),
+    Column("limits", "limits", style="dim"),
+)
 
 
 @click.command()
 @click.argument("name", required=False)
 @click.option("--general", is_flag=True, help="List the general operators, of any rank and type.")
+@click.option("--onnx", "of_onnx", is_flag=True, help="List the operators of ONNX files.")
 @json_option
 @output_options
-def command(name: str | None, general: bool, as_json: bool) -> None:
+def command(name: str | None, general: bool, of_onnx: bool, as_json: bool) -> None:
     """List the operations of the language, or the arguments of one.
 
-    NAME may be a general operator too, with `op.` in front where an operation has its name.
+    NAME may be a general operator too, with `op.` in front where an operation has its name; with
+    --onnx, an operator of ONNX.
     """
     from cnncc.spec.builtins import BUILTINS
 
+    if of_onnx:
+        _of_onnx(name, as_json)
+        return
     if general or (name is not None and name not in BUILTINS):
         rows = _general(name)
     else:
@@ -42,6 +53,57 @@ def command(name: str | None, general: bool, as_json: bool) -> None:
         screen().table(COLUMNS, [{**row, "written": _written(row["arguments"])} for row in rows])
     else:
         _show(rows[0])
+
+
+def _of_onnx(name: str | None, as_json: bool) -> None:
+    """The table of ONNX operators, or the row of one; also those that ONNX defines by others."""
+    from cnncc.onnx.installed import require
+
+    require()
+    from cnncc.onnx.listing import defined_names, operator_rows, refused_names
+
+    rows = [row for row in operator_rows() if name in (None, row["name"])]
+    defined = [each for each in defined_names() if name in (None, each)]
+    if not rows and not defined:
+        _no_onnx_operator(name or "", [row["name"] for row in operator_rows()], refused_names())
+    if as_json:
+        screen().json({"schema": "cnncc.onnx_ops/1", "ops": rows, "by_definition": defined})
+    elif name is None:
+        shown = [{**row, "name": _full_name(row)} for row in rows]
+        screen().table(ONNX_COLUMNS, shown)
+        screen().result(f"\nby ONNX's definition of them: {', '.join(defined)}")
+    for row in rows if name is not None and not as_json else ():
+        _show_onnx(row)
+    if not rows and not as_json:
+        screen().result(f"{name}: taken by ONNX's definition of it, where its parts are taken")
+
+
+def _no_onnx_operator(name: str, known: list[str], refused: list[str]) -> NoReturn:
+    import difflib
+
+    if name in refused:
+        raise click.BadParameter(f"`{name}` is not supported", param_hint="NAME")
+    near = difflib.get_close_matches(name, [*known, *refused], n=1)
+    hint = f"; did you mean `{near[0]}`?" if near else ""
+    raise click.BadParameter(f"ONNX has no operator `{name}` here{hint}", param_hint="NAME")
+
+
+def _full_name(row: dict[str, Any]) -> str:
+    return f"{row['domain']}.{row['name']}" if row["domain"] else str(row["name"])
+
+
+def _show_onnx(row: dict[str, Any]) -> None:
+    out = screen().result
+    out(f"{_full_name(row)}: {row['summary']}", bold=True)
+    facts = {
+        "opsets": row["versions"],
+        "inputs": ", ".join(row["inputs"]),
+        "attributes": ", ".join(row["attributes"]),
+        "limits": row["limits"] or "none: every form is taken",
+    }
+    for what, text in facts.items():
+        if text:
+            out(f"  {what:<10} {text}")
 
 
 def _general(name: str | None) -> list[dict[str, Any]]:

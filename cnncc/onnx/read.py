@@ -14,10 +14,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, cast
 
-from cnncc.errors import InputError, OnnxError, UnsupportedError
+from cnncc.errors import InputError, OnnxError
 from cnncc.onnx.check import check_scope
 from cnncc.onnx.external import Folder
 from cnncc.onnx.inline import Body, Key, inline
+from cnncc.onnx.installed import require
 from cnncc.onnx.limits import Limits
 from cnncc.onnx.model import AttributeValue, Model, Tensor, ValueInfo
 from cnncc.onnx.nodes import Names, Nodes, plain_domain
@@ -83,12 +84,9 @@ def read(
 
 
 def _package() -> ModuleType:
-    try:
-        import onnx
-    except ImportError as error:
-        raise UnsupportedError(
-            "reading ONNX files needs the package `onnx`", hint="pip install cnncc[onnx]"
-        ) from error
+    require()
+    import onnx
+
     return onnx
 
 

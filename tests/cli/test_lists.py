@@ -50,6 +50,25 @@ def test_general_operators(run):
     assert "transpose " in run("ops", "--general").stdout
 
 
+def test_operators_of_onnx(run):
+    made = answer(run("ops", "--onnx", "--json"), "cnncc.onnx_ops/1")
+    assert {"name": "Conv", "opsets": [1, 11, 22]}.items() <= made["ops"][
+        [op["name"] for op in made["ops"]].index("Conv")
+    ].items()
+    shown = run("ops", "--onnx").stdout
+    assert "com.microsoft.QLinearAdd" in shown
+    assert "by ONNX's definition of them: " in shown
+    shown = run("ops", "Conv", "--onnx").stdout
+    assert "opsets     1, 11, 22" in shown
+    assert "inputs     X, W, B?" in shown
+    assert "by ONNX's definition of it" in run("ops", "RMSNormalization", "--onnx").stdout
+
+
+def test_no_such_operator_of_onnx(run):
+    assert "did you mean `Resize`?" in run("ops", "--onnx", "Resiz", code=2).stderr
+    assert "`Loop` is not supported" in run("ops", "--onnx", "Loop", code=2).stderr
+
+
 def test_no_such_op(run):
     assert "did you mean `conv`?" in run("ops", "cnov", code=2).stderr
 
