@@ -21,8 +21,9 @@ class GridSampleAttrs:
 
     Attributes:
         mode: `nearest` (halves to even), `linear`, or `cubic` (two axes only).
-        padding: what lies beyond the edges: `zeros`, `border` (the pixel at the edge) or
-            `reflection` (the picture mirrored, again and again).
+        padding: what lies beyond the edges: `zeros`, `border` (the pixel at the edge, for each tap
+            of a cubic mixture, as PyTorch has it) or `reflection` (the picture mirrored, again and
+            again).
         align_corners: -1 and 1 are the centres of the outermost pixels, else their outer edges.
     """
 
@@ -63,7 +64,7 @@ def pixel_taps(b: ElementBuilder, pixel: Any, n: int, attrs: GridSampleAttrs) ->
     pixel = b.max(b.min(pixel, b.const(FAR)), b.const(-FAR))
     if attrs.mode == "nearest":
         pixel = b.round_even(pixel)
-    if attrs.padding == "border":
+    if attrs.padding == "border" and attrs.mode != "cubic":
         pixel = b.max(b.min(pixel, b.const(float(n - 1))), b.const(0.0))
     elif attrs.padding == "reflection":
         pixel = _reflect(b, pixel, n, attrs.align_corners)

@@ -182,7 +182,7 @@ def _axis_taps(pixel: Array, n: int, attrs: GridSampleAttrs, bound: bool) -> lis
     """The taps of all samples along one axis."""
     if attrs.mode == "nearest":
         pixel = np.rint(pixel)
-    if attrs.padding == "border":
+    if attrs.padding == "border" and attrs.mode != "cubic":
         pixel = np.clip(pixel, 0, n - 1)
     elif attrs.padding == "reflection":
         pixel = _fold(pixel, n, attrs.align_corners)
