@@ -32,9 +32,6 @@ $mark for the network $model; change it as you like.
 /* Inputs and outputs of one sample. */
 $arrays
 
-/* The workspace: yours, of the exact size, and one for each call in flight. */
-static unsigned char storage[${upper}_WORKSPACE_BYTES + ${upper}_ALIGN];
-
 $labels\
 /* Optional: how the network may use your threads. Tasks never wait for others. */
 static void parallel_for(void *host, int n, void (*task)(void *arg, int i),
@@ -60,8 +57,10 @@ static void fill(FILE *file, void *data, size_t size, const char *name)
 
 int main(int argc, char **argv)
 {
-    uintptr_t beyond = (uintptr_t)storage % ${upper}_ALIGN;
-    void *workspace = storage + (${upper}_ALIGN - beyond) % ${upper}_ALIGN;
+    int threads = argc > 2 ? atoi(argv[2]) : 1;
+    size_t bytes = ${upper}_WORKSPACE_BYTES_FOR(threads > 0 ? threads : 1);
+    unsigned char *storage;
+    uintptr_t beyond;
     ${prefix}_io io;
     ${prefix}_opts opts;
     ${prefix}_status status;
@@ -71,6 +70,16 @@ int main(int argc, char **argv)
         fprintf(stderr, "header and library do not belong together\\n");
         return 2;
     }
+
+    /* The workspace: yours, of the exact size, and one for each call in flight. On
+     * one thread WORKSPACE_BYTES are enough, and may lie in a static array. */
+    storage = (unsigned char *)malloc(bytes + ${upper}_ALIGN);
+    if (storage == NULL) {
+        fprintf(stderr, "there is not enough memory\\n");
+        return 2;
+    }
+    beyond = (uintptr_t)storage % ${upper}_ALIGN;
+
     if (argc > 1) {
         FILE *file = fopen(argv[1], "rb");
         if (file == NULL) {
@@ -87,11 +96,11 @@ $ramps
     io.struct_bytes = sizeof io;
 $fields
     io.batch = 1;
-    io.workspace = workspace;
-    io.workspace_bytes = ${upper}_WORKSPACE_BYTES;
+    io.workspace = storage + (${upper}_ALIGN - beyond) % ${upper}_ALIGN;
+    io.workspace_bytes = bytes;
     memset(&opts, 0, sizeof opts);
     opts.struct_bytes = sizeof opts;
-    opts.threads = argc > 2 ? atoi(argv[2]) : 1;
+    opts.threads = threads;
     opts.parallel_for = parallel_for;
 
     /* On one thread this is the same as ${prefix}_run(...). */
@@ -101,6 +110,7 @@ $fields
         return 1;
     }
 $prints
+    free(storage);
     return 0;
 }
 """)
@@ -119,7 +129,7 @@ if(CMAKE_SOURCE_DIR STREQUAL CMAKE_CURRENT_SOURCE_DIR)
   target_link_libraries(${prefix}_main PRIVATE $prefix)
 endif()
 """)
-_INTEGERS = frozenset((DType.I64, DType.I32, DType.I8, DType.U8, DType.BOOL, DType.F16))
+_WIDE = {"%.9g": "double", "%.17g": "double", "%ld": "long", "%lu": "unsigned long"}
 
 
 def main_text(prefix: str, stem: str, interface: Interface) -> str:
@@ -160,9 +170,13 @@ def _label_table(item: CPort) -> str:
 
 
 def _ramp(item: CPort) -> str:
-    value = "(i % 251)" if item.port.dtype in _INTEGERS else "((float)(i % 251) / 251.0f)"
-    if item.port.dtype in (DType.I8, DType.BOOL):
-        value = "(i % 2)"
+    match item.port.dtype:
+        case DType.F32 | DType.F64:
+            value = "((float)(i % 251) / 251.0f)"
+        case DType.I8 | DType.BOOL:
+            value = "(i % 2)"
+        case _:
+            value = "(i % 251)"
     return (
         f"        for (i = 0; i < {item.macro}_ELEMS; i++) {{\n"
         f"            {item.field}[i] = ({item.c_type}){value};\n"
@@ -172,9 +186,8 @@ def _ramp(item: CPort) -> str:
 
 def _print(item: CPort, *, titled: bool) -> str:
     """A loop that prints an output so that reading the text gives the same bits."""
-    whole = item.port.dtype in _INTEGERS
-    form, wide = ("%ld", "long") if whole else ("%.9g", "double")
-    args = f"({wide}){item.field}[i]"
+    form = {DType.F32: "%.9g", DType.F64: "%.17g", DType.U64: "%lu"}.get(item.port.dtype, "%ld")
+    args = f"({_WIDE[form]}){item.field}[i]"
     if _is_labelled(item):
         form, args = f"{form} %s", f"{args}, labels_{item.field}[i]"
     title = f'    printf("# %s\\n", {c_string(item.port.name)});\n' if titled else ""

@@ -19,14 +19,20 @@ from cnncc.llvm.c_api import (
 from cnncc.targets import Target
 
 C_TYPES = {
+    DType.F64: "double",
     DType.F32: "float",
     DType.F16: "unsigned short",
     DType.I64: "long",
     DType.I32: "int",
+    DType.I16: "short",
     DType.I8: "signed char",
+    DType.U64: "unsigned long",
+    DType.U32: "unsigned int",
+    DType.U16: "unsigned short",
     DType.U8: "unsigned char",
     DType.BOOL: "unsigned char",
-}
+}  # of the data models that all targets have: 16, 32 and 64 bits in short, int and long
+_MEANINGS = {DType.F16: ", the bits of IEEE 754 binary16", DType.BOOL: ", 0 or 1"}
 
 
 _HEADER = Template("""\
@@ -48,15 +54,23 @@ extern "C" {
 
 #define ${upper}_ABI_VERSION $abi_version
 
-/* Memory that one call in flight needs; it must start at a multiple of ALIGN. */
+/* Memory that one call in flight needs on the calling thread; it must start at a
+ * multiple of ALIGN. */
 #define ${upper}_WORKSPACE_BYTES $workspace
 #define ${upper}_ALIGN $align
+/* Of it, what each task has for itself; and what a call in flight needs that
+ * parallel_for splits into so many tasks, 1 or more. */
+#define ${upper}_SCRATCH_BYTES $scratch
+#define ${upper}_WORKSPACE_BYTES_FOR(threads) \
+    ((size_t)${upper}_WORKSPACE_BYTES \
+     + ((size_t)(threads) - 1) * (size_t)${upper}_SCRATCH_BYTES)
 /* Stack that a call needs below its caller's frame, at most; each task as well. */
 #define ${upper}_STACK_BYTES $stack
 
 $ports
 /* ARG: null, out of range, or memory that overlaps an output or the workspace.
- * ALIGN: a pointer is not aligned.  SIZE: the workspace is too small.
+ * ALIGN: a pointer is not aligned.  SIZE: the workspace is too small, perhaps for
+ * so many tasks.
  * CPU: this CPU lacks a feature.  ABI: built with another header. */
 typedef enum ${prefix}_status {
     ${upper}_OK = 0$codes
@@ -75,7 +89,7 @@ typedef struct ${prefix}_io {
 $fields
     size_t batch;
     void *workspace;
-    size_t workspace_bytes;
+    size_t workspace_bytes; /* at least ${upper}_WORKSPACE_BYTES_FOR(threads) */
 } ${prefix}_io;
 
 /* How to run it. */
@@ -93,7 +107,7 @@ typedef struct ${prefix}_info {
     unsigned align;
     unsigned inputs;
     unsigned outputs;
-    size_t workspace_bytes;
+    size_t workspace_bytes; /* of a call on the calling thread */
     size_t weights_bytes;
     size_t parameters;
     size_t macs;
@@ -102,6 +116,7 @@ typedef struct ${prefix}_info {
     char target[$name_chars];
     char cpu_features[$feature_chars];
     char digest[$digest_chars]; /* SHA-256 of code and weights */
+    size_t scratch_bytes; /* workspace of each task beyond the first */
 } ${prefix}_info;
 
 /* Runs batch samples on the calling thread. */
@@ -173,7 +188,8 @@ def header_text(prefix: str, interface: Interface, target: Target, stack: int) -
         triple=target.triple,
         features=", ".join(target.requires) or "none beyond the architecture's own",
         abi_version=ABI_VERSION,
-        workspace=_size(interface.workspace_bytes),
+        workspace=_size(interface.workspace_for(1)),
+        scratch=_size(interface.scratch_bytes),
         align=ALIGNMENT,
         stack=_size(stack),
         ports="\n".join(
@@ -196,13 +212,14 @@ def _size(count: int) -> str:
 
 def _port_macros(item: CPort, side: str) -> str:
     port = item.port
-    bits = ", the bits of IEEE 754 binary16" if port.dtype is DType.F16 else ""
+    bits = _MEANINGS.get(port.dtype, "")
     order = f", in the order {', '.join(port.memory)}" if port.memory else ""
     colours = f", channels {port.format}" if port.format else ""
+    rows = f"; how many rows of it are filled tells output {port.rows}" if port.rows else ""
     shape = "][".join(map(str, port.shape)) or "1"
     lines = [
         f"/* {side} {printable(port.name)}: one sample is {item.c_type} [{shape}]{bits}"
-        f"{printable(order)}{printable(colours)}. */",
+        f"{printable(order)}{printable(colours)}{printable(rows, 120)}. */",
         f"#define {item.macro}_ELEMS {_size(port.elems)}",
         f"#define {item.macro}_BYTES {_size(port.size_bytes)}",
         f"#define {item.macro}_DIMS {len(port.shape)}",
