@@ -268,26 +268,27 @@ class _Walk:
 def _missing(node: Node) -> str:
     domain = f" of `{node.domain}`" if node.domain else ""
     kinds = {
-        "control flow": ("If", "Loop", "Scan"),
-        "sequences": (
+        "control flow is": ("If", "Loop", "Scan"),
+        "sequences are": (
             *("SequenceAt", "SequenceConstruct", "SequenceEmpty", "SequenceErase"),
             *("SequenceInsert", "SequenceLength", "SequenceMap", "SplitToSequence"),
             *("ConcatFromSequence", "Optional", "OptionalGetElement", "OptionalHasElement"),
         ),
-        "strings": (
+        "strings are": (
             *("StringConcat", "StringNormalizer", "StringSplit", "RegexFullMatch"),
-            *("TfIdfVectorizer", "ImageDecoder"),
+            "TfIdfVectorizer",
         ),
-        "recurrent layers": ("LSTM", "GRU", "RNN"),
-        "shapes that depend on values": ("NonZero", "Unique", "Compress"),
-        "random numbers": (
+        "image files are": ("ImageDecoder",),
+        "recurrent layers are": ("LSTM", "GRU", "RNN"),
+        "shapes that depend on values are": ("NonZero", "Unique", "Compress"),
+        "random numbers are": (
             *("RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"),
             *("Bernoulli", "Multinomial"),
         ),
     }
     for kind, words in kinds.items():
         if node.op_type in words and not domain:
-            return f"{kind} are not supported"
+            return f"{kind} not supported"
     if "training" in node.domain:
         return "training is not supported"
     return f"no operator{domain} of this name is supported"

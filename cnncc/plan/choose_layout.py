@@ -34,6 +34,7 @@ from cnncc.plan.site import dimensions, joins_channels, steps_of
 from cnncc.targets.target import Target
 
 Segments = tuple[int, ...]
+_STAGE_SECONDS = 5e-6  # what one more stage costs, however little it does
 _KEEPS_SEGMENTS = frozenset(
     {*WINDOW_POOLS, "global_avg_pool", "global_max_pool", "upsample2d", "pad2d", "crop2d"}
 )
@@ -113,7 +114,10 @@ class _Chooser:
             self.segments[node_id] = self._first_value_segments(node_id, anchor, channels)
         else:
             self.segments[node_id] = (channels,)
-            if not (anchor.op == "flatten" and self._flatten_in_place(node_id)):
+            read_anywhere = anchor.op == "channel_shuffle"  # it picks channels one by one
+            if not read_anywhere and not (
+                anchor.op == "flatten" and self._flatten_in_place(node_id)
+            ):
                 for index, operand in enumerate(self.graph.operands(node_id)):
                     if operand in self.segments:
                         plain = dimensions(self.graph.type_of(operand))[0]
@@ -170,7 +174,8 @@ class _Chooser:
         _, rows, columns = dimensions(self.graph.type_of(node_id))
         products = spare * self.lanes * kh * kw * rows * columns * -(-filters // self.lanes)
         moved = 2 * 4 * taken * height * width
-        return products / 2 / CYCLES_PER_SECOND > moved / BYTES_PER_SECOND
+        copy = _STAGE_SECONDS + 2 * moved / BYTES_PER_SECOND  # copies reach about half the pace
+        return products / 2 / CYCLES_PER_SECOND > copy
 
     def _aligned(self, segments: Segments, groups: int) -> bool:
         return groups_aligned(Layout(self.lanes, segments, 1, 1), groups)
@@ -272,7 +277,6 @@ class _Chooser:
             why = "the slice begins and ends on block boundaries"
             self._record(node_id, "no copy", why)
             return
-        self._want_operand(node_id, 0, (layout.channels,))
         self.segments[node_id] = (channels,)
 
     def _flatten_in_place(self, node_id: int) -> bool:

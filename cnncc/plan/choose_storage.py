@@ -135,12 +135,12 @@ def _move_fits(graph: Graph, node_id: int, step: Step) -> bool:
         case "transpose":
             return False
         case "reshape":
-            return shape[2:].count(1) == len(shape[2:]) and graph.type_of(node_id).shape[:2] == (
-                1,
-                *shape[1:2],
-            )
+            channels = (1, *shape[1:2])
+            pixel = len(shape) in (2, 4) and all(n == 1 for n in shape[2:])
+            return pixel and graph.type_of(node_id).shape[:2] == channels
         case "concat":
-            return bool(step.attrs.axis in (1, 2, 3))
+            constants = [o for o in graph.operands(node_id) if graph[o].op == "constant"]
+            return step.attrs.axis == 1 or (step.attrs.axis in (2, 3) and not constants)
         case "softmax":
             return bool(step.attrs.axis == 1)
         case _:

@@ -126,7 +126,7 @@ def run_with_two_threads(program, plan, order):
     face = plan.interface
     buffers = [random_inputs(face.inputs)[p.name].reshape(-1) for p in face.inputs]
     buffers += [np.full(p.elems, np.nan, np.float32) for p in face.outputs]
-    arena = np.full(face.workspace_bytes // 4, np.nan, np.float32)
+    arena = np.full(face.workspace_for(2) // 4, np.nan, np.float32)
     interp.run(program, [*buffers, plan.weights, arena], name=MAIN, threads=2, order=order)
     return buffers[len(face.inputs)]
 

@@ -148,6 +148,9 @@ def test_a_place_outside_of_the_arena(place):
 def test_an_arena_that_is_too_small():
     graph = planned()
     graph.meta["arena_elems"] -= 1
+    with pytest.raises(VerifyError, match="no multiple of 16"):
+        verify_plan(graph, SSE)
+    graph.meta["arena_elems"] -= 15
     with pytest.raises(VerifyError, match="is not in the arena"):
         verify_plan(graph, SSE)
     del graph.meta["arena_elems"]
