@@ -76,8 +76,7 @@ def resize(call: Call) -> int:
     mode = call.text("mode", "nearest", ("nearest", "linear", "cubic"))
     if call.version < 11:
         scales = tuple(float(v) for v in call.constant(1, "scales").reshape(-1))
-        shrinks = any(s < 1 for s in scales)
-        old = _Rule(mode, "asymmetric", "ceil" if shrinks else "floor", -0.75, False, False, 0.0)
+        old = _Rule(mode, "asymmetric", "by_scale", -0.75, False, False, 0.0)
         return _resized(call, _scaled(call, scales, range(len(scales))), old)
     found = _Rule(
         mode,
@@ -227,7 +226,10 @@ def _taps(
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """For each pixel of the result the pixels that count, and how much."""
     if how.mode == "nearest":
-        indices = np.clip(_nearest(places, how.nearest), 0, item.before - 1)[:, None]
+        rounding = how.nearest
+        if rounding == "by_scale":  # opset 10, whose text leaves it open, as engines have it
+            rounding = "ceil" if item.scale < 1 else "floor"
+        indices = np.clip(_nearest(places, rounding), 0, item.before - 1)[:, None]
         return indices, np.ones(indices.shape, F32)
     scale = min(float(item.scale), 1.0) if how.antialias else 1.0
     reach = 1 if how.mode == "linear" else 2
