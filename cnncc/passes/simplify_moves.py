@@ -173,22 +173,62 @@ def _part_of_join(graph: Graph, node_id: int) -> int | None:
 
 
 def _join_of_parts(graph: Graph, node_id: int) -> int | None:
-    """Parts of one value that follow each other and are all of it."""
-    axis, operands = graph[node_id].attrs.axis, graph.operands(node_id)
-    source, end = graph.operands(operands[0])[:1], 0
-    for operand in operands:
+    """Parts of one value that follow each other are one part, or the value itself."""
+    attrs, operands = graph[node_id].attrs, list(graph.operands(node_id))
+    merged: list[int] = []
+    while operands:
+        run = _run_of_parts(graph, operands, attrs.axis)
+        merged.append(_whole(graph, operands[:run], attrs.axis) if run > 1 else operands[0])
+        operands = operands[run:]
+    if len(merged) == len(graph.operands(node_id)):
+        return None
+    return merged[0] if len(merged) == 1 else add_typed(graph, "concat", merged, attrs)
+
+
+def _run_of_parts(graph: Graph, operands: list[int], axis: int) -> int:
+    """How many of the first operands are parts of one value that follow each other."""
+    first = _bounds(graph, operands[0], axis)
+    if first is None:
+        return 1
+    source, end, other = graph.operands(operands[0]), first[1], _elsewhere(graph, operands[0], axis)
+    for count, operand in enumerate(operands[1:], 1):
         bounds = _bounds(graph, operand, axis)
-        if bounds is None or graph.operands(operand) != source or bounds[0] != end:
-            return None
+        same = bounds is not None and graph.operands(operand) == source and bounds[0] == end
+        if bounds is None or not same or _elsewhere(graph, operand, axis) != other:
+            return count
         end = bounds[1]
-    return source[0] if graph.type_of(source[0]) == graph.type_of(node_id) else None
+    return len(operands)
+
+
+def _whole(graph: Graph, parts: list[int], axis: int) -> int:
+    """All those parts as one, or what they are parts of."""
+    x, node = graph.operands(parts[0])[0], graph[parts[0]]
+    ends = [bounds for p in parts if (bounds := _bounds(graph, p, axis)) is not None]
+    start, stop = ends[0][0], ends[-1][1]
+    if node.op == "slice_channels":
+        attrs = replace(node.attrs, stop=stop)
+    else:
+        sizes = (*node.attrs.sizes[:axis], stop - start, *node.attrs.sizes[axis + 1 :])
+        attrs = replace(node.attrs, sizes=sizes)
+    spans = merge_spans(*(graph[p].spans for p in parts))
+    made = add_typed(graph, node.op, (x,), attrs, spans=spans)
+    if graph.type_of(made) != graph.type_of(x):
+        return made
+    graph.erase(made)
+    return x
+
+
+def _elsewhere(graph: Graph, node_id: int, axis: int) -> object:
+    """What a part takes along other axes than that of the join."""
+    attrs = graph[node_id].attrs
+    if graph[node_id].op == "slice_channels":
+        return "slice_channels"
+    kept = [a for a in range(len(attrs.sizes)) if a != axis]
+    return [(attrs.starts[a], attrs.sizes[a]) for a in kept]
 
 
 def _bounds(graph: Graph, node_id: int, axis: int) -> tuple[int, int] | None:
-    """First and last place (and one) along an axis that a node takes; None if it is no such part.
-
-    What it takes along other axes shows in the type of all parts together.
-    """
+    """First place along an axis that a node takes, and the one behind its last; None for others."""
     attrs = graph[node_id].attrs
     if graph[node_id].op == "slice_channels" and axis == 1:
         return attrs.start, attrs.stop
@@ -267,7 +307,7 @@ MOVES = (
     Rule("part(part(x)) = part(x)", _part_of_part, frozenset({"slice"})),
     Rule("part(x) = x, where it is everything", _part_of_everything, frozenset({"slice"})),
     Rule("part(concat(.., x, ..)) = part(x)", _part_of_join, frozenset({"slice"})),
-    Rule("concat(parts of x) = x", _join_of_parts, frozenset({"concat"})),
+    Rule("concat(parts of x) = part(x)", _join_of_parts, frozenset({"concat"})),
     Rule("concat(x) = x", _concat_of_one, frozenset({"concat"})),
     Rule("concat(concat(a, b), c) = concat(a, b, c)", _concat_of_concat, frozenset({"concat"})),
     Rule("reshape(softmax(reshape(x))) = softmax(x)", _softmax_of_rows, frozenset({"reshape"})),

@@ -166,14 +166,29 @@ FIRES: dict[str, tuple[str, Build, list[str]]] = {
         ["slice"],
     ),
     "join of parts": (
-        "concat(parts of x) = x",
+        "concat(parts of x) = part(x)",
         lambda n: n.add("concat", _part(n, x := _map(n), (0, 1)), _part(n, x, (1, 3))),
         [],
     ),
     "join of slices": (
-        "concat(parts of x) = x",
+        "concat(parts of x) = part(x)",
         lambda n: n.add("concat", _slice(n, x := _map(n), 0, 1), _slice(n, x, 1, 4)),
         [],
+    ),
+    "join of halves and more": (
+        "concat(parts of x) = part(x)",
+        lambda n: n.add(
+            "concat",
+            _slice(n, x := _map(n), 0, 2),
+            _slice(n, x, 2, 4),
+            n.add("tanh", _slice(n, x, 2, 4)),
+        ),
+        ["slice_channels", "tanh", "concat"],
+    ),
+    "join of parts of a part": (
+        "concat(parts of x) = part(x)",
+        lambda n: n.add("concat", _part(n, x := _map(n), (1, 1)), _part(n, x, (2, 1)), x),
+        ["slice", "concat"],
     ),
     "concat of one": ("concat(x) = x", lambda n: n.add("concat", _map(n)), []),
     "concats": (
@@ -304,8 +319,8 @@ STAYS: dict[str, Build] = {
     "join of parts of two": lambda n: n.add(
         "concat", _part(n, _map(n), (0, 1)), _part(n, _map(n), (1, 3))
     ),
-    "join of smaller parts": lambda n: n.add(
-        "concat", _part(n, x := _map(n), (0, 1), (0, 2)), _part(n, x, (1, 3), (0, 2))
+    "join of parts beside each other": lambda n: n.add(
+        "concat", _part(n, x := _map(n), (0, 1), (0, 2)), _part(n, x, (1, 3), (1, 2))
     ),
     "join of parts in steps": lambda n: n.add(
         "concat", _part(n, x := _map(n), (0, 2), step=2), _part(n, x, (2, 2))

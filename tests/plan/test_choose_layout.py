@@ -181,6 +181,17 @@ def test_other_slices_copy(start, stop):
     assert "slice_channels" in computed(plan.graph)
 
 
+def test_joined_channels_are_mixed_and_cut_where_they_lie():
+    """Moves that pick single channels read segments of any size without a copy before them."""
+    net = Net()
+    x = net.input(1, 3, 4, 4)
+    joined = net.add("concat", net.conv(x, 5, 1), net.conv(x, 5, 1))
+    mixed = net.add("channel_shuffle", joined, groups=2)
+    parts = [net.add("slice_channels", v, start=1, stop=7) for v in (mixed, joined)]
+    plan = check(net.outputs(net.add("add", *parts)))
+    assert copies(plan.graph) == 0
+
+
 def test_a_slice_of_a_join_is_its_operand():
     """Segments end within blocks: a slice may take a whole segment, padding lanes and all."""
     net = Net()
