@@ -70,22 +70,24 @@ class Port:
 class Interface:
     """Everything a caller has to know.
 
-    The buffers of the program's `main` are, in this order: inputs, outputs, weights, arena.
+    The buffers of the program's `main` are, in this order: inputs, outputs, weights, arena. Behind
+    the arena each thread has scratch memory of its own; both together are the workspace.
 
     Attributes:
         name: the model's name.
         inputs: in declared order.
         outputs: in declared order.
         weights_bytes: size of the packed weights.
-        workspace_bytes: memory that one call in flight needs; exact.
+        workspace_bytes: the arena, which the threads of a call share; exact.
         parameters: trained numbers of the model (running statistics of batch norm not counted).
         macs: multiply-adds of one sample, as the model is written.
         target: name of the target the code was made for.
         requires: CPU features that the code executes.
-        batched: whether arrays carry a leading batch axis of any size; without it they have exactly
-            the shapes of the ports.
         most_threads: threads beyond which one sample is not computed sooner, by the plan's
             estimate; 0 where every core of a usual machine helps.
+        batched: whether arrays carry a leading batch axis of any size; without it they have exactly
+            the shapes of the ports.
+        scratch_bytes: what each thread of a call needs for itself; a multiple of `ALIGNMENT`.
     """
 
     name: str
@@ -99,6 +101,11 @@ class Interface:
     requires: tuple[str, ...] = field(default_factory=tuple)
     most_threads: int = 0
     batched: bool = True
+    scratch_bytes: int = 0
+
+    def workspace_for(self, threads: int) -> int:
+        """Bytes of workspace for one call in flight on at most so many threads; exact."""
+        return self.workspace_bytes + threads * self.scratch_bytes
 
 
 @dataclass(frozen=True, slots=True)

@@ -193,6 +193,6 @@ def interpret(
         buffers.append(np.ascontiguousarray(given).reshape(-1))
     results = {p.name: np.zeros(p.shape, p.dtype.numpy) for p in interface.outputs}
     buffers += [result.reshape(-1) for result in results.values()]
-    arena = np.full(interface.workspace_bytes // 4, np.nan, np.float32)
-    interp.run(lowered.program, [*buffers, weights, arena], threads=threads)
+    workspace = np.full(interface.workspace_for(threads) // 4, np.nan, np.float32)
+    interp.run(lowered.program, [*buffers, weights, workspace], threads=threads)
     return results

@@ -10,7 +10,7 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,8 +22,9 @@ from cnncc.ir.op import lookup
 from cnncc.ir.tolerance import Mismatch, compare, tolerance
 from cnncc.kernels.layout import DenseLayout, Layout, RowMajor
 from cnncc.llvm.jit import Library
+from cnncc.llvm.parallel import split_at_barriers
 from cnncc.loopir.interp import run as interpret
-from cnncc.loopir.nodes import Barrier, Func, Program
+from cnncc.loopir.nodes import Func, Program
 from cnncc.plan.lower import Plan, Stage
 
 Array = NDArray[Any]
@@ -50,11 +51,17 @@ class LayerCheck:
     spans: tuple[Any, ...]
 
 
-class Engine(Protocol):
-    """Runs a plan's segments one after the other."""
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """Runs a plan's segments one after the other.
 
-    def __call__(self, buffers: Sequence[Array], after: Callable[[int], None]) -> None:
-        """Run on the buffers of `main`; `after(k)` is called when segment `k` is done."""
+    Attributes:
+        run: takes the buffers of `main`, and what to call with `k` when segment `k` is done.
+        threads: how many tasks it makes of each segment, for which the workspace must have room.
+    """
+
+    run: Callable[[Sequence[Array], Callable[[int], None]], None]
+    threads: int
 
 
 def native_engine(library: Library, threads: int = 1) -> Engine:
@@ -88,18 +95,13 @@ def native_engine(library: Library, threads: int = 1) -> Engine:
         if failures:
             raise failures[0]
 
-    return run
+    return Engine(run, threads)
 
 
 def interpreter_engine(program: Program, threads: int = 1) -> Engine:
     """Runs the loop nests in the NumPy interpreter: no LLVM is involved."""
     main = program.funcs[-1]
-    segments: list[list[Any]] = [[]]
-    for stmt in main.body:
-        if isinstance(stmt, Barrier):
-            segments.append([])
-        else:
-            segments[-1].append(stmt)
+    segments = split_at_barriers(main)
 
     def run(buffers: Sequence[Array], after: Callable[[int], None]) -> None:
         for number, body in enumerate(segments):
@@ -107,7 +109,7 @@ def interpreter_engine(program: Program, threads: int = 1) -> Engine:
             interpret(part, list(buffers), name="main", threads=threads)
             after(number)
 
-    return run
+    return Engine(run, threads)
 
 
 def random_inputs(ports: Sequence[Port], seed: int = 0) -> dict[str, Array]:
@@ -129,14 +131,16 @@ def observe(plan: Plan, engine: Engine, inputs: Mapping[str, Array]) -> dict[int
     ports = plan.interface
     taken = [_sample(port, inputs) for port in ports.inputs]
     results = [aligned(p.elems, p.dtype.numpy) for p in ports.outputs]
-    arena = aligned(ports.workspace_bytes // 4)
-    arena[:] = np.nan  # whatever is read before it is written shows
+    workspace = aligned(ports.workspace_for(engine.threads) // 4)
+    workspace[:] = np.nan  # whatever is read before it is written shows
+    arena, scratch = np.split(workspace, [ports.workspace_bytes // 4])
     values: dict[int, Array] = {}
     for node_id, array, port in zip(plan.graph.inputs, taken, ports.inputs, strict=True):
         values[node_id] = _logical(array, port, plan.graph.type_of(node_id).shape)
     outputs = {node_id: k for k, (_, node_id) in enumerate(plan.graph.outputs)}
 
     def after(segment: int) -> None:
+        scratch[:] = np.nan  # and so does scratch that is kept
         node_id = plan.stages[segment].node
         layout = plan.graph[node_id].notes["layout"]
         shape = plan.graph.type_of(node_id).shape
@@ -153,7 +157,7 @@ def observe(plan: Plan, engine: Engine, inputs: Mapping[str, Array]) -> dict[int
             place = plan.graph[node_id].notes["place"]
             values[node_id] = layout.unpack(arena[place : place + layout.elems]).reshape(shape)
 
-    engine([*taken, *results, plan.weights, arena], after)
+    engine.run([*taken, *results, plan.weights, workspace], after)
     return values
 
 

@@ -218,7 +218,7 @@ def test_what_goes_wrong_after_a_segment_is_raised():
     library = load_program(compile_program(plan.program, SSE, None), SSE)
     buffers = [aligned(p.elems, p.dtype.numpy) for p in plan.interface.inputs]
     buffers += [aligned(p.elems, p.dtype.numpy) for p in plan.interface.outputs]
-    buffers += [plan.weights, aligned(plan.interface.workspace_bytes // 4, np.dtype(np.float32))]
+    buffers += [plan.weights, aligned(plan.interface.workspace_for(1) // 4, np.dtype(np.float32))]
     for buffer in buffers[:-2]:
         buffer[:] = 0
 
@@ -227,7 +227,7 @@ def test_what_goes_wrong_after_a_segment_is_raised():
             raise ZeroDivisionError("in the callback")
 
     with pytest.raises(ZeroDivisionError, match="in the callback"):
-        native_engine(library)(buffers, after)
+        native_engine(library).run(buffers, after)
 
 
 # -- arguments -----------------------------------------------------------------------------------

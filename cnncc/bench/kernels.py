@@ -23,7 +23,7 @@ from cnncc.bench import machine
 from cnncc.bench.timing import interleaved
 from cnncc.errors import InternalError
 from cnncc.ir.counts import node_cost
-from cnncc.kernels.template import Arg, Launch, OperandArg, PackedArg, Site
+from cnncc.kernels.template import Arg, Launch, OperandArg, PackedArg, ScratchArg, Site
 from cnncc.llvm.asm_stats import spills_in_inner_loops
 from cnncc.llvm.emit import emit_program
 from cnncc.llvm.jit import load
@@ -127,9 +127,11 @@ def _loaded(launch: Launch, site: Site, code: bytes) -> Callable[[], None]:
 
 
 def _buffer(arg: Arg, site: Site) -> Array | int:
-    """Memory for an argument: random numbers to read, packed weights, or room for the result."""
+    """Memory for an argument: random numbers to read, packed weights, scratch, or the result."""
     if isinstance(arg, int):
         return arg
+    if isinstance(arg, ScratchArg):
+        return aligned(arg.words)
     if isinstance(arg, PackedArg):
         return _placed(arg.array)
     if isinstance(arg, OperandArg):

@@ -64,7 +64,8 @@ extern "C" {
 #define ${upper}_WORKSPACE_BYTES_FOR(threads) \
     ((size_t)${upper}_WORKSPACE_BYTES \
      + ((size_t)(threads) - 1) * (size_t)${upper}_SCRATCH_BYTES)
-/* Stack that a call needs below its caller's frame, at most; each task as well. */
+/* Stack that a call needs below its caller's frame, at most; each task as well.
+ * What is large lies in the workspace. */
 #define ${upper}_STACK_BYTES $stack
 
 $ports

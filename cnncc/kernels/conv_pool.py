@@ -26,13 +26,22 @@ from cnncc.kernels.conv_nest import (
     refuses_conv,
 )
 from cnncc.kernels.conv_tile import Tile, TileChoice, choose_tile
-from cnncc.kernels.template import CYCLES_PER_SECOND, Arg, Estimate, Kernel, Launch, PackedArg, Site
+from cnncc.kernels.template import (
+    CYCLES_PER_SECOND,
+    Arg,
+    Estimate,
+    Kernel,
+    Launch,
+    PackedArg,
+    Site,
+    scratch_buffer,
+)
 from cnncc.loopir.build import Builder
 from cnncc.loopir.nodes import Index, Value
 from cnncc.ops.fused import Step
 from cnncc.ops.pool import window_counts
 
-_RING_BYTES = 128 << 10  # scratch of a band: it lies on the stack and stays in L2
+_RING_BYTES = 128 << 10  # scratch of a band: it stays in L2
 _BAND_OVERHEAD = 0.08  # share of rows that bands may compute twice
 
 
@@ -203,6 +212,8 @@ class ConvPoolBand(_ConvPool):
             args.append(PackedArg(counts))
         out, out_arg = out_buffer(b, site)
         attrs = pool.step.attrs
+        elems = self._ring_row(site) * attrs.window[0] * tile.vectors * site.lanes
+        ring, ring_arg = scratch_buffer(b, "ring", elems)
         band = band_rows(pool.rows, attrs.window[0], attrs.strides[0])
         bands = -(-pool.rows // band)
         lo, hi = b.index_param("lo"), b.index_param("hi")
@@ -210,8 +221,8 @@ class ConvPoolBand(_ConvPool):
             panel, number = b.idiv(items.iv, bands), b.irem(items.iv, bands)
             first = b.imul(number, band)
             last = b.imin(b.iadd(first, band), pool.rows)
-            _Band(b, site, nest, tile, pool, divisor, out).emit(panel, first, last)
-        return [Launch(b.func, (*args, out_arg), nest.panels * bands)]
+            _Band(b, site, nest, tile, pool, divisor, out, ring).emit(panel, first, last)
+        return [Launch(b.func, (*args, out_arg, ring_arg), nest.panels * bands)]
 
 
 def band_rows(rows: int, window: int, stride: int) -> int:
@@ -249,15 +260,15 @@ class _Band:
         pool: _Pool,
         divisor: Value | None,
         out: Value,
+        ring: Value,
     ) -> None:
         self.b, self.site, self.nest, self.tile, self.pool = b, site, nest, tile, pool
-        self.divisor, self.out = divisor, out
+        self.divisor, self.out, self.ring = divisor, out, ring
         self.g = conv_geometry(site)
         self.attrs = pool.step.attrs
         self.left, self.columns, self.right = _ring_columns(self.g, pool)
         self.pixel = tile.vectors * site.lanes
         self.pitch = (self.left + self.columns + self.right) * self.pixel
-        self.ring = b.alloc(self.pitch * self.attrs.window[0], hint="ring")
         neutral = float("-inf") if pool.is_max else 0.0
         self.neutral = b.splat(b.const(neutral), site.lanes)
 

@@ -15,13 +15,21 @@ from cnncc.kernels.epilogue import LaneMask
 from cnncc.kernels.movement import AxisMap
 from cnncc.kernels.row_nest import grain_of, refuses_blocks, row_estimate
 from cnncc.kernels.scalar_math import VectorScalars
-from cnncc.kernels.template import Arg, Estimate, Kernel, Launch, OperandArg, PackedArg, Site
+from cnncc.kernels.template import (
+    Arg,
+    Estimate,
+    Kernel,
+    Launch,
+    OperandArg,
+    PackedArg,
+    Site,
+    scratch_buffer,
+)
 from cnncc.loopir.build import Builder, vector
 from cnncc.loopir.nodes import Index, Value
 from cnncc.ops.norm import LrnAttrs
 
 _MOST_TERMS = 8  # neighbours that are written out; more are a loop
-_MOST_SCRATCH = 64 << 10  # elements of scratch: it lies on the stack of any caller
 
 
 class Lrn(Kernel):
@@ -34,11 +42,7 @@ class Lrn(Kernel):
         """Operand and result lie in equal blocks; nothing runs behind."""
         if len(site.steps) > 1:
             return "has no epilogue"
-        if refused := refuses_blocks(site, site.anchor.args):
-            return refused
-        if _scratch_elems(site) > _MOST_SCRATCH:
-            return f"has no room on the stack for {site.blocked_out.channels} channels"
-        return ""
+        return refuses_blocks(site, site.anchor.args)
 
     def estimate(self, site: Site) -> Estimate:
         """Memory traffic, a load and an addition a neighbour, and the power."""
@@ -73,7 +77,7 @@ class Lrn(Kernel):
                 scaled = _divided(VectorScalars(b, site.lanes), value, base, attrs.beta)
                 scaled = mask.apply(b, scaled, blocks.iv)
                 b.store(result, out.index(b, blocks.iv, rows.iv, columns.iv), scaled)
-        args += [*mask.args, result_arg]
+        args += [*mask.args, result_arg, squares.arg]
         return [Launch(b.func, tuple(args), out.height, grain_of(out.height, _operations(site)))]
 
 
@@ -107,7 +111,7 @@ class _Squares:
         self.before, behind = _neighbours(site)
         self.terms = self.before + 1 + behind
         self.elems = _scratch_elems(site)
-        self.memory = b.alloc(self.elems, hint="squares")
+        self.memory, self.arg = scratch_buffer(b, "squares", self.elems)
 
     def clear(self) -> None:
         """Zeros everywhere, once a call."""

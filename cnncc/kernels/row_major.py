@@ -18,6 +18,7 @@ from cnncc.kernels.template import (
     PackedArg,
     ResultArg,
     Site,
+    scratch_buffer,
 )
 from cnncc.loopir.build import Builder, vector
 from cnncc.loopir.nodes import Index, Kind, Value
@@ -95,6 +96,12 @@ class Buffers:
         self.args.append(ResultArg())
         type_, apart = self._site.result, self._site.in_place is None
         return self._b.buffer("out", kind_of(type_.dtype), type_.elems, writable=True, unique=apart)
+
+    def scratch(self, hint: str, elems: int, kind: Kind = Kind.F32) -> Value:
+        """A parameter for scratch memory."""
+        value, arg = scratch_buffer(self._b, hint, elems, kind)
+        self.args.append(arg)
+        return value
 
 
 def collapse(dims: Sequence[int], *pitches: Shape) -> tuple[Shape, list[Shape]]:

@@ -20,7 +20,6 @@ from cnncc.loopir.build import Builder
 from cnncc.loopir.nodes import Index, Kind, Type, Value
 from cnncc.ops.suppression import NonMaxSuppressionAttrs
 
-_MOST_BOXES = 64 << 10  # their numbers lie on the stack of any caller
 _CYCLES = 30.0  # of one overlap
 _WAITING, _FOUND = 0, 1  # what the counters count: boxes in the heap, rows so far
 
@@ -33,11 +32,9 @@ class RowNms(Kernel):
     rows: ClassVar[bool] = True
 
     def refuses(self, site: Site) -> str:
-        """Everything lies in row-major order, and an image has not too many boxes."""
+        """Everything lies in row-major order."""
         if len(site.steps) > 1:
             return "takes no steps behind the selection"
-        if site.types[site.anchor.args[0]].shape[1] > _MOST_BOXES:
-            return f"takes at most {_MOST_BOXES:,} boxes an image"
         return refuses_layouts(site)
 
     def estimate(self, site: Site) -> Estimate:
@@ -77,7 +74,7 @@ class _Suppression:
         self.boxes, self.scores = (self.buffers.operand(a) for a in site.anchor.args)
         self.out = self.buffers.result()
         self.scalars = VectorScalars(b, 1)
-        self.waiting = b.alloc(self.count, Kind.I32, "waiting")
+        self.waiting = self.buffers.scratch("waiting", self.count, Kind.I32)
         self.counters = b.alloc(2, Kind.I64, "counters")
 
     def emit(self) -> None:

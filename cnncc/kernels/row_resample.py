@@ -28,7 +28,6 @@ from cnncc.kernels.template import Estimate, Kernel, Launch, Site
 from cnncc.loopir.build import Builder, vector
 from cnncc.loopir.nodes import Index, Kind, Value
 
-_MOST_SCRATCH = 32 << 10  # elements: they lie on the stack and stay in L2
 _UNROLLED_TAPS = 4
 _UNROLLED = 2  # vectors in a turn of the loop over a row
 
@@ -41,14 +40,11 @@ class RowResample(Kernel):
     rows: ClassVar[bool] = True
 
     def refuses(self, site: Site) -> str:
-        """Indices and weights are constants; lines along a last axis fit the scratch memory."""
+        """Indices and weights are constants."""
         if len(site.steps) > 1:
             return "takes no steps behind the resampling"
         if any(site.constants[a] is None for a in site.anchor.args[1:]):
             return "wants indices and weights that are constants"
-        shape = _Shape(site)
-        if shape.lines and shape.before * site.lanes > _MOST_SCRATCH:
-            return f"takes lines of at most {_MOST_SCRATCH // site.lanes} elements"
         return refuses_layouts(site)
 
     def estimate(self, site: Site) -> Estimate:
@@ -184,8 +180,8 @@ class _Lines:
         self.x = buffers.operand(self.site.anchor.args[0])
         self.taps = _Taps(b, buffers, shape, lanes, lanes)
         self.out = buffers.result()
+        self.columns = buffers.scratch("columns", shape.before * lanes)
         lo, hi = b.index_param("lo"), b.index_param("hi")
-        self.columns = b.alloc(shape.before * lanes, hint="columns")
         with b.loop(lo, hi, hint="item") as items:
             for_size(b, shape.outer, lanes, items.iv, lambda n: self._group(items.iv, n))
         work = -(-shape.outer // lanes)

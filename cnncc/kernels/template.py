@@ -5,6 +5,9 @@ and constants. The kernel answers with `Launch`es, each a LoopIR function with i
 number of work items. The last two parameters of every such function are `lo` and `hi`: it does the
 items `lo <= i < hi` and nothing else, items write disjoint memory, and an item's result does not
 depend on the split. That is what makes results bit-identical for any number of threads.
+
+Memory that an item needs for a while is a `ScratchArg`, of the caller's workspace; `Alloc` in a
+function is memory on the caller's stack, for a few numbers (`MOST_STACK_BYTES`).
 """
 
 from __future__ import annotations
@@ -19,7 +22,8 @@ from numpy.typing import NDArray
 from cnncc.errors import InternalError
 from cnncc.ir.types import TensorType
 from cnncc.kernels.layout import AnyLayout, FlatLayout, Layout
-from cnncc.loopir.nodes import Func
+from cnncc.loopir.build import Builder
+from cnncc.loopir.nodes import Func, Kind, Value
 from cnncc.ops.fused import Step
 from cnncc.ops.pool import WINDOW_POOLS
 from cnncc.targets.target import Target
@@ -113,7 +117,22 @@ class PackedArg:
     array: NDArray[Any]
 
 
-Arg = OperandArg | ResultArg | PackedArg | int
+@dataclass(frozen=True, slots=True)
+class ScratchArg:
+    """Memory of the thread that makes the call, at a multiple of 64 bytes.
+
+    What it holds at entry is undefined: another split of the work, another launch or another
+    network may have used it. A launch with several has them all at once, apart from each other.
+
+    Attributes:
+        words: its size, in words of 4 bytes.
+    """
+
+    words: int
+
+
+Arg = OperandArg | ResultArg | PackedArg | ScratchArg | int
+MOST_STACK_BYTES = 1 << 10  # of `Alloc` in one function: a library's stack stays small
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,6 +196,14 @@ class Kernel(ABC):
     @abstractmethod
     def lower(self, site: Site) -> list[Launch]:
         """The loop nests. Launches of one site may run side by side: no barrier between them."""
+
+
+def scratch_buffer(
+    b: Builder, hint: str, elems: int, kind: Kind = Kind.F32
+) -> tuple[Value, ScratchArg]:
+    """A parameter for scratch memory, and its argument."""
+    value = b.buffer(hint, kind, elems, writable=True)
+    return value, ScratchArg(-(-elems * kind.size_bytes // 4))
 
 
 def per_channel(values: NDArray[Any], layout: Layout) -> NDArray[np.float32]:

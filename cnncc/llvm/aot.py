@@ -181,7 +181,7 @@ def _overlaps(ports: int) -> list[str]:
     return [
         f"  %last.at = getelementptr ptr, ptr %buffers, i64 {ports}",
         "  store ptr %workspace, ptr %last.at, align 8",
-        "  %all.apart = call i1 @all_apart(ptr %buffers, i64 %batch)",
+        "  %all.apart = call i1 @all_apart(ptr %buffers, i64 %batch, i64 %need)",
         "  br i1 %all.apart, label %apart, label %bad.arg",
     ]
 
@@ -227,7 +227,7 @@ def _samples(main: str, ports: Sequence[Port]) -> list[str]:
 
 
 def _checks(interface: Interface) -> list[str]:
-    """CPU, number of samples and threads, and the workspace."""
+    """CPU, number of samples and threads, and the workspace: `%need` bytes for all tasks."""
     return [
         '  %fits = call i32 @"cpu_fits"()',
         "  %can = icmp ne i32 %fits, 0",
@@ -242,11 +242,15 @@ def _checks(interface: Interface) -> list[str]:
         "  %counts.ok = and i1 %few, %threads.ok",
         "  br i1 %counts.ok, label %space, label %bad.arg",
         "space:",
-        f"  %enough = icmp uge i64 %bytes, {interface.workspace_bytes}",
+        "  %many = zext i32 %threads to i64",
+        "  %tasks = select i1 %single, i64 1, i64 %many",
+        f"  %scratch = mul i64 %tasks, {interface.scratch_bytes}",
+        f"  %need = add i64 %scratch, {interface.workspace_bytes}",
+        "  %enough = icmp uge i64 %bytes, %need",
         "  br i1 %enough, label %placed, label %bad.size",
         "placed:",
         "  %nowhere = icmp eq ptr %workspace, null",
-        f"  %needed = icmp ne i64 {interface.workspace_bytes}, 0",
+        "  %needed = icmp ne i64 %need, 0",
         "  %lacks = and i1 %nowhere, %needed",
         "  br i1 %lacks, label %bad.arg, label %aligned",
         "aligned:",

@@ -17,7 +17,7 @@ from cnncc.llvm.cpu_check import BASELINE
 from cnncc.llvm.types import symbol
 from cnncc.targets import Target
 
-ABI_VERSION = 1
+ABI_VERSION = 2
 MAX_THREADS = 1024
 STATUS = {"OK": 0, "ARG": -1, "ALIGN": -2, "SIZE": -3, "CPU": -4, "ABI": -5}
 MESSAGES = (
@@ -137,7 +137,7 @@ def info_function(prefix: str, interface: Interface, target: Target, identity: I
         f"i32 {ALIGNMENT}",
         f"i32 {len(interface.inputs)}",
         f"i32 {len(interface.outputs)}",
-        f"i64 {interface.workspace_bytes}",
+        f"i64 {interface.workspace_for(1)}",
         f"i64 {interface.weights_bytes}",
         f"i64 {interface.parameters}",
         f"i64 {interface.macs}",
@@ -149,10 +149,10 @@ def info_function(prefix: str, interface: Interface, target: Target, identity: I
         _characters(features, FEATURE_CHARS),
         _characters(identity.digest, DIGEST_CHARS),
     ]
-    size = 8 + 16 + 32 + 3 * NAME_CHARS + FEATURE_CHARS + DIGEST_CHARS
-    fields = ", ".join([f"i64 {size}", *numbers, *texts])
+    size = 8 + 16 + 32 + 3 * NAME_CHARS + FEATURE_CHARS + DIGEST_CHARS + 8
+    fields = ", ".join([f"i64 {size}", *numbers, *texts, f"i64 {interface.scratch_bytes}"])
     sizes = (NAME_CHARS, NAME_CHARS, NAME_CHARS, FEATURE_CHARS, DIGEST_CHARS)
-    types = ", ".join(["i64", *["i32"] * 4, *["i64"] * 4, *(f"[{n} x i8]" for n in sizes)])
+    types = ", ".join(["i64", *["i32"] * 4, *["i64"] * 4, *(f"[{n} x i8]" for n in sizes), "i64"])
     return f"""\
 @info = internal constant {{ {types} }} {{ {fields} }}, align 8
 
@@ -182,19 +182,19 @@ entry:
 def all_apart_function(interface: Interface, target: Target) -> str:
     """`all_apart`: whether no memory that is written is used otherwise too.
 
-    It takes the pointers of the ports in order, behind them the workspace. What is written comes
-    last, so each output and the workspace is compared with all before it; a loop, because the pairs
-    grow with the square of the ports.
+    It takes the pointers of the ports in order, behind them the workspace and its size. What is
+    written comes last, so each output and the workspace is compared with all before it; a loop,
+    because the pairs grow with the square of the ports.
     """
     ports = (*interface.inputs, *interface.outputs)
     sizes = [f"i64 {port.size_bytes}, i64 0" for port in ports]
-    if interface.workspace_bytes:
-        sizes.append(f"i64 0, i64 {interface.workspace_bytes}")
+    if interface.workspace_for(1):
+        sizes.append("i64 0, i64 1")
     rows = ", ".join(f"[2 x i64] [{row}]" for row in sizes)
     return f"""\
 @regions = internal constant [{len(sizes)} x [2 x i64]] [{rows}]
 
-define internal i1 @all_apart(ptr %pointers, i64 %batch) {attributes(target)} {{
+define internal i1 @all_apart(ptr %pointers, i64 %batch, i64 %workspace) {attributes(target)} {{
 entry:
   br label %later
 later:
@@ -224,15 +224,16 @@ bad:
 
 
 def _region(name: str) -> str:
-    """Start and length of a region: bytes a sample times samples, and bytes that are always so."""
+    """Start and length of a region: bytes a sample times samples, and how often the workspace's."""
     return f"""\
   %{name}.at = getelementptr ptr, ptr %pointers, i64 %{name}
   %{name}.start = load ptr, ptr %{name}.at, align 8
   %{name}.row = getelementptr [2 x i64], ptr @regions, i64 %{name}
   %{name}.sample = load i64, ptr %{name}.row, align 8
-  %{name}.fixed.at = getelementptr i64, ptr %{name}.row, i64 1
-  %{name}.fixed = load i64, ptr %{name}.fixed.at, align 8
+  %{name}.last.at = getelementptr i64, ptr %{name}.row, i64 1
+  %{name}.last = load i64, ptr %{name}.last.at, align 8
   %{name}.samples = mul i64 %{name}.sample, %batch
+  %{name}.fixed = mul i64 %{name}.last, %workspace
   %{name}.bytes = add i64 %{name}.samples, %{name}.fixed"""
 
 

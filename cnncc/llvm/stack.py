@@ -1,4 +1,7 @@
-"""How much of the caller's stack a library needs: small devices give a thread little of it."""
+"""How much of the caller's stack a library needs: small devices give a thread little of it.
+
+Kernels keep what is large in the workspace, so that this is little more than their frames.
+"""
 
 from __future__ import annotations
 
@@ -17,20 +20,20 @@ def stack_bytes(program: Program, ports: int) -> int:
     The bound is the same for a task that the host runs on another thread.
 
     Args:
-        program: its scratch buffers lie on the stack.
+        program: what its functions allocate lies on the stack.
         ports: how many inputs and outputs; a call collects their pointers.
     """
-    need = _scratch(program, program.funcs[-1]) + 16 * ports + _FRAMES
+    need = _allocated(program, program.funcs[-1]) + 16 * ports + _FRAMES
     return -(-need // 1024) * 1024
 
 
-def _scratch(program: Program, func: Func) -> int:
-    """Scratch of a function and of that which needs most among those that it calls."""
+def _allocated(program: Program, func: Func) -> int:
+    """What a function allocates, and that which needs most among those that it calls."""
     own, deepest = 0, 0
     for stmt in walk(func.body):
         if isinstance(stmt, Alloc) and isinstance(stmt.out.type, BufferType):
             size = (stmt.out.type.extent or 0) * BYTES[stmt.out.type.kind]
             own += -(-size // _ALIGN) * _ALIGN + _ALIGN
         elif isinstance(stmt, Call):
-            deepest = max(deepest, _scratch(program, program.func(stmt.callee)))
+            deepest = max(deepest, _allocated(program, program.func(stmt.callee)))
     return own + deepest

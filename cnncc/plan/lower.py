@@ -16,12 +16,13 @@ from cnncc.ir.graph import Graph
 from cnncc.ir.types import DType
 from cnncc.kernels.fill_halo import fill_halo
 from cnncc.kernels.layout import DenseLayout, FlatLayout, Layout, RowMajor
-from cnncc.kernels.template import Launch, OperandArg, PackedArg, ResultArg
+from cnncc.kernels.template import Arg, Launch, OperandArg, PackedArg, ResultArg, ScratchArg
 from cnncc.loopir.build import Builder
 from cnncc.loopir.nodes import BufferType, Func, Index, Kind, Program, Value
 from cnncc.loopir.text import canonical_text
 from cnncc.plan.choose_kernel import kernel_named
 from cnncc.plan.site import is_computed, site_of
+from cnncc.plan.verify import verify_launch
 from cnncc.targets.target import Target
 
 _GLANCE = 64
@@ -130,6 +131,7 @@ class _Lowering:
         self.funcs: dict[str, Func] = {}
         self.texts: dict[str, str] = {}
         self.filled: set[int] = set()
+        self.scratch_words = 0  # of each thread
 
     def run(self) -> Plan:
         launches = [
@@ -137,10 +139,13 @@ class _Lowering:
             for node_id in self.graph.order()
             if is_computed(self.graph, node_id)
         ]
+        needs = (sum(map(_room, x.args)) for _, calls in launches for x, _ in calls)
+        self.scratch_words = max(needs, default=0)
         b = Builder("main")
-        ports = self._declare_ports(b)
+        self.buffers = self._declare_ports(b)
         self.thread, self.threads = b.index_param("thread"), b.index_param("threads")
-        self.buffers = ports
+        if self.scratch_words:
+            self._split_workspace(b)
         stages = []
         for number, (node_id, calls) in enumerate(launches):
             if number:
@@ -173,6 +178,7 @@ class _Lowering:
             if isinstance(layout, Layout) and any(layout.halo) and "in_place" not in node.notes:
                 launches.append((fill_halo(layout, self.target.lanes()), owner))
         for launch, _ in launches:
+            verify_launch(site.name, launch)
             for arg, param in zip(launch.args, launch.func.params, strict=False):
                 if isinstance(arg, PackedArg):
                     dtype = _NUMPY[_kind(param)]
@@ -188,10 +194,14 @@ class _Lowering:
         names = []
         for launch, result in calls:
             name = self._function(launch.func)
-            args: list[Index] = [
-                self._argument(b, a, param, node_id, result)
-                for a, param in zip(launch.args, launch.func.params, strict=False)
-            ]
+            args: list[Index] = []
+            taken = 0  # words of scratch
+            for arg, param in zip(launch.args, launch.func.params, strict=False):
+                if isinstance(arg, ScratchArg):
+                    args.append(self._scratch(b, arg, param, taken))
+                    taken += _room(arg)
+                else:
+                    args.append(self._argument(b, arg, param, node_id, result))
             b.call(name, [*args, *self._share(b, launch)])
             names.append(name)
         label = self.graph[node_id].name or f"{self.graph[node_id].op}{node_id}"
@@ -236,6 +246,14 @@ class _Lowering:
                 return self._value(b, result)
         raise InternalError(f"unknown argument {arg!r}")
 
+    def _scratch(self, b: Builder, arg: ScratchArg, param: Value, taken: int) -> Value:
+        """A part of this thread's scratch memory, behind `taken` words of it."""
+        kind = _kind(param)
+        elems, first = arg.words * 4 // kind.size_bytes, b.iadd(self.first_scratch, taken)
+        part = b.view(self.buffers["scratch"], first, elems, kind=kind)
+        part.hint = param.hint
+        return part
+
     def _value(self, b: Builder, value: int) -> Index:
         """The buffer of a value: a port, or its part of the arena."""
         if value in self.buffers:
@@ -263,9 +281,16 @@ class _Lowering:
             kind = Kind[layout.dtype.name]
             buffers[node_id] = b.buffer(f"output_{name}", kind, layout.elems, writable=True)
         buffers["weights"] = b.buffer("weights", extent=self.blob.elems)
-        arena = self.graph.meta["arena_elems"]
+        # Scratch memory lies behind, for a number of threads that only the caller knows.
+        arena = None if self.scratch_words else self.graph.meta["arena_elems"]
         buffers["arena"] = b.buffer("arena", extent=arena, writable=True)
         return buffers
+
+    def _split_workspace(self, b: Builder) -> None:
+        """The workspace as the arena and, behind it, scratch memory of one thread after another."""
+        self.buffers["scratch"], arena = self.buffers["arena"], self.graph.meta["arena_elems"]
+        self.buffers["arena"] = b.view(self.buffers["arena"], 0, arena)
+        self.first_scratch = b.iadd(b.imul(self.thread, self.scratch_words), arena)
 
     def _size_weights(self, b: Builder, elems: int) -> None:
         """Check that the blob did not grow after `main` was declared."""
@@ -289,6 +314,7 @@ class _Lowering:
             requires=self.target.requires,
             most_threads=1 if self._predicted_us() < _TINY_US else 0,
             batched=self._batched,
+            scratch_bytes=self.scratch_words * 4,
         )
 
     @property
@@ -339,6 +365,11 @@ class _Lowering:
             return (*lead, *shape[1:]), "chw"
         memory = "chw" if self._batched and len(shape) == 4 else ""
         return (*lead, *shape[1:]), memory
+
+
+def _room(arg: Arg) -> int:
+    """Words that an argument takes of a thread's scratch memory, so that the next is aligned."""
+    return -(-arg.words * 4 // ALIGNMENT) * ALIGNMENT // 4 if isinstance(arg, ScratchArg) else 0
 
 
 def _kind(param: Value) -> Kind:

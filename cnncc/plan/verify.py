@@ -4,12 +4,13 @@ Machine code checks no address. So whatever the notes promise about memory is lo
 more, without the passes' own bookkeeping: layouts fit their values, views lie in what they are
 views of, kernels can do what they were chosen for, buffers that live at the same time are apart,
 and what is written over is not read again. A breach is a mistake of the pass that wrote the note,
-or of the person who edited a dump.
+or of the person who edited a dump. Launches are looked at when they are lowered: whether arguments
+fit the parameters, scratch memory holds what is declared, and the stack is spared.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,8 @@ from cnncc.errors import VerifyError
 from cnncc.ir.graph import Graph
 from cnncc.ir.types import DType
 from cnncc.kernels.layout import DenseLayout, FlatLayout, Layout, RowMajor
+from cnncc.kernels.template import MOST_STACK_BYTES, Launch, ScratchArg
+from cnncc.loopir.nodes import Alloc, BufferType, Stmt, Value, sub_bodies
 from cnncc.plan.choose_kernel import kernel_named
 from cnncc.plan.plan_memory import lies_in_arena, replaceable
 from cnncc.plan.site import dimensions, is_computed, joins_channels, site_of, steps_of
@@ -167,6 +170,53 @@ def _check_kernel(graph: Graph, node_id: int, target: Target) -> None:
         raise _fail(graph, node_id, f"the kernel `{name}` {reason}")
 
 
+# -- launches --------------------------------------------------------------------------------------
+
+
+def verify_launch(name: str, launch: Launch) -> None:
+    """Check what a kernel made of the node `name` against the rules of `Launch`.
+
+    Raises:
+        VerifyError: with the node, the function and what is wrong with it.
+    """
+    func = launch.func
+    place = f"{name}: `{func.name}`"
+    if len(func.params) != len(launch.args) + 2:
+        raise VerifyError(f"{place} takes {len(func.params)} arguments, not {len(launch.args)} + 2")
+    for arg, param in zip(launch.args, func.params, strict=False):
+        if isinstance(arg, int) == isinstance(param.type, BufferType):
+            raise VerifyError(f"{place}: {arg} is no argument for `{param.hint}`")
+        if isinstance(arg, ScratchArg):
+            _check_scratch(place, arg, param)
+    stack = sum(_alloc_bytes(stmt) for stmt in _statements(func.body))
+    if stack > MOST_STACK_BYTES:
+        raise VerifyError(
+            f"{place} has {stack} bytes on the stack: more than {MOST_STACK_BYTES} are scratch"
+        )
+
+
+def _check_scratch(place: str, arg: ScratchArg, param: Value) -> None:
+    type_ = param.type
+    if not isinstance(type_, BufferType) or not (type_.writable and type_.unique):
+        raise VerifyError(f"{place}: scratch `{param.hint}` is no buffer of its own: {type_}")
+    needed = -(-(type_.extent or 0) * type_.kind.size_bytes // 4)
+    if type_.extent is None or needed > arg.words:
+        raise VerifyError(f"{place}: {arg.words} words of scratch for `{param.hint}`: {type_}")
+
+
+def _alloc_bytes(stmt: Stmt) -> int:
+    if not isinstance(stmt, Alloc) or not isinstance(stmt.out.type, BufferType):
+        return 0
+    return (stmt.out.type.extent or 0) * stmt.out.type.kind.size_bytes
+
+
+def _statements(body: Sequence[Stmt]) -> Iterator[Stmt]:
+    for stmt in body:
+        yield stmt
+        for inner in sub_bodies(stmt):
+            yield from _statements(inner)
+
+
 # -- memory ----------------------------------------------------------------------------------------
 
 
@@ -194,8 +244,8 @@ class _Memory:
 
     def _check_places(self) -> None:
         arena = self.graph.meta.get("arena_elems")
-        if type(arena) is not int:
-            raise VerifyError(f"the arena has {arena} elements")
+        if type(arena) is not int or arena < 0 or arena % _ALIGN_ELEMS:
+            raise VerifyError(f"the arena has {arena} elements, no multiple of {_ALIGN_ELEMS}")
         for value in self.inside:
             notes = self.graph[value].notes
             place = notes.get("place")

@@ -26,7 +26,7 @@ from cnncc.errors import ArtifactError, InternalError
 from cnncc.ir.types import DType
 from cnncc.runtime.atomic import Chunk
 
-FORMAT = 1  # counts changes of this layout and of how the code is called
+FORMAT = 2  # counts changes of this layout and of how the code is called
 _MAGIC = b"\x93cnncc\r\n"
 _HEAD = struct.Struct("<8sII32s")  # magic, format, length and digest of the description
 _REPAIR = "compile the model again and save it anew"

@@ -1,7 +1,8 @@
 """One compiled program, ready to be called: code, weights, and a workspace for each call in flight.
 
-Generated code takes an array of pointers: inputs, outputs, weights, arena. The last two are written
-into that array once; a call fills in the rest, and moves them on by a sample for each of a batch.
+Generated code takes an array of pointers: inputs, outputs, weights, workspace. The last two are
+written into that array once; a call fills in the rest, and moves them on by a sample for each of a
+batch.
 """
 
 from __future__ import annotations
@@ -26,20 +27,20 @@ _address_of = ctypes.addressof
 
 
 class Workspace:
-    """What one call in flight needs: an arena, and the array of pointers.
+    """What one call in flight needs: memory for values and scratch, and the array of pointers.
 
     Attributes:
         pointers: the array; the caller fills in its first entries.
         address: where it is.
     """
 
-    __slots__ = ("_arena", "address", "pointers")
+    __slots__ = ("_memory", "address", "pointers")
 
-    def __init__(self, ports: int, weights: int, arena_bytes: int) -> None:
-        self._arena = aligned(arena_bytes, np.dtype(np.uint8))
+    def __init__(self, ports: int, weights: int, size: int) -> None:
+        self._memory = aligned(size, np.dtype(np.uint8))
         self.pointers = (ctypes.c_void_p * (ports + 2))()
         self.pointers[ports] = weights
-        self.pointers[ports + 1] = self._arena.ctypes.data
+        self.pointers[ports + 1] = self._memory.ctypes.data
         self.address = ctypes.addressof(self.pointers)
 
 
@@ -64,7 +65,8 @@ class Executable:
             )
         if not weights.flags.c_contiguous or (weights.size and weights.ctypes.data % ALIGNMENT):
             raise InternalError("packed weights must be contiguous and aligned")
-        self._interface = interface
+        # The pool never has more threads than it was made for.
+        self._workspace_bytes = interface.workspace_for(threads)
         self._weights = weights
         self._code = Loaded(image)
         self._run = _RunType(self._code[RUN])
@@ -110,7 +112,7 @@ class Executable:
     def _new_workspace(self) -> Workspace:
         ports = len(self._steps)
         weights = self._weights.ctypes.data
-        return Workspace(ports, weights, self._interface.workspace_bytes)
+        return Workspace(ports, weights, self._workspace_bytes)
 
 
 def _address(array: Array) -> int:

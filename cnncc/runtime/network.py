@@ -29,7 +29,7 @@ class Memory:
 
     Attributes:
         weights_bytes: the packed weights, shared by all calls.
-        workspace_bytes: for each call in flight.
+        workspace_bytes: for each call in flight, on all threads of the network.
         code_bytes: machine code and its constants.
         input_bytes: the caller's inputs, a sample.
         output_bytes: the outputs, a sample.
@@ -209,7 +209,7 @@ class Network:
         interface = self.interface
         return Memory(
             weights_bytes=interface.weights_bytes,
-            workspace_bytes=interface.workspace_bytes,
+            workspace_bytes=interface.workspace_for(self._threads),
             code_bytes=len(self._contents.image.code),
             input_bytes=sum(port.size_bytes for port in interface.inputs),
             output_bytes=sum(port.size_bytes for port in interface.outputs),

@@ -11,20 +11,32 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import pytest
 
+from cnncc.abi import ALIGNMENT, aligned
 from cnncc.ir import tolerance
 from cnncc.ir.op import lookup
 from cnncc.ir.types import DType, TensorType
 from cnncc.kernels.layout import DenseLayout, FlatLayout, Layout
-from cnncc.kernels.template import Kernel, Launch, OperandArg, PackedArg, ResultArg, Site
+from cnncc.kernels.template import (
+    Kernel,
+    Launch,
+    OperandArg,
+    PackedArg,
+    ResultArg,
+    ScratchArg,
+    Site,
+)
 from cnncc.loopir import interp
-from cnncc.loopir.nodes import Bitcast, Func, Stmt, sub_bodies
+from cnncc.loopir.arith import DTYPES
+from cnncc.loopir.nodes import Bitcast, BufferType, Func, Stmt, sub_bodies
 from cnncc.loopir.verify import verify
 from cnncc.ops.fused import FusedAttrs, Step
+from cnncc.plan.verify import verify_launch
 from cnncc.targets import Target, find
 
 TARGETS = tuple(find(name) for name in ("x86-64", "x86-64-v3", "x86-64-v4"))
@@ -158,6 +170,7 @@ def verify_launches(launches: Sequence[Launch], *, proven: bool = True) -> None:
     Accesses that it cannot prove are masked or go through a table: it looks into neither.
     """
     for launch in launches:
+        verify_launch("test", launch)
         ranges = {"lo": (0, launch.work), "hi": (0, launch.work)}
         for param, arg in zip(launch.func.params, launch.args, strict=False):
             if isinstance(arg, int):
@@ -197,7 +210,8 @@ def run_launches(
         args = [_argument(a, operands, result) for a in launch.args]
         cuts = [launch.work * p // parts for p in range(parts + 1)]
         for lo, hi in list(itertools.pairwise(cuts))[::direction]:
-            runner(launch.func, [*args, lo, hi])
+            with with_scratch(launch, args) as complete:
+                runner(launch.func, [*complete, lo, hi])
     for index, (now, old) in enumerate(zip(operands, before, strict=True)):
         if now is not None and index != site.in_place:
             assert now.tobytes() == old.tobytes(), f"operand {index} was written"
@@ -213,9 +227,25 @@ def _argument(arg: Any, operands: list[Any], result: np.ndarray) -> Any:
             return result
         case PackedArg(array):
             return np.ascontiguousarray(array).reshape(-1)
-        case int():
+        case int() | ScratchArg():
             return arg
     raise AssertionError(arg)
+
+
+@contextmanager
+def with_scratch(launch: Launch, args: Sequence[Any]) -> Iterator[list[Any]]:
+    """The arguments with poisoned memory for each `ScratchArg`, and guards around it."""
+    complete, guards = list(args), []
+    for number, (arg, param) in enumerate(zip(launch.args, launch.func.params, strict=False)):
+        if isinstance(arg, ScratchArg):
+            assert isinstance(param.type, BufferType)
+            whole = aligned(arg.words + 2 * ALIGNMENT)
+            whole[:] = POISON
+            guards += [whole[:ALIGNMENT], whole[-ALIGNMENT:]]
+            complete[number] = whole[ALIGNMENT:-ALIGNMENT].view(DTYPES[param.type.kind])
+    yield complete
+    for guard in guards:
+        assert (guard.view(np.uint32) == POISON.view(np.uint32)).all(), "written beyond scratch"
 
 
 def pack(layout: Any, array: np.ndarray) -> np.ndarray:

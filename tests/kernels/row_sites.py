@@ -17,11 +17,19 @@ from cnncc.ir import tolerance
 from cnncc.ir.op import lookup
 from cnncc.ir.types import DType, TensorType
 from cnncc.kernels.layout import RowMajor
-from cnncc.kernels.template import Kernel, Launch, OperandArg, PackedArg, ResultArg, Site
+from cnncc.kernels.template import (
+    Kernel,
+    Launch,
+    OperandArg,
+    PackedArg,
+    ResultArg,
+    ScratchArg,
+    Site,
+)
 from cnncc.loopir import interp
 from cnncc.ops.fused import FusedAttrs, Step
 from cnncc.targets import Target
-from tests.kernels.harness import SPLITS, verify_launches
+from tests.kernels.harness import SPLITS, verify_launches, with_scratch
 
 Runner = Callable[..., None]
 _GUARD = 64  # elements around a result that must stay as they are
@@ -79,7 +87,8 @@ def run(
         args = [_argument(site, a, operands, result) for a in launch.args]
         cuts = [launch.work * p // parts for p in range(parts + 1)]
         for lo, hi in list(itertools.pairwise(cuts))[::direction]:
-            runner(launch.func, [*args, lo, hi])
+            with with_scratch(launch, args) as complete:
+                runner(launch.func, [*complete, lo, hi])
     edge = _GUARD * dtype.itemsize
     assert (whole[:edge] == _FILL).all(), "elements in front of the result were written"
     assert (whole[-edge:] == _FILL).all(), "elements behind the result were written"
@@ -98,7 +107,7 @@ def _argument(site: Site, arg: Any, operands: list[Any], result: np.ndarray) -> 
             return result
         case PackedArg(array):
             return np.ascontiguousarray(array).reshape(-1)
-        case int():
+        case int() | ScratchArg():
             return arg
     raise AssertionError(arg)
 

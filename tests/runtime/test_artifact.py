@@ -62,7 +62,7 @@ def test_another_format_is_named(monkeypatch):
     monkeypatch.setattr(artifact, "FORMAT", 9)
     data = _bytes()
     monkeypatch.undo()
-    with pytest.raises(ArtifactError, match=r"x.net was saved in format 9; .* reads 1\n"):
+    with pytest.raises(ArtifactError, match=r"x.net was saved in format 9; .* reads 2\n"):
         unpack(memoryview(data), "x.net")
 
 

@@ -46,7 +46,7 @@ def run(name, target, at_end):
     wanted = wanted if isinstance(wanted, tuple) else (wanted,)
     ports = [Guarded(p.size_bytes, at_end, p.dtype.size_bytes) for p in (*net.inputs, *net.outputs)]
     weights = Guarded(face.weights_bytes, at_end, 64)
-    arena = Guarded(face.workspace_bytes, at_end, 64)
+    arena = Guarded(face.workspace_for(1), at_end, 64)
     for place, x in zip(ports, xs):
         place.bytes[:] = x.view(np.uint8).reshape(-1)
     weights.bytes[:] = plan.weights.view(np.uint8)

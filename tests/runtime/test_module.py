@@ -76,11 +76,11 @@ def test_workspaces_are_used_again():
     assert len(net._executable._free) == 1
 
 
-def test_the_arena_may_hold_anything():
+def test_the_workspace_may_hold_anything():
     net = network(2)
     x = _samples(1)
     net(x)
-    net._executable._free[0]._arena.view(np.float32)[:] = np.nan
+    net._executable._free[0]._memory.view(np.float32)[:] = np.nan
     assert net(x).tobytes() == expected(x).tobytes()
 
 
