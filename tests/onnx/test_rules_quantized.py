@@ -179,6 +179,28 @@ def test_joins_of_different_scales() -> None:
     check("QLinearConcat", operands, opset=13, domain=MS, steps=1, axis=1)
 
 
+def test_choices_of_steps() -> None:
+    a, b, flags = steps(2, 3, 4), steps(3, 1, seed=1), steps(2, 3, 4, seed=2) > 99
+    operands = [flags, a, *scaled(0.04, 7), b, *scaled(0.03, 9), *scaled(0.05, 2)]
+    check("QLinearWhere", operands, opset=13, domain=MS, steps=1)
+
+
+def test_means_of_steps_over_axes() -> None:
+    operands = [steps(2, 3, 4, 5), *scaled(0.04, 7), *scaled(0.03, 2)]
+    x = 0.04 * (operands[0].astype(np.float64) - 7)
+    for axes, keepdims in (([2, 3], 1), ([-1], 0)):
+        how = {"opset": 13, "domain": MS, "axes": axes, "keepdims": keepdims}
+        (found,) = run("QLinearReduceMean", operands, **how)
+        mean = x.mean(axis=tuple(axes), keepdims=bool(keepdims))
+        assert np.abs(found - (np.rint(mean / 0.03) + 2).clip(0, 255)).max() <= 1
+
+
+def test_the_forms_of_the_peer_that_are_older_than_those_of_onnx() -> None:
+    scale, zero = f32(4, low=0.01, high=0.1), steps(4)
+    check("QuantizeLinear", [f32(3, 4), scale, zero], opset=13, domain=MS, axis=1)
+    check("DequantizeLinear", [steps(3, 4), scale, zero], opset=13, domain=MS, axis=1)
+
+
 @pytest.mark.parametrize("dtype", TYPES)
 def test_means_of_steps(dtype: Any) -> None:
     zero = zero_of(dtype)

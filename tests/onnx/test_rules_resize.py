@@ -16,6 +16,9 @@ COORDINATES = ["half_pixel", "pytorch_half_pixel", "align_corners", "asymmetric"
 
 @pytest.mark.parametrize("mode", ["nearest", "linear"])
 def test_enlargement_by_attribute_and_by_operand(mode: str) -> None:
+    old = {"height_scale": 2.0, "width_scale": 3.0}
+    wanted = run("Upsample", [X], opset=7, scales=[1.0, 1.0, 2.0, 3.0], mode=mode)[0]
+    equal("Upsample", [X], wanted, opset=6, mode=mode, **old)
     check("Upsample", [X], opset=7, scales=[1.0, 1.0, 2.0, 3.0], mode=mode)
     check("Upsample", [X, UP], opset=9, mode=mode)
     check("Upsample", [X, np.float32([1, 1, 1.5, 1.3])], opset=9, mode=mode)

@@ -44,7 +44,7 @@ def test_constants_of_every_kind() -> None:
         (found,) = run("Constant", [], opset=13, **{name: value})
         assert found.dtype == wanted.dtype
         assert np.array_equal(found, wanted)
-    with pytest.raises(Refused, match="no tensor of numbers"):
+    with pytest.raises(Refused, match="value_string"):
         run("Constant", [], opset=13, value_string="a")
 
 

@@ -91,6 +91,12 @@ def _small(call: Call, dtype: DType) -> DType:
 
 @rule(
     "QuantizeLinear",
+    domain=MICROSOFT,
+    summary="numbers as steps of a scale, of all or of an axis",
+    limits="to u8, i8, u16, i16",
+)
+@rule(
+    "QuantizeLinear",
     summary="numbers as steps of a scale: of all, of an axis, or of blocks",
     limits="to u8, i8, u16, i16; no f8 or 4-bit types",
 )
@@ -120,6 +126,7 @@ def _coded(code: int) -> DType:
     return DTYPES[names[code]]
 
 
+@rule("DequantizeLinear", domain=MICROSOFT, summary="steps of a scale as numbers")
 @rule("DequantizeLinear", summary="steps of a scale as numbers")
 def dequantize(call: Call) -> int:
     """(x - zero point)·scale."""
@@ -433,6 +440,22 @@ def qlinear_softmax(call: Call) -> int:
     powers = call.add("exp", [call.add("sub", [x, reduced(call, x, "max", (axis,), True)])])
     made = call.add("div", [powers, reduced(call, powers, "sum", (axis,), True)])
     return _output(call, made, 3, 0)
+
+
+@rule("QLinearWhere", domain=MICROSOFT, summary="steps of one or the other operand")
+def qlinear_where(call: Call) -> int:
+    """Inputs: a condition, x, its scale and zero, y, its scale and zero, z's scale and zero."""
+    chosen = call.add("where", [call.operand(0), _input(call, 1), _input(call, 4)])
+    return _output(call, chosen, 7, 1)
+
+
+@rule("QLinearReduceMean", domain=MICROSOFT, summary="means of steps over axes")
+def qlinear_reduce_mean(call: Call) -> int:
+    """Inputs: x, its scale and zero, y's scale and zero."""
+    x, keepdims = _input(call, 0), call.flag("keepdims", True)
+    rank = len(call.type_of(x).shape)
+    axes = tuple(call.axis(a, rank, "axes") for a in call.integers("axes") or range(rank))
+    return _output(call, reduced(call, x, "mean", axes, keepdims), 3, 0)
 
 
 @rule("QLinearConcat", domain=MICROSOFT, summary="operands of different scales one after another")

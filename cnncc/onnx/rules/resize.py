@@ -57,9 +57,12 @@ class _Axis:
 
 @rule("Upsample", summary="enlargement by nearest or linear interpolation (before Resize)")
 def upsample(call: Call) -> int:
-    """Scales are an attribute up to opset 8, an operand from 9 on; coordinates are plain."""
+    """Scales are attributes up to opset 8, an operand from 9 on; coordinates are plain."""
     mode = call.text("mode", "nearest", ("nearest", "linear", "bilinear"))
-    if call.version < 9:
+    scales: tuple[float, ...]
+    if call.version < 7:
+        scales = (1.0, 1.0, call.real("height_scale"), call.real("width_scale"))
+    elif call.version < 9:
         scales = call.reals("scales") or ()
     else:
         scales = tuple(float(v) for v in call.constant(1, "scales").reshape(-1))

@@ -29,7 +29,10 @@ def constant(call: Call) -> int:
         return call.array(floats, DType.F32)
     if ints is not None:
         return call.array(ints, DType.I64)
-    raise Refused("a constant that is no tensor of numbers")
+    for name in ("sparse_value", "value_string", "value_strings"):
+        if call.attr(name) is not None:
+            raise Refused(f"a constant given as `{name}`", "tensors of numbers are taken")
+    raise Refused("a constant without a value")
 
 
 def _held(call: Call, tensor: Tensor) -> int:
@@ -68,6 +71,7 @@ def constant_of_shape(call: Call) -> int:
 @rule("Range", summary="numbers from start to limit in equal steps")
 def span(call: Call) -> int:
     """A constant."""
+    call.ignore("stash_type")  # f16 numbers are held as f32
     start, limit, delta = (call.constant(i, w) for i, w in enumerate(("start", "limit", "delta")))
     if not start.size == limit.size == delta.size == 1 or delta.reshape(-1)[0] == 0:
         raise Refused("`start`, `limit` and `delta` must be single numbers, `delta` not 0")
