@@ -106,6 +106,7 @@ static void mistakes(net_io io, net_opts opts, unsigned char *room)
     io.batch = (size_t)-1, refused(&io, &opts, NET_E_ARG);
     io.batch = (size_t)1 << 31, refused(&io, &opts, NET_E_ARG), io.batch = BATCH;
     io.workspace_bytes--, refused(&io, &opts, NET_E_SIZE), io.workspace_bytes++;
+    opts.threads = 2, refused(&io, &opts, NET_E_SIZE), opts.threads = 1;
     io.workspace = NULL, refused(&io, &opts, NET_E_ARG);
     io.workspace = room + NET_ALIGN / 2, refused(&io, &opts, NET_E_ALIGN), io.workspace = room;
     for (k = 0; k < PORTS; k++) {
@@ -146,6 +147,8 @@ static void promises(int at_end)
         fesetround(modes[k % 4]);
         opts.threads = k % 4 + 1;
         opts.parallel_for = k < 4 ? NULL : parallel_for;
+        io.workspace_bytes = NET_WORKSPACE_BYTES_FOR(k < 4 ? 1 : opts.threads);
+        io.workspace = guarded(io.workspace_bytes, NET_ALIGN, at_end);
         clear();
         CHECK(net_run_ex(&io, &opts) == NET_OK);
         CHECK(fegetround() == modes[k % 4]);
@@ -153,6 +156,8 @@ static void promises(int at_end)
         CHECK(right(BATCH));
     }
     clear();
+    io.workspace = room;
+    io.workspace_bytes = NET_WORKSPACE_BYTES;
     mistakes(io, opts, room);
 }
 

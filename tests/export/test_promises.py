@@ -26,7 +26,7 @@ input i: 12x10x3 { dtype = i8, scale = 1/128 }
 input h: 12x10x2 { dtype = f16 }
 input f: 12x10x2
 mapped = concat(u, i, h, f) -> conv(3x3, filters=9, pad=1) as c1 -> silu
-  -> deconv(2x2, filters=4, stride=2) as d1
+  -> deconv(2x2, filters=4, stride=2) as d1 -> lrn(3)
 output mapped
 output scores = mapped -> maxpool(3x3) -> global_avgpool -> flatten -> dense(5) as fc -> softmax
 """
@@ -79,6 +79,7 @@ def test_a_hostile_host_finds_nothing(tmp_path, target):
     found = _exported(tmp_path, target)
     if missing(found.plan.target):
         pytest.skip(f"this machine cannot run {target}")
+    assert found.plan.interface.scratch_bytes > 0
     net = driver.build(found, threads=1, cache=ObjectCache(tmp_path / "cache"))
     given = _inputs()
     arrays = [*given.values(), *net.run(given).values()]

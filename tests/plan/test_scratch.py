@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from cnncc import driver
+from cnncc import driver, stages
 from cnncc.abi import aligned
 from cnncc.errors import VerifyError
 from cnncc.kernels.template import Launch, ScratchArg, scratch_buffer
@@ -99,6 +99,31 @@ def test_threads_of_a_pool_share_nothing(threads, tmp_path, monkeypatch):
     assert saved(x).tobytes() == wanted.tobytes()
     net.close()
     assert net.memory.workspace_bytes == face.workspace_for(threads)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_a_program_in_files_keeps_it(threads, tmp_path):
+    plan = traced_plan(AVX2)
+    path = tmp_path / "program.loops"
+    stages.save_program(path, plan.program, plan.weights, plan.interface)
+    lowered = stages.load_program(path)
+    assert lowered.interface == plan.interface
+    inputs = random_inputs(plan.interface.inputs)
+    (found,) = stages.interpret(lowered, inputs, threads=threads).values()
+    assert found.tobytes() == run(plan, interpreter_engine(plan.program)).tobytes()
+
+
+def test_a_program_from_before_there_was_scratch_has_none(tmp_path):
+    net = Net()
+    plan = check(net.outputs(net.add("sigmoid", net.input(1, 8, 3, 3))), AVX2)
+    path = tmp_path / "program.loops"
+    stages.save_program(path, plan.program, plan.weights, plan.interface)
+    with np.load(path.with_suffix(".npz")) as arrays:
+        weights, text = arrays["weights"], str(arrays["interface"])
+    old = text.replace(", scratch_bytes=0", "")
+    assert old != text
+    np.savez(path.with_suffix(".npz"), weights=weights, interface=np.array(old))
+    assert stages.load_program(path).interface == plan.interface
 
 
 def test_every_access_is_proven():
