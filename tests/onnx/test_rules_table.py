@@ -20,17 +20,23 @@ ROWS = rows()
 
 @functools.cache
 def functions() -> dict[str, tuple[set[str], set[str]]]:
-    """Words and names in each function of the room, and in each name of a module."""
+    """Words and names in each function and each table of the room."""
     found: dict[str, tuple[set[str], set[str]]] = {}
     for info in pkgutil.iter_modules(rules.__path__):
         tree = ast.parse(inspect.getsource(import_module(f"{rules.__name__}.{info.name}")))
         for part in tree.body:
-            if not isinstance(part, ast.FunctionDef):
+            if isinstance(part, ast.FunctionDef):
+                name, body = part.name, part.body
+            elif isinstance(part, ast.AnnAssign) and isinstance(part.target, ast.Name):
+                name, body = part.target.id, [ast.Expr(part.value)] if part.value else []
+            elif isinstance(part, ast.Assign) and isinstance(part.targets[0], ast.Name):
+                name, body = part.targets[0].id, [ast.Expr(part.value)]
+            else:
                 continue
-            nodes = list(ast.walk(ast.Module(part.body, [])))
+            nodes = list(ast.walk(ast.Module(list(body), [])))
             words = {n.value for n in nodes if isinstance(n, ast.Constant) and type(n.value) is str}
             names = {n.id for n in nodes if isinstance(n, ast.Name)}
-            known = found.setdefault(part.name, (set(), set()))
+            known = found.setdefault(name, (set(), set()))
             known[0].update(words)
             known[1].update(names)
     return found
