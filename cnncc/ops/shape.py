@@ -238,6 +238,7 @@ class Pad2d(Move):
 
     name = "pad2d"
     Attrs = Pad2dAttrs
+    traits = frozenset({Trait.ANCHOR, Trait.ELEMENT, Trait.SHAPE_ONLY})
 
     @staticmethod
     def infer(types: Sequence[TensorType], attrs: Pad2dAttrs) -> TensorType:
@@ -259,6 +260,21 @@ class Pad2d(Move):
         border = ((0, 0), (0, 0), (top, bottom), (left, right))
         x = arrays[0].astype(np.float64)
         return np.pad(x, border, constant_values=float(np.float32(attrs.value)))
+
+    @staticmethod
+    def element(
+        b: ElementBuilder,
+        types: Sequence[TensorType],
+        result: TensorType,
+        index: Sequence[Any],
+        attrs: Pad2dAttrs,
+    ) -> Any:
+        """One load, none in the border."""
+        top, left, _, _ = attrs.pads
+        height, width = types[0].shape[2:]
+        row, column = b.plus(index[2], -top), b.plus(index[3], -left)
+        inside = b.bit_and(b.within(row, 0, height), b.within(column, 0, width))
+        return b.load_if(inside, 0, [*index[:2], row, column], b.const(attrs.value))
 
     @classmethod
     def propagate(cls, arrays: Sequence[Array], errors: Sequence[F64], attrs: Pad2dAttrs) -> F64:
@@ -282,6 +298,7 @@ class Crop2d(Move):
 
     name = "crop2d"
     Attrs = Crop2dAttrs
+    traits = frozenset({Trait.ANCHOR, Trait.ELEMENT, Trait.SHAPE_ONLY})
 
     @staticmethod
     def infer(types: Sequence[TensorType], attrs: Crop2dAttrs) -> TensorType:
@@ -304,6 +321,18 @@ class Crop2d(Move):
         height, width = arrays[0].shape[2:]
         return arrays[0][:, :, top : height - bottom, left : width - right]
 
+    @staticmethod
+    def element(
+        b: ElementBuilder,
+        types: Sequence[TensorType],
+        result: TensorType,
+        index: Sequence[Any],
+        attrs: Crop2dAttrs,
+    ) -> Any:
+        """One load."""
+        top, left, _, _ = attrs.pads
+        return b.load(0, [*index[:2], b.plus(index[2], top), b.plus(index[3], left)])
+
 
 @dataclass(frozen=True, slots=True)
 class SliceChannelsAttrs:
@@ -323,6 +352,7 @@ class SliceChannels(Move):
 
     name = "slice_channels"
     Attrs = SliceChannelsAttrs
+    traits = frozenset({Trait.ANCHOR, Trait.ELEMENT, Trait.SHAPE_ONLY})
 
     @staticmethod
     def infer(types: Sequence[TensorType], attrs: SliceChannelsAttrs) -> TensorType:
@@ -343,6 +373,17 @@ class SliceChannels(Move):
         """The definition."""
         return arrays[0][:, attrs.start : attrs.stop]
 
+    @staticmethod
+    def element(
+        b: ElementBuilder,
+        types: Sequence[TensorType],
+        result: TensorType,
+        index: Sequence[Any],
+        attrs: SliceChannelsAttrs,
+    ) -> Any:
+        """One load."""
+        return b.load(0, [index[0], b.plus(index[1], attrs.start), *index[2:]])
+
 
 @dataclass(frozen=True, slots=True)
 class ChannelShuffleAttrs:
@@ -360,6 +401,7 @@ class ChannelShuffle(Move):
 
     name = "channel_shuffle"
     Attrs = ChannelShuffleAttrs
+    traits = frozenset({Trait.ANCHOR, Trait.ELEMENT, Trait.SHAPE_ONLY})
 
     @staticmethod
     def infer(types: Sequence[TensorType], attrs: ChannelShuffleAttrs) -> TensorType:
@@ -376,3 +418,17 @@ class ChannelShuffle(Move):
         x = arrays[0]
         split = x.reshape(x.shape[0], attrs.groups, -1, *x.shape[2:])
         return split.swapaxes(1, 2).reshape(x.shape)
+
+    @staticmethod
+    def element(
+        b: ElementBuilder,
+        types: Sequence[TensorType],
+        result: TensorType,
+        index: Sequence[Any],
+        attrs: ChannelShuffleAttrs,
+    ) -> Any:
+        """One load."""
+        depth = result.shape[1] // attrs.groups
+        group = b.remainder(index[1], attrs.groups)
+        channel = b.plus(b.times(group, depth), b.quotient(index[1], attrs.groups))
+        return b.load(0, [index[0], channel, *index[2:]])

@@ -92,3 +92,17 @@ def test_a_reshape_is_no_copy_whatever_the_type(dtype):
     graph = laid_out(net.outputs(twice))
     reshaped = next(n for _, n in graph.nodes() if n.op == "reshape")
     assert "alias" in reshaped.notes
+
+
+def test_moves_of_maps_follow_their_operands():
+    """Between operators on rows they need no copy into blocks."""
+    net = Net()
+    x = net.add("exp", chw(net, 1, 6, 5, 4))
+    y = net.add("slice_channels", x, start=1, stop=5)
+    y = net.add("crop2d", net.add("pad2d", y, pads=(1, 0, 2, 1), value=0.5), pads=(0, 1, 1, 0))
+    y = net.add("channel_shuffle", y, groups=2)
+    y = net.add("mul", y, net.param(7, 4))
+    plan = check(net.outputs(y))
+    assert {type(n.notes["layout"]) for _, n in plan.graph.nodes() if "kernel" in n.notes} == {
+        RowMajor
+    }
