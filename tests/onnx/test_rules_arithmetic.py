@@ -164,3 +164,13 @@ def test_half_precision_goes_through_f32() -> None:
     x = f32(5).astype(np.float16)
     (found,) = run("Add", [x, x], opset=13)
     np.testing.assert_array_equal(found, (x + x).astype(found.dtype))
+
+
+def test_bits_of_whole_numbers() -> None:
+    code = TensorProto.UINT8
+    equal("BitCast", [np.array([-1, 5, -128], np.int8)], [255, 5, 128], opset=26, to=code)
+    equal("BitCast", [np.array([True, False])], [1, 0], opset=26, to=code)
+    with pytest.raises(Refused, match="bits of f32"):
+        run("BitCast", [f32(3)], opset=26, to=TensorProto.INT32)
+    with pytest.raises(Refused, match="another size"):
+        run("BitCast", [i64(3)], opset=26, to=TensorProto.INT32)

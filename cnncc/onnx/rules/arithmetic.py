@@ -180,6 +180,22 @@ def cast(call: Call) -> int:
     return _to(call, call.operand(0), name)
 
 
+@rule(
+    "BitCast",
+    summary="the bits of whole numbers as numbers of another type",
+    limits="between whole numbers of one size, and from truth values to 8 bits; no floats",
+)
+def bit_cast(call: Call) -> int:
+    """A cast, which wraps around: it keeps all bits."""
+    found, to = call.type(0), DTYPES.get(dtype_name(call.integer("to")))
+    source = DType.U8 if found.dtype is DType.BOOL else found.dtype
+    if to is None or not (source.is_integer and to.is_integer):
+        raise Refused(f"the bits of {found.dtype} as {to or dtype_name(call.integer('to'))}")
+    if source.size_bytes != to.size_bytes:
+        raise Refused(f"the bits of {found.dtype} as {to}, which has another size")
+    return call.cast(call.operand(0), to)
+
+
 @rule("CastLike", summary="numbers in the element type of another operand")
 def cast_like(call: Call) -> int:
     """Nothing where the type is the same."""
