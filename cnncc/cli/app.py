@@ -53,6 +53,8 @@ class App(click.Group):
         if name not in VERBS and not name.startswith("-"):
             near = difflib.get_close_matches(name, VERBS, n=1)
             hint = f"; did you mean `{near[0]}`?" if near else ""
+            if name.lower().endswith((".cnn", ".onnx")):
+                hint = f"; what shall be done with it? Such as `cnncc inspect {name}`"
             raise click.UsageError(f"there is no verb `{name}`{hint}", ctx)
         return super().resolve_command(ctx, args)
 

@@ -49,10 +49,12 @@ def bind(model: Model, shapes: Shapes, given: frozenset[str]) -> dict[str, tuple
             example.append(info)
         bound[info.name] = tuple(n or 1 for n in found)
     if problems:
-        raise InputError("the shapes given do not fit the model:\n  " + "\n  ".join(problems))
+        raise InputError(
+            f"{model.place}the shapes given do not fit the model:\n  " + "\n  ".join(problems)
+        )
     if unbound:
         raise InputError(
-            "the model leaves dimensions open, and code is made for fixed ones:\n  "
+            f"{model.place}the model leaves dimensions open, and code is made for fixed ones:\n  "
             + "\n  ".join(unbound),
             hint=_example(example[0], symbols),
         )
@@ -71,7 +73,7 @@ def _example(info: ValueInfo, symbols: Mapping[str, int]) -> str:
 def _strangers(inputs: Sequence[ValueInfo], shapes: Shapes) -> list[str]:
     names = [info.name for info in inputs]
     listed = ", ".join(f"`{n}`" for n in names) or "none"
-    return [f"there is no input `{n}`; there are {listed}" for n in shapes if n not in names]
+    return [f"there is no input `{n}`; the inputs are {listed}" for n in shapes if n not in names]
 
 
 def _take(info: ValueInfo, shape: Sequence[int], symbols: dict[str, int]) -> list[str]:

@@ -352,5 +352,5 @@ def _shortest(value: float) -> float:
 
 
 def _shown(value: object) -> str:
-    text = repr(value)
+    text = "missing" if value is None else repr(value)
     return text if len(text) <= 60 else text[:57] + "..."

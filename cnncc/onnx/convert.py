@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cnncc.errors import InputError, UnsupportedError
+from cnncc.errors import InputError, TypeInferenceError, UnsupportedError
 from cnncc.ir.build import add_typed
 from cnncc.ir.graph import Graph
 from cnncc.ir.op import lookup as operator
@@ -88,11 +88,13 @@ class _Walk:
         self.tensors: dict[str, str] = {}
         self.folded: dict[str, str] = {}
         self.converted = 0
+        self.bound: dict[str, tuple[int, ...]] = {}
 
     def enter_inputs(
         self, bound: Mapping[str, tuple[int, ...]], given: Mapping[str, Array]
     ) -> None:
         """Nodes for inputs and for initialisers that some node reads."""
+        self.bound = dict(bound)
         for info in self.model.inputs:
             if info.name in given:
                 array = np.asarray(given[info.name])
@@ -101,8 +103,9 @@ class _Walk:
             dtype = DTYPES.get(info.dtype) if info.kind == "tensor" else None
             if dtype is None:
                 kind = info.dtype if info.kind == "tensor" else info.kind
+                taken = ", ".join(DTYPES)
                 raise UnsupportedError(
-                    f"input `{info.name}` is {kind}; tensors of numbers are taken"
+                    f"{self.model.place}input `{info.name}` is {kind}; tensors of {taken} are taken"
                 )
             self.values[info.name] = self._input(info.name, dtype, bound[info.name])
         read = {name for node in self.model.nodes for name in node.inputs}
@@ -114,7 +117,10 @@ class _Walk:
     def _input(self, name: str, dtype: DType, shape: tuple[int, ...]) -> int:
         label = self.writer.unique(dotted(name, "input", 0))
         attrs = operator("input").Attrs(dtype, shape, "chw")
-        found = add_typed(self.graph, "input", (), attrs, name=label)
+        try:
+            found = add_typed(self.graph, "input", (), attrs, name=label)
+        except TypeInferenceError as error:
+            raise InputError(f"{self.model.place}input `{name}`: {error.message}") from error
         self.tensors[label] = name
         if dtype is DType.F16:
             return self.writer.add("cast", [found], operator("cast").Attrs(DType.F32), label)
@@ -206,12 +212,28 @@ class _Walk:
         if len(self.failures) > _MOST_LISTED:
             lines.append(f"and {len(self.failures) - _MOST_LISTED} more")
         count = f"{len(self.failures)} node{'s' * (len(self.failures) != 1)}"
-        text = f"{count} cannot be compiled:\n  " + "\n  ".join(lines)
+        text = f"{self.model.place}{count} cannot be compiled{self._sizes()}:\n  "
+        text += "\n  ".join(lines)
         wanting = [f.refused for f in self.failures if isinstance(f.refused, WantsConstant)]
         if len(wanting) == len(self.failures):
             names = dict.fromkeys(n for w in wanting for n in self._sources(w.node_id))
             raise NeedsConstant(text, tuple(names), hint="bind these inputs to constants")
-        raise UnsupportedError(text, hint="`cnncc ops --onnx` lists what is supported")
+        raise UnsupportedError(text, hint=self._repair())
+
+    def _sizes(self) -> str:
+        """For which shapes, where the file leaves them open: with others all may be well."""
+        shown = [
+            f"{info.name}={'x'.join(map(str, self.bound[info.name]))}"
+            for info in self.model.inputs
+            if info.name in self.bound and self.bound[info.name] != info.shape
+        ]
+        return f" for {', '.join(shown)}" if shown else ""
+
+    def _repair(self) -> str:
+        known = [f.node for f in self.failures if lookup(f.node.domain, f.node.op_type)]
+        if len(known) < len(self.failures):
+            return "`cnncc ops --onnx` lists what is supported"
+        return f"`cnncc ops --onnx {known[0].op_type}` tells which forms are supported"
 
     def _sources(self, node_id: int) -> list[str]:
         """ONNX names of the inputs that a node depends on."""
@@ -259,8 +281,9 @@ class _Walk:
             readers = {self.graph[user].op for user, _ in self.graph.users(node_id)}
             if node.op == "non_max_suppression" and readers - {"count_rows"}:
                 raise UnsupportedError(
-                    f"1 node cannot be compiled:\n  {node.name} (NonMaxSuppression): other nodes"
-                    " read its result, whose number of rows is known at run time only",
+                    f"{self.model.place}1 node cannot be compiled:\n"
+                    f"  {node.name} (NonMaxSuppression): other nodes read its result,"
+                    " whose number of rows is known at run time only",
                     hint="end the model with it, and gather the boxes in the application",
                 )
 
@@ -298,4 +321,5 @@ def _line(failure: _Failure) -> str:
     node, refused = failure.node, failure.refused
     where = dotted(node.name or next(filter(None, node.outputs), ""), node.op_type, node.index)
     nearest = f"; {refused.nearest}" if refused.nearest else ""
-    return f"{where} ({node.op_type}, opset {node.version}): {refused.reason}{nearest}"
+    version = f", opset {node.version}" if node.version else ""
+    return f"{where} ({node.op_type}{version}): {refused.reason}{nearest}"

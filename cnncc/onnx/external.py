@@ -28,6 +28,7 @@ _DEEPEST = 32
 _MOST_OPEN = 64
 _STEP = 2**24
 _NUMBER = re.compile(r"[0-9]{1,18}", re.ASCII)
+_BESIDE = "the model keeps weights in a file of their own; put that beside it"
 _TRUST = "if you trust where the model comes from, read it with trust_links=True"
 
 
@@ -217,7 +218,9 @@ def _enter(name: str, flags: int, folder: int) -> int:
         links = (errno.ELOOP, errno.ENOTDIR)
         if error.errno in links and _is_link(name, folder):
             raise Refusal(f"{quoted(name)} is a link, which may lead anywhere", _TRUST) from error
-        raise Refusal(f"{quoted(name)} cannot be opened: {error.strerror}") from error
+        lost = error.errno == errno.ENOENT
+        why = f"{quoted(name)} cannot be opened: {error.strerror}"
+        raise Refusal(why, _BESIDE if lost else "") from error
 
 
 def _is_link(name: str, folder: int) -> bool:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-
 from cnncc.errors import UnsupportedError
 
 
@@ -13,7 +11,9 @@ def require() -> None:
     Raises:
         UnsupportedError: it is not.
     """
-    if importlib.util.find_spec("onnx") is None:
+    try:
+        import onnx  # noqa: F401 - to see whether it can be
+    except ImportError as error:
         raise UnsupportedError(
             "reading ONNX files needs the package `onnx`", hint="pip install 'cnncc[onnx]'"
-        )
+        ) from error

@@ -134,3 +134,8 @@ class Model:
     value_infos: Mapping[str, ValueInfo]
     metadata: Mapping[str, str]
     path: Path | None
+
+    @property
+    def place(self) -> str:
+        """What messages about the model begin with: its file and a colon, if there is one."""
+        return f"{self.path}: " if self.path is not None else ""

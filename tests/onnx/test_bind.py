@@ -38,7 +38,7 @@ def test_the_repair_keeps_what_the_file_says():
 @pytest.mark.parametrize(
     ("shapes", "words"),
     [
-        ({"w": (1,)}, "there is no input `w`; there are `x`, `y`"),
+        ({"w": (1,)}, "there is no input `w`; the inputs are `x`, `y`"),
         ({"x": (1, 4, 8, 8), "y": (1, 8)}, "axis 1 is 3 in the file, 4 was given"),
         ({"x": (1, 3, 8), "y": (1, 8)}, "[1, 3, 8] given, but the file says [N, 3, H, W]"),
         ({"x": (1, 3, 0, 8), "y": (1, 8)}, "is no shape"),

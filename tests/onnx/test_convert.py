@@ -1,5 +1,7 @@
 """The walk over a model: names, folding, refusals, and what a call may ask."""
 
+import re
+
 import numpy as np
 import pytest
 
@@ -67,7 +69,7 @@ def test_shape_arithmetic_leaves_no_trace():
 def test_all_refused_nodes_are_listed_with_reason_and_nearest_form():
     nodes = [
         node("Conv", "x w", "a", "first", dilations=[1, 1, 1], pads=[0] * 6),
-        node("LSTM", "x x x", "b", "second", hidden_size=3),
+        node("NonZero", "x", "b", "second"),
         node("Frobnicate", "x", "c", "third"),
         node("Relu", "a", "d", "silent"),
     ]
@@ -78,7 +80,7 @@ def test_all_refused_nodes_are_listed_with_reason_and_nearest_form():
     message = str(caught.value)
     assert "3 nodes cannot be compiled" in message
     assert "first (Conv, opset 17): " in message
-    assert "second (LSTM, opset 17): recurrent layers are not supported" in message
+    assert "second (NonZero, opset 17): shapes that depend on values are not supported" in message
     assert "third (Frobnicate, opset 17): no operator of this name is supported" in message
     assert "silent" not in message
 
@@ -172,3 +174,21 @@ def test_rules_say_what_they_are():
         assert row.summary, row.op_type
         assert row.convert.__doc__, row.op_type
         assert not row.summary.endswith("."), row.op_type
+
+
+def test_errors_name_the_file_and_the_shapes_that_were_given(tmp_path):
+    path = tmp_path / "m.onnx"
+    w = np.ones((4, 5), np.float32)
+    proto = model([node("MatMul", "x w", "y", "fc")], {"x": ["N", "K"]}, ["y"], {"w": w})
+    path.write_bytes(proto.SerializeToString())
+    with pytest.raises(UnsupportedError) as caught:
+        to_graph(read(path), shapes={"x": (1, 3)})
+    assert caught.value.message.startswith(f"{path}: 1 node cannot be compiled for x=1x3:\n  fc ")
+    assert caught.value.hint == "`cnncc ops --onnx MatMul` tells which forms are supported"
+    with pytest.raises(InputError, match=re.escape(f"{path}: the model leaves dimensions open")):
+        to_graph(read(path))
+
+
+def test_a_missing_attribute_is_called_missing():
+    with pytest.raises(UnsupportedError, match="attribute `axis` is missing"):
+        graph_of(model([node("Concat", "x x", "y")], {"x": [1, 2]}, ["y"]))

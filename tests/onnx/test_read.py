@@ -237,7 +237,7 @@ def test_without_the_package(monkeypatch):
         return kept(name, *rest)
 
     monkeypatch.setattr(builtins, "__import__", refuse)
-    with pytest.raises(UnsupportedError, match=re.escape("pip install cnncc[onnx]")):
+    with pytest.raises(UnsupportedError, match=re.escape("pip install 'cnncc[onnx]'")):
         read(b"")
 
 
