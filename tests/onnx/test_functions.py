@@ -11,6 +11,7 @@ from cnncc.onnx.model import Node
 from cnncc.onnx.read import read
 from cnncc.onnx.table import lookup
 from tests.onnx.building import model, node
+from tests.onnx.one_node import run
 
 
 def made(op, **attributes):
@@ -52,3 +53,26 @@ def test_two_uses_do_not_meet():
 
     np.testing.assert_allclose(got, definition(definition(x.astype(np.float64))), rtol=1e-6)
     assert graph.type_of(graph.outputs[0][1]).dtype is DType.F32
+
+
+def test_what_nobody_asks_for_is_not_computed():
+    """Attention's definition lists outputs that it leaves out for this node."""
+    q = np.random.default_rng(1).standard_normal((1, 2, 3, 4)).astype(np.float32)
+    (found,) = run("Attention", [q, q, q], opset=23)
+    logits = q @ q.transpose(0, 1, 3, 2) / 2
+    powers = np.exp(logits)
+    np.testing.assert_allclose(found, powers / powers.sum(-1, keepdims=True) @ q, 1e-5, 1e-5)
+
+
+def test_attributes_that_are_left_out_have_their_defaults():
+    """A window is periodic by default; its size is asked for as a constant."""
+    (found,) = run("HannWindow", [np.array(8)], opset=17)
+    np.testing.assert_allclose(found, np.hanning(9)[:8], 1e-5, 1e-6)
+    (found,) = run("HannWindow", [np.array(8)], opset=17, periodic=0)
+    np.testing.assert_allclose(found, np.hanning(8), 1e-5, 1e-6)
+
+
+def test_definitions_of_other_domains_import_none_of_onnx():
+    q = np.ones((1, 2, 3, 4), np.float32)
+    (found,) = run("FlexAttention", [q, q, q], opset=26, domain="ai.onnx.preview")
+    np.testing.assert_allclose(found, q)
