@@ -76,15 +76,17 @@ def _fused(compilation: Compilation, as_json: bool) -> None:
     facts = plan.interface
     rows = group_rows(plan)
     if as_json:
-        memory = {"weights_bytes": facts.weights_bytes, "workspace_bytes": facts.workspace_bytes}
+        sizes = ("weights_bytes", "workspace_bytes", "scratch_bytes")
+        memory = {size: getattr(facts, size) for size in sizes}
         names = {"model": facts.name, "target": plan.target.name}
         screen().json({"schema": "cnncc.groups/1", **names, "groups": rows, **memory})
         return
     show_groups(rows)
+    own = f" and {size_text(facts.scratch_bytes)} a thread" if facts.scratch_bytes else ""
     screen().result(
         f"\n{len(rows)} loop nests from {len(compilation.model.graph)} nodes, for"
         f" `{plan.target.name}` ({plan.target.cpu}); weights {size_text(facts.weights_bytes)},"
-        f" workspace {size_text(facts.workspace_bytes)}"
+        f" workspace {size_text(facts.workspace_bytes)}{own}"
     )
 
 

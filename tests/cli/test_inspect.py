@@ -44,10 +44,22 @@ def test_groups_as_json(run):
     )
     assert made["target"] == "x86-64-v3"
     assert made["workspace_bytes"] > 0
+    assert made["scratch_bytes"] == 0
     conv = made["groups"][1]
     assert conv["members"] == ["conv1", "relu1", "maxpool1"]
     assert conv["ops"] == ["conv2d", "relu", "max_pool2d"]
     assert conv["offset_bytes"] + conv["bytes"] <= made["workspace_bytes"]
+
+
+def test_scratch_of_a_thread(run):
+    bands = TINY.replace("relu", "relu -> lrn(3)")
+    made = answer(run("inspect", "--fused", "--json", "-", stdin=bands), "cnncc.groups/1")
+    assert made["scratch_bytes"] > 0
+    assert made["scratch_bytes"] % 64 == 0
+    assert (
+        f" and {made['scratch_bytes']} B a thread"
+        in run("inspect", "--fused", "-", stdin=bands).stdout
+    )
 
 
 def test_stdin(run):
