@@ -159,6 +159,9 @@ def _ask(file: Path, compilation: Compilation, arrays: dict[str, Array]) -> _Wit
     from cnncc.onnx.peer import Peer, feeds_of
 
     graph, planned = compilation.model.graph, compilation.plan.graph
+    ports = compilation.plan.interface.inputs  # these have the file's names, nodes have our own
+    pairs = zip(graph.inputs, ports, strict=True)
+    arrays = {str(graph[i].name): arrays[port.name] for i, port in pairs}
     with screen().waiting(f"running {printable(str(file))} in onnxruntime"):
         peer = Peer(file)
         tensors = peer.tensors(feeds_of(graph, arrays))

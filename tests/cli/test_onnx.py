@@ -80,6 +80,12 @@ def test_run(run, opened, tmp_path):
     np.testing.assert_allclose(found, session.run(None, {"in:0": rows})[0], rtol=1e-4, atol=1e-5)
 
 
+def test_verify_beside_another_engine(run, opened):
+    pytest.importorskip("onnxruntime")
+    result = run("verify", opened, *SHAPE, "--against", "onnxruntime")
+    assert "all 4 tensors agree with onnxruntime" in result.stderr
+
+
 def test_shapes_in_tables_have_the_order_of_the_file(run, fixed):
     rows = answer(run("inspect", fixed, "--json"), "cnncc.layers/1")["layers"]
     assert [row["shape"] for row in rows] == ["1x3x8x8", "1x4x6x6", "1x4x6x6", "1x4x1x1", "1x4"]
