@@ -73,8 +73,9 @@ bench-compile: $(READY)  ## Compile time of ResNet-18, cold and cached; import t
 bench-resnet18: $(READY)  ## Latency of ResNet-18 beside onnxruntime, 1 and 2 threads.
 	@$(BIN)/cnncc bench examples/resnet18.cnn --threads 1,2 --against onnxruntime --seconds 10
 
-docs: $(READY)  ## Make the generated parts of docs/architecture.md anew.
+docs: $(READY)  ## Make docs/operators.md and the generated parts of docs/architecture.md anew.
 	@$(BIN)/python docs/make_architecture.py
+	@$(BIN)/python docs/make_operators.py
 
 clean:  ## Remove the environment and all caches.
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist *.egg-info

@@ -7,6 +7,7 @@ import re
 import shlex
 from pathlib import Path
 
+import onnx
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -17,10 +18,8 @@ _FILE = re.compile(r"`((?:cnncc|tests|docs|examples)/[\w./-]+\.(?:py|cnn|md|npz|
 _BLOCK = re.compile(r"^```(?:console|sh)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
-def _made():
-    spec = importlib.util.spec_from_file_location(
-        "make_architecture", DOCS / "make_architecture.py"
-    )
+def _made(name="make_architecture"):
+    spec = importlib.util.spec_from_file_location(name, DOCS / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -37,6 +36,15 @@ def test_the_architecture_page_shows_what_the_compiler_makes() -> None:
         f"line {first}: `{old[first or 0]}` is now `{new[first or 0]}`;"
         " run `python docs/make_architecture.py` and read the diff"
     )
+
+
+def test_the_page_of_operators_shows_the_tables() -> None:
+    page = (DOCS / "operators.md").read_text(encoding="utf-8")
+    version = re.search(r"with `onnx` ([\w.]+);", page)
+    assert version is not None
+    if version[1] != onnx.__version__:
+        pytest.skip(f"the page is made with onnx {version[1]}, installed is {onnx.__version__}")
+    assert page == _made("make_operators").page(), "run `make docs` and read the diff"
 
 
 def test_every_room_shows_its_card() -> None:

@@ -46,11 +46,11 @@ def command(name: str | None, general: bool, of_onnx: bool, as_json: bool) -> No
     if general or (name is not None and name not in BUILTINS):
         rows = _general(name)
     else:
-        rows = _operations(name)
+        rows = language_rows(name)
     if as_json:
         screen().json({"schema": "cnncc.ops/1", "ops": rows})
     elif name is None:
-        screen().table(COLUMNS, [{**row, "written": _written(row["arguments"])} for row in rows])
+        screen().table(COLUMNS, [{**row, "written": written(row["arguments"])} for row in rows])
     else:
         _show(rows[0])
 
@@ -149,7 +149,8 @@ def _attribute(attribute: Attribute, doc: str) -> dict[str, Any]:
     }
 
 
-def _operations(name: str | None) -> list[dict[str, Any]]:
+def language_rows(name: str | None = None) -> list[dict[str, Any]]:
+    """The operations of the language, or the one of that name."""
     from cnncc.spec.builtins import BUILTINS
 
     return [
@@ -185,7 +186,8 @@ def _argument(argument: Argument) -> dict[str, Any]:
     }
 
 
-def _written(arguments: list[dict[str, Any]]) -> str:
+def written(arguments: list[dict[str, Any]]) -> str:
+    """Arguments in one line: name, and `=` with the default where there is one."""
     return ", ".join(
         a["name"] if a["required"] else f"{a['name']}={a['default'] or ''}".rstrip("=")
         for a in arguments
