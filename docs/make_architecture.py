@@ -26,8 +26,8 @@ PAGE = ROOT / "docs" / "architecture.md"
 NETWORK = ROOT / "examples" / "digits" / "digits.cnn"
 TARGET = "x86-64-v3"
 ROOMS = (
-    *("spec", "ir", "ops", "passes", "targets", "loopir", "kernels", "plan", "llvm", "runtime"),
-    *("export", "cli", "bench"),
+    *("spec", "onnx", "ir", "ops", "passes", "targets", "loopir", "kernels", "plan", "llvm"),
+    *("runtime", "export", "cli", "bench"),
 )
 WIDTH = 110
 _PART = re.compile(r"(<!-- made: ([a-z-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
