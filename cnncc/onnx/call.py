@@ -204,6 +204,13 @@ class Call:
             raise Refused(f"`{word}` has elements of {array.dtype}, whole numbers are wanted")
         return tuple(int(v) for v in array.reshape(-1))
 
+    def single(self, index: int, word: str) -> int:
+        """The only whole number of a constant input."""
+        values = self.whole(index, word)
+        if len(values) != 1:
+            raise Refused(f"`{word}` has {len(values)} elements, one is wanted")
+        return values[0]
+
     def number(self, index: int, word: str) -> float:
         """The only number of a constant input."""
         array = self.constant(index, word)
@@ -305,7 +312,10 @@ class Call:
 
     def array(self, array: Any, dtype: DType | None = None) -> int:
         """A constant."""
-        made = np.asarray(array, None if dtype is None else dtype.numpy)
+        try:
+            made = np.asarray(array, None if dtype is None else dtype.numpy)
+        except (ValueError, OverflowError):  # NaN, or too large for its whole numbers
+            raise Refused(f"{dtype} cannot hold {_shown(array)}") from None
         return self._writer.constant(made, f"{self.label}.constant")
 
     def like(self, value: float, node_id: int) -> int:

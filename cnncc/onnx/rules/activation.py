@@ -206,8 +206,10 @@ def identity(call: Call) -> int:
 def dropout(call: Call) -> tuple[int, int | None]:
     """Nothing; the mask is all true."""
     call.ignore("ratio", "seed", "consumed_inputs", "is_test")
-    if call.has(2) and bool(call.constant(2, "training_mode").reshape(-1)[0]):
-        raise Refused("training mode")
+    if call.has(2) and call.number(2, "training_mode"):
+        ratio = call.number(1, "ratio") if call.has(1) else 0.5
+        if ratio:
+            raise Refused(f"training mode, which drops {ratio:.0%} of the elements")
     x = call.operand(0)
     if len(call.node.outputs) == 1:
         return x, None

@@ -10,6 +10,7 @@ from cnncc.ir.op import lookup
 from cnncc.ir.types import DType
 from cnncc.onnx.call import Array, Call
 from cnncc.onnx.rules.movement import expanded, sliced
+from cnncc.onnx.rules.windows import listed
 from cnncc.onnx.table import Refused, rule
 
 _MOST_PLACES = 2**26  # of a constant grid
@@ -21,6 +22,8 @@ def gather(call: Call) -> int:
     x, places = call.operand(0), call.operand(1)
     shape = call.type_of(x).shape
     axis = call.axis(call.integer("axis", 0), len(shape))
+    if not shape:
+        raise Refused("a number has no places")
     known = call.graph.constant(places)
     if known is not None:
         _check_places(known, shape[axis])
@@ -78,7 +81,7 @@ def one_hot(call: Call) -> int:
     indices, values = call.operand(0), call.operand(2)
     shape = call.type_of(indices).shape
     axis = call.axis(call.integer("axis", -1), len(shape) + 1)
-    if depth < 1:
+    if not 1 <= depth <= _MOST_PLACES:
         raise Refused(f"`depth` is {depth}")
     wanted = call.cast(indices, DType.I64)
     negative = call.add("less", [wanted, call.like(0, wanted)])
@@ -132,20 +135,22 @@ def affine_grid(call: Call) -> int:
 def col2im(call: Call) -> int:
     """[N,C·K,L] as [N,C,...]: a scatter with constant places; those in the padding are left out."""
     image, block = call.whole(1, "image_shape"), call.whole(2, "block_shape")
-    n, stacked, count = (*call.type(0).shape, 0, 0, 0)[:3]
     taps, rank = math.prod(block), len(block)
-    extents = tuple(
-        i + sum(p) for i, p in zip(image, _pairs(call.integers("pads"), rank), strict=True)
-    )
-    steps = [call.integers(word) or (1,) * rank for word in ("strides", "dilations")]
-    if len(call.type(0).shape) != 3 or not rank or stacked % max(taps, 1) or len(image) != rank:
+    pads = _pairs(call.integers("pads"), rank)
+    strides, dilations = (listed(call, word, rank, 1) for word in ("strides", "dilations"))
+    if len(call.type(0).shape) != 3 or len(image) != rank or min((*block, *image), default=0) < 1:
+        raise Refused(f"{call.type(0)} as blocks {list(block)} of an image {list(image)}")
+    n, stacked, count = call.type(0).shape
+    if stacked % taps or n * stacked * math.prod(image) > _MOST_PLACES * taps:
         raise Refused(f"{call.type(0)} as blocks {list(block)} of an image {list(image)}")
     places = np.zeros((1, 1), np.int64)
     inside = np.ones((1, 1), bool)
-    low = [p[0] for p in _pairs(call.integers("pads"), rank)]
-    for axis, (wide, k) in enumerate(zip(extents, block, strict=True)):
-        stride, dilation = steps[0][axis], steps[1][axis]
-        starts = np.arange((wide - dilation * (k - 1) - 1) // stride + 1) * stride - low[axis]
+    for axis, k in enumerate(block):
+        (low, high), stride, dilation = pads[axis], strides[axis], dilations[axis]
+        room = image[axis] + low + high - dilation * (k - 1) - 1
+        if not 0 <= room <= _MOST_PLACES:
+            raise Refused(f"blocks {list(block)} do not fit an image {list(image)}")
+        starts = np.arange(room // stride + 1) * stride - low
         at = np.arange(k)[:, None] * dilation + starts
         whole = (places.shape[0] * k, places.shape[1] * at.shape[1])
         places = (places[:, None, :, None] * image[axis] + at[:, None]).reshape(whole)

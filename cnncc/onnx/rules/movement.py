@@ -12,6 +12,7 @@ from cnncc.ir.op import lookup
 from cnncc.ir.types import DType
 from cnncc.onnx.call import Call
 from cnncc.onnx.table import Refused, rule
+from cnncc.ops.check import MAX_RANK
 
 _FAR = 2**62  # beyond every extent: "to the end"
 
@@ -130,6 +131,8 @@ def slice_(call: Call) -> int:
     """Bounds are attributes up to opset 9, operands from 10 on."""
     found = call.type(0)
     rank = len(found.shape)
+    if not rank:
+        raise Refused("a number has no parts")
     if call.version < 10:
         starts, ends = call.integers("starts"), call.integers("ends")
         axes, steps = call.integers("axes"), None
@@ -161,12 +164,16 @@ def split(call: Call) -> list[int]:
     """One slice for each output."""
     shape = call.type(0).shape
     axis = call.axis(call.integer("axis", 0), len(shape))
+    if not shape:
+        raise Refused("a number has no parts")
     count = len(call.node.outputs)
     sizes = call.integers("split") if call.version < 13 else None
     if call.version >= 13 and call.has(1):
         sizes = call.whole(1, "split")
     if sizes is None:
         parts = call.integer("num_outputs", count) if call.version >= 18 else count
+        if not count <= parts <= max(count, shape[axis]):
+            raise Refused(f"`num_outputs` is {parts}")
         step = -(-shape[axis] // parts)
         sizes = tuple(min(step, shape[axis] - step * k) for k in range(parts))
     else:
@@ -186,6 +193,8 @@ def split(call: Call) -> list[int]:
 def expand(call: Call) -> int:
     """Both shapes spread over each other."""
     wanted = call.whole(1, "shape")
+    if len(wanted) > MAX_RANK or min(wanted, default=1) < 1:
+        raise Refused(f"`shape` is {list(wanted)}")
     try:
         shape = np.broadcast_shapes(call.type(0).shape, wanted)
     except ValueError:

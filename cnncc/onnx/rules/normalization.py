@@ -72,8 +72,8 @@ def group_normalization(call: Call) -> int:
     call.ignore("stash_type")
     x, shape = call.operand(0), call.type(0).shape
     groups = call.integer("num_groups")
-    if groups < 1 or shape[1] % groups:
-        raise Refused(f"`num_groups` {groups} does not divide {shape[1]} channels")
+    if len(shape) < 2 or groups < 1 or shape[1] % groups:
+        raise Refused(f"`num_groups` {groups} does not divide the channels of {call.type(0)}")
     parts = call.reshape(x, (shape[0], groups, math.prod(shape[1:]) // groups))
     mean, var = _moments(call, parts, (2,))
     scale, bias = call.operand(1), call.operand(2)

@@ -6,13 +6,17 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 
+import numpy as np
+
 from cnncc.ir.op import lookup
 from cnncc.ir.types import DType
 from cnncc.onnx.call import Call
 from cnncc.onnx.rules.reduction import reduced
-from cnncc.onnx.rules.windows import Geometry, Window, geometry, spatial, swept
+from cnncc.onnx.rules.windows import Geometry, Window, geometry, listed, spatial, swept
 from cnncc.onnx.table import Refused, rule
 from cnncc.ops.pool import AvgPool2dAttrs, MaxPool2dAttrs
+
+_MOST_PLACES = 2**28  # of a map that elements are put back into
 
 
 def _geometry(call: Call) -> Geometry:
@@ -84,6 +88,8 @@ def lp_pool(call: Call) -> int:
     """(area·mean(|x|^p))^(1/p), the border counted as 0."""
     found = _geometry(call)
     p = call.real("p", 2.0) if call.version < 2 else float(call.integer("p", 2))
+    if not p >= 1:
+        raise Refused(f"`p` is {p}")
     if call.flag("ceil_mode"):
         # A window counts what lies in the border, but nothing beyond it.
         found = replace(found, after=_whole(found, call.type(0).shape[2:]))
@@ -135,6 +141,8 @@ def global_pool(call: Call) -> int:
     axes = tuple(range(2, len(shape)))
     if call.node.op_type == "GlobalLpPool":
         p = float(call.integer("p", 2))
+        if p < 1:
+            raise Refused(f"`p` is {p}")
         return rooted(call, reduced(call, powered(call, x, p), "sum", axes, True), p)
     average = call.node.op_type == "GlobalAveragePool"
     if len(shape) == 4 and call.type_of(x).dtype is DType.F32:
@@ -147,10 +155,13 @@ def max_unpool(call: Call) -> int:
     """A scatter into zeros, by flat places of the result."""
     x, places = call.operand(0), call.operand(1)
     shape = call.type(0).shape
-    kernel = call.integers("kernel_shape") or ()
-    strides = call.integers("strides") or (1,) * len(kernel)
-    pads = call.integers("pads") or (0,) * (2 * len(kernel))
-    rank = len(kernel)
+    rank = len(shape) - 2
+    if rank < 1 or call.type(1).shape != shape:
+        raise Refused(f"places {call.type(1)} of elements {call.type(0)}")
+    kernel, strides = listed(call, "kernel_shape", rank, 1), listed(call, "strides", rank, 1)
+    pads = call.integers("pads") or (0,) * (2 * rank)
+    if len(pads) != 2 * rank:
+        raise Refused(f"`pads` has {len(pads)} numbers, {2 * rank} are wanted")
     sizes = [
         (n - 1) * s - low - high + k
         for n, s, k, low, high in zip(
@@ -159,7 +170,9 @@ def max_unpool(call: Call) -> int:
     ]
     plain = (*shape[:2], *sizes)
     wanted = call.whole(2, "output_shape") if call.has(2) else plain
-    flat = call.array([0.0] * math.prod(plain), DType.F32)
+    if len(wanted) != len(plain) or min(sizes) < 1 or math.prod(plain) > _MOST_PLACES:
+        raise Refused(f"a result of {list(plain)}, {list(wanted)} wanted")
+    flat = call.array(np.zeros(math.prod(plain)), DType.F32)
     attrs = lookup("scatter_elements").Attrs(0, "none")
     count = call.type(0).elems
     made = call.add(

@@ -43,6 +43,8 @@ def _spread(call: Call, vector: int, axis: int, rank: int, block: int, extent: i
         known = call.graph.constant(vector)
         if known is None:
             raise WantsConstant(vector, "scale")
+        if len(shape) != rank or -(-extent // block) != shape[axis]:
+            raise Refused(f"a scale {call.type_of(vector)} for blocks of {block}")
         return call.array(np.repeat(known, block, axis=axis).take(range(extent), axis=axis))
     if len(shape) != 1:
         raise Refused(f"a scale {call.type_of(vector)} without `block_size`")
@@ -163,6 +165,8 @@ def _largest(call: Call, x: int, zero: int | None) -> int:
     """The largest |x - zero| that the types allow."""
     low, high = _limits(call.type_of(x).dtype)
     known = np.zeros(1) if zero is None else call.graph.constant(zero)
+    if known is not None and not known.size:
+        raise Refused("a zero point without elements")
     if known is None:
         return high - low
     return int(max(abs(low - float(known.max())), abs(high - float(known.min()))))
@@ -183,6 +187,8 @@ def _parts(call: Call, w: int, most: int, *, summed: tuple[int, ...], axis: int)
     """Ends of parts along a summed axis of the weights within which every sum is exact in f32."""
     known = call.graph.constant(w)
     shape = call.type_of(w).shape
+    if not call.type_of(w).elems:
+        raise Refused(f"weights without elements: {call.type_of(w)}")
     if known is None:
         taps = int(np.prod([shape[a] for a in summed]))
         if taps * most * 255 > _EXACT:

@@ -189,6 +189,8 @@ def _joined(call: Call, parts: Sequence[int], axis: int) -> int:
 def _way(call: Call, x: int, place: int, ways: int) -> _Way:
     """The weights of one direction, and what they make of the inputs."""
     gates = _GATES[call.node.op_type]
+    if len(call.type(2).shape) != 3:
+        raise Refused(f"weights {call.type(2)} of the state; three axes are wanted")
     hidden = call.integer("hidden_size", call.type(2).shape[-1])
     for index, size in ((1, call.type_of(x).shape[2]), (2, hidden)):
         wanted = (ways, gates * hidden, size)

@@ -111,7 +111,7 @@ def top_k(call: Call) -> tuple[int, int]:
     """Always in order."""
     rank = len(call.type(0).shape)
     axis = call.axis(call.integer("axis", -1), rank)
-    k = call.integer("k") if call.version < 10 else call.whole(1, "K")[0]
+    k = call.integer("k") if call.version < 10 else call.single(1, "K")
     call.flag("sorted", True)
     largest = call.flag("largest", True)
     if not 1 <= k <= call.type(0).shape[axis]:
@@ -124,7 +124,7 @@ def top_k(call: Call) -> tuple[int, int]:
 @rule("CumSum", "CumProd", summary="running sums or products along an axis, either way")
 def cumulative(call: Call) -> int:
     """One operator of the graph."""
-    axis = call.axis(call.whole(1, "axis")[0], len(call.type(0).shape))
+    axis = call.axis(call.single(1, "axis"), len(call.type(0).shape))
     op = "cumsum" if call.node.op_type == "CumSum" else "cumprod"
     attrs = lookup(op).Attrs(axis, call.flag("exclusive"), call.flag("reverse"))
     return call.add(op, [call.operand(0)], attrs)
@@ -136,7 +136,7 @@ def trilu(call: Call) -> int:
     shape = call.type(0).shape
     if len(shape) < 2:
         raise Refused(f"matrices are wanted, got {call.type(0)}")
-    k = call.whole(1, "k")[0] if call.has(1) else 0
+    k = call.single(1, "k") if call.has(1) else 0
     rows, columns = np.arange(shape[-2])[:, None], np.arange(shape[-1])
     upper = call.flag("upper", True)
     mask = columns - rows >= k if upper else columns - rows <= k
@@ -150,7 +150,7 @@ def compress(call: Call) -> int:
     x = call.operand(0)
     chosen = np.flatnonzero(call.constant(1, "condition").reshape(-1))
     axis = call.attr("axis")
-    if axis is None:
+    if axis is None or not call.type_of(x).shape:
         x, at = call.reshape(x, (call.type_of(x).elems,)), 0
     else:
         at = call.axis(call.integer("axis"), len(call.type_of(x).shape))

@@ -25,10 +25,12 @@ _MOST_FACTORS = 2**26  # of a matrix
 def dft(call: Call) -> int:
     """The axis is an attribute before opset 20, an operand from it on."""
     x, rank = call.operand(0), len(call.type(0).shape)
+    if rank < 2:
+        raise Refused(f"a signal with its parts on the last axis is wanted, got {call.type(0)}")
     if call.version < 20:
         wanted = call.integer("axis", 1)
     else:
-        wanted = call.whole(2, "axis")[0] if call.has(2) else -2
+        wanted = call.single(2, "axis") if call.has(2) else -2
     axis = call.axis(wanted, rank)
     inverse, onesided = call.flag("inverse"), call.flag("onesided")
     if inverse and not onesided:
@@ -37,7 +39,7 @@ def dft(call: Call) -> int:
     extent = call.type(0).shape[axis]
     length = 2 * (extent - 1) if inverse else extent
     if call.has(1):
-        length = call.whole(1, "dft_length")[0]
+        length = call.single(1, "dft_length")
     return _transformed(call, x, axis, length, onesided, inverse)
 
 
@@ -87,14 +89,16 @@ def _matrix(used: int, length: int, onesided: bool, back: bool) -> NDArray[np.fl
 def stft(call: Call) -> int:
     """[B,n,1 or 2] as [B,frames,m,2]; the window multiplies each frame."""
     x, shape = call.operand(0), call.type(0).shape
-    step = call.whole(1, "frame_step")[0]
+    if len(shape) != 3:
+        raise Refused(f"a signal [B,n,1 or 2] is wanted, got {call.type(0)}")
+    step = call.single(1, "frame_step")
     if call.has(3):
-        length = call.whole(3, "frame_length")[0]
+        length = call.single(3, "frame_length")
     elif call.has(2):
         length = call.type(2).elems
     else:
         raise Refused("neither `window` nor `frame_length` is given")
-    if len(shape) != 3 or step < 1 or not 1 <= length <= shape[1]:
+    if step < 1 or not 1 <= length <= shape[1]:
         raise Refused(f"frames of {length}, {step} apart, of {call.type(0)}")
     frames = np.arange(1 + (shape[1] - length) // step)[:, None] * step + np.arange(length)
     cut = call.add("gather", [x, call.array(frames, DType.I64)], lookup("gather").Attrs(1))
@@ -110,9 +114,10 @@ def mel_weight_matrix(call: Call) -> int:
     """A constant [bins,bands], triangles as ONNX's text defines them."""
     words = ("num_mel_bins", "dft_length", "sample_rate", "lower_edge_hertz", "upper_edge_hertz")
     bands, length, rate, low, high = (call.number(i, w) for i, w in enumerate(words))
-    count = int(bands)
-    if not 1 <= count <= 2**16 or not 1 <= length <= 2**20 or rate <= 0 or min(low, high) < 0:
+    sized = bands >= 1 and length >= 1 and bands * length <= _MOST_FACTORS
+    if not sized or not rate > 0 or not min(low, high) >= 0 or not max(low, high) < math.inf:
         raise Refused(f"{bands} bands of transforms of {length} numbers, {rate} a second")
+    count = int(bands)
     mel = [2595 * math.log10(1 + hertz / 700) for hertz in (low, high)]
     points = mel[0] + np.arange(count + 2) * (mel[1] - mel[0]) / (count + 2)
     ends = ((length + 1) * 700 * (10 ** (points / 2595) - 1) // rate).astype(np.int64)
