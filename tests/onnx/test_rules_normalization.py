@@ -46,7 +46,7 @@ def test_groups_of_channels() -> None:
     equal("GroupNormalization", whole, of_group.reshape(X.shape), opset=18, num_groups=2)
     of_channel = normal.reshape(X.shape) * SCALE[:, None, None] + BIAS[:, None, None]
     equal("GroupNormalization", [X, SCALE, BIAS], of_channel, opset=21, num_groups=2)
-    with pytest.raises(Refused, match="does not divide 4"):
+    with pytest.raises(Refused, match="does not divide"):
         run("GroupNormalization", whole, opset=18, num_groups=3)
 
 
