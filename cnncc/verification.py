@@ -113,14 +113,18 @@ def interpreter_engine(program: Program, threads: int = 1) -> Engine:
 
 
 def random_inputs(ports: Sequence[Port], seed: int = 0) -> dict[str, Array]:
-    """One random sample for each input: bytes over their whole range, floats around zero."""
+    """One random sample for each input: integers over their whole range, floats around zero."""
     rng = np.random.default_rng(seed)
     made: dict[str, Array] = {}
     for port in ports:
         dtype = port.dtype.numpy
-        if dtype.kind in "iu":
+        if dtype.kind == "b":
+            made[port.name] = rng.integers(0, 2, port.shape).astype(dtype)
+        elif dtype.kind in "iu":
             info = np.iinfo(dtype.str)
-            made[port.name] = rng.integers(info.min, info.max + 1, port.shape).astype(dtype)
+            wide = np.uint64 if dtype == np.uint64 else np.int64
+            drawn = rng.integers(info.min, info.max, port.shape, dtype=wide, endpoint=True)
+            made[port.name] = drawn.astype(dtype)
         else:
             made[port.name] = rng.standard_normal(port.shape).astype(dtype)
     return made

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from cnncc import driver
-from cnncc.abi import ALIGNMENT, aligned
+from cnncc.abi import ALIGNMENT, Port, aligned
 from cnncc.errors import InputError
+from cnncc.ir.types import DType
 from cnncc.kernels import conv_depthwise, conv_direct, conv_nest, conv_pool, dense, epilogue
 from cnncc.kernels.template import Launch
 from cnncc.llvm.host import missing
@@ -259,6 +260,20 @@ def test_inputs_are_random_but_the_same_for_a_seed():
     assert first[name].shape == ports[0].shape
     assert np.array_equal(first[name], again[name])
     assert not np.array_equal(first[name], other[name])
+
+
+@pytest.mark.parametrize("dtype", list(DType), ids=str)
+def test_inputs_of_every_type(dtype):
+    values = random_inputs([Port("x", dtype, (100,))], 1)["x"]
+    assert values.dtype == dtype.numpy
+    if dtype.is_float:
+        assert values.min() < 0 < values.max()
+    elif dtype is DType.BOOL:
+        assert 0 < values.sum() < 100
+    else:
+        info = np.iinfo(dtype.numpy)
+        spread = (int(values.max()) - int(values.min())) / (int(info.max) - int(info.min))
+        assert spread > 0.9
 
 
 def test_values_of_joins_and_views_are_put_together():
