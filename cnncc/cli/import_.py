@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from cnncc.cli.options import json_option, output_options, shapes_option
 from cnncc.cli.screen import printable, screen, size_text
 from cnncc.errors import ArtifactError, InputError
+
+if TYPE_CHECKING:
+    from cnncc.ir.graph import Graph
 
 
 @click.command("import")
@@ -39,6 +42,7 @@ def command(
     with screen().waiting(f"importing {printable(file)}"):
         graph = driver.load_model(Path(file), shapes=shapes).graph.copy()
         graph.name = target.stem
+        _restore_names(graph)
         weights = target.with_suffix(".safetensors")
         written = spec.written(graph, weights.name, readable=not flat)
     if output == "-":
@@ -60,6 +64,17 @@ def command(
         screen().json({"schema": "cnncc.import/1", **facts, "files": rows})
     else:
         _tell(target, weights, len(files.get(weights, b"")), facts)
+
+
+def _restore_names(graph: Graph) -> None:
+    """Inputs get back the names that the model's callers know, where no node has them."""
+    tensors: dict[str, str] = graph.meta.get("tensors", {})
+    taken = {node.name for _, node in graph.nodes()}
+    for node_id in graph.inputs:
+        node = graph[node_id]
+        public = tensors.get(node.name, node.name)
+        if public not in taken:
+            node.name = public
 
 
 def _target(file: str, output: str | None) -> Path:

@@ -125,11 +125,24 @@ class _FileElaborator:
         else:
             self._check_whole()
         self._note_batch()
+        self._note_rows()
         if bind_weights and (not self.report.failed or self.source.from_file):
             self._bind(want_arrays)
         if not self.report.failed:
             self._warn()
         return Elaborated(self.graph, self._pins())
+
+    def _note_rows(self) -> None:
+        """Which output counts the rows of another one, so that callers get those alone."""
+        graph = self.graph
+        counts = {
+            graph.operands(out)[0]: name
+            for name, out in graph.outputs
+            if graph[out].op == "count_rows"
+        }
+        rows = {name: counts[out] for name, out in graph.outputs if out in counts}
+        if rows:
+            graph.meta["rows"] = rows
 
     def _note_batch(self) -> None:
         """Whether any number of samples may be given, where that is not known from the types."""

@@ -8,6 +8,7 @@ from onnx import helper
 from onnx.reference import ReferenceEvaluator
 from PIL import Image
 
+import cnncc
 from tests.cli.conftest import DIGITS, answer
 from tests.onnx.building import model, node
 
@@ -255,6 +256,17 @@ def test_selected_rows_are_cut(run, save, tmp_path):
     shown = run("run", path, *words).stdout
     assert "i64[2, 3], of at most 3 rows:" in shown
     assert "picked.count:" in shown
+
+
+def test_an_imported_spec_has_the_ports_of_the_model(run, save, tmp_path):
+    nodes = [node("NonMaxSuppression", "boxes:0 scores most", "picked:0")]
+    shapes = {"boxes:0": [1, 4, 4], "scores": [1, 1, 4]}
+    path = save(model(nodes, shapes, ["picked:0"], {"most": np.array([3])}))
+    run("import", path, "-o", tmp_path / "n.cnn")
+    first, again = cnncc.compile(path), cnncc.compile(tmp_path / "n.cnn")
+    assert again.inputs == first.inputs
+    assert again.outputs == first.outputs
+    assert again.outputs[0].rows == "picked:0.count"
 
 
 def test_bench_beside_the_file_itself(run, fixed):
