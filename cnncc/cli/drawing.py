@@ -83,7 +83,7 @@ def _row(y: int, row: dict[str, Any], arena: int) -> Iterator[str]:
     room = int((BOX - 24) / _SMALL_CHAR)
     yield _text(LEFT + 12, y + 39, words if len(words) <= room else words[: room - 1] + "…", "dim")
     start = LEFT + BOX + GAP
-    if row["layout"].endswith("f32"):
+    if not row["in_arena"]:
         yield _text(start, y + 28, "the caller's array", "dim")
         return
     yield _rect(start, y + 14, ARENA, 16, "arena", 3)

@@ -65,15 +65,17 @@ def _chosen(compilation: Compilation, layer: str | None) -> list[dict[str, Any]]
 
     layers = {row["path"]: row for row in layer_rows(compilation.model.graph)}
     decisions = decision_rows(compilation.plan.graph)
+    tensors = compilation.model.graph.meta.get("tensors", {})
     groups = []
     claimed: set[str] = set()
     for group in group_rows(compilation.plan):
         members = {group["path"], *group["members"]}
         claimed |= members
         about = [row for row in decisions if row["subject"] in members]
-        lines = sorted({layers[m]["line"] for m in members if m in layers})
+        lines = sorted({layers[m]["line"] for m in members if m in layers} - {0})
+        known = [tensors[m] for m in group["members"] if m in tensors]
         if layer is None or layer in members:
-            groups.append({**group, "lines": lines, "decisions": about})
+            groups.append({**group, "lines": lines, "tensors": known, "decisions": about})
     others = [row for row in decisions if row["subject"] not in claimed]
     for subject in dict.fromkeys(row["subject"] for row in others):
         if layer is None or layer == subject:
@@ -97,9 +99,11 @@ def _show(group: dict[str, Any]) -> None:
         out(f"  computes  {' + '.join(group['ops'])} -> {group['shape']}")
         if lines:
             out(f"  written   line{'s' * (len(group['lines']) > 1)} {lines}")
+        if group["tensors"]:
+            out(f"  in ONNX   {', '.join(group['tensors'])}")
         out(f"  kernel    {group['kernel']}, {group['choice']}")
         out(f"  layout    {group['layout']}, {size_text(group['bytes'])}")
-        if not group["layout"].endswith("f32"):
+        if group["in_arena"]:
             out(f"  memory    byte {group['offset_bytes']:,} of the arena")
         out(f"  expected  {group['predicted_us']:,.1f} us on one core, {group['macs']:,} MACs")
     if not group["decisions"]:

@@ -95,6 +95,6 @@ def show_groups(rows: list[dict[str, Any]]) -> None:
     shown = []
     for row in rows:
         first, last = row["offset_bytes"], row["offset_bytes"] + row["bytes"]
-        place = "output" if row["layout"].endswith("f32") else f"{first:#x}..{last:#x}"
+        place = f"{first:#x}..{last:#x}" if row["in_arena"] else "output"
         shown.append({**row, "place": place})
     screen().table(GROUPS, shown)

@@ -73,6 +73,7 @@ def group_rows(plan: Plan) -> list[Row]:
                 "kernel": node.notes["kernel"],
                 "choice": node.notes["choice"],
                 "layout": str(layout),
+                "in_arena": "place" in node.notes,
                 "offset_bytes": node.notes.get("place", 0) * 4,
                 "bytes": layout.words * 4,
                 "macs": cost.macs,

@@ -92,6 +92,22 @@ def test_shapes_in_tables_have_the_order_of_the_file(run, fixed):
     assert [row["shape"] for row in rows] == ["1x3x8x8", "1x4x6x6", "1x4x6x6", "1x4x1x1", "1x4"]
 
 
+def test_explain_names_tensors_of_the_file_and_no_lines(run, fixed):
+    shown = run("explain", fixed, "net.conv").stdout
+    assert "  in ONNX   maps, bent" in shown
+    assert "written" not in shown
+    (group,) = answer(run("explain", fixed, "net.conv", "--json"), "cnncc.explanation/1")["groups"]
+    assert (group["lines"], group["tensors"][:2]) == ([], ["maps", "bent"])
+
+
+def test_only_the_ends_of_a_network_lie_outside_of_the_arena(run, save):
+    nodes = [node("Exp", "x", "a"), node("ReduceSum", "a axes", "b"), node("Sin", "b", "y")]
+    path = save(model(nodes, {"x": [2, 3, 4]}, ["y"], {"axes": np.array([0])}))
+    rows = answer(run("inspect", "--fused", path, "--json"), "cnncc.groups/1")["groups"]
+    assert [row["in_arena"] for row in rows] == [True] * (len(rows) - 1) + [False]
+    assert len(rows) > 1
+
+
 def test_check(run, fixed, save, tmp_path):
     assert run("check", fixed).stdout == f"{fixed}: no mistakes\n"
     nodes = [node("NonZero", "x", "y", name="places"), node("Loop", "nowhere", "z", name="again")]
