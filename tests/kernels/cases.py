@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from hypothesis import strategies as st
 
+from cnncc.errors import TypeInferenceError
 from cnncc.ir.op import lookup
-from cnncc.ir.types import TensorType
+from cnncc.ir.types import DType, TensorType, f32
 from cnncc.kernels.conv_nest import conv_halo, groups_aligned
 from cnncc.kernels.conv_transposed import transposed_halo
 from cnncc.kernels.layout import Layout
@@ -15,7 +17,7 @@ from cnncc.kernels.template import Site
 from cnncc.ops.fused import Step
 from cnncc.targets import Target
 from tests.kernels.harness import blocked, make_site
-from tests.strategies import Case
+from tests.strategies import GENERAL, Case, op_case
 
 HALOS = ((0, 0, 0, 0), (0, 0, 0, 0), (1, 1, 1, 1), (0, 2, 1, 3))
 FREE_SEGMENTS = frozenset({"concat", "slice_channels", "channel_shuffle", "transpose", "relayout"})
@@ -23,7 +25,34 @@ FREE_SEGMENTS = frozenset({"concat", "slice_channels", "channel_shuffle", "trans
 
 def single(case: Case) -> bool:
     """Whether the case has one sample, which is what kernels see."""
-    return case.types[0].shape[0] == 1
+    return bool(case.types[0].shape) and case.types[0].shape[0] == 1
+
+
+def takes_maps(name: str) -> bool:
+    """Whether a pointwise operator makes an f32 map of f32 maps with its attributes by default."""
+    op = lookup(name)
+    try:
+        count = op.arity[0]
+        return op.infer([f32(1, 2, 3, 3)] * count, op.Attrs()).dtype is DType.F32
+    except (TypeError, TypeInferenceError):
+        return False
+
+
+@st.composite
+def map_case(draw: Any, name: str, values: str) -> Case:
+    """A case of one sample, in blocks: that of the operator's maker, else maps of equal shape."""
+    if name not in GENERAL:
+        return draw(op_case(name, values).filter(single))
+    op = lookup(name)
+    channels = draw(st.sampled_from([1, 3, 7, 16, 17, 33]))
+    shape = draw(st.sampled_from([(1, channels), (1, channels, 1, 5), (1, channels, 4, 3)]))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    arrays = [rng.standard_normal(shape).astype(np.float32) for _ in range(op.arity[0])]
+    if values == "special":
+        strange = np.array([np.nan, np.inf, -np.inf, 0.0, -0.0, 1e-42, 3e38], np.float32)
+        spots = rng.random(shape) < 0.2
+        arrays[0] = np.where(spots, rng.choice(strange, shape), arrays[0])
+    return Case(name, (f32(*shape),) * len(arrays), op.Attrs(), tuple(arrays), exact=False)
 
 
 def random_segments(rng: np.random.Generator, channels: int) -> tuple[int, ...]:

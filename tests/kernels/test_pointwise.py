@@ -13,17 +13,19 @@ from cnncc.ops.activation import ClipAttrs
 from cnncc.ops.fused import Step
 from cnncc.ops.norm import BatchNormAttrs
 from cnncc.targets import find
-from tests.kernels.cases import single, site_of
+from tests.kernels.cases import map_case, site_of, takes_maps
 from tests.kernels.harness import TARGETS, blocked, check, each_target, interpret, make_site
-from tests.strategies import op_case
+from tests.strategies import GENERAL
 
 
 @pytest.mark.parametrize("values", ["float", "special"])
-@pytest.mark.parametrize("name", sorted(Pointwise.anchors))
+@pytest.mark.parametrize(
+    "name", sorted(n for n in Pointwise.anchors if n not in GENERAL or takes_maps(n))
+)
 @settings(max_examples=8, deadline=None)
 @given(data=st.data())
 def test_random(name, values, data):
-    case = data.draw(op_case(name, values).filter(single))
+    case = data.draw(map_case(name, values))
     target = data.draw(st.sampled_from(TARGETS))
     rng = np.random.default_rng(data.draw(st.integers(0, 2**32 - 1)))
     in_place = 0 if data.draw(st.booleans()) else None
