@@ -27,10 +27,10 @@ def test_input_has_its_declared_type() -> None:
 @pytest.mark.parametrize(
     ("attrs", "words"),
     [
-        (InputAttrs(DType.I64, (1, 3)), "got i64"),
+        (InputAttrs("i64", (1, 3)), "got i64"),  # type: ignore[arg-type]
         (InputAttrs(DType.F32, (1, 3), "nhwc"), "hwc, chw"),
         (InputAttrs(DType.F32, (1, 3), "hwc", "hsv"), "rgb, bgr, gray"),
-        (InputAttrs(DType.F32, ()), "1 to 8 axes"),
+        (InputAttrs(DType.F32, (1,) * 9), "up to 8 axes"),
         (InputAttrs(DType.F32, (1, 0)), "whole numbers from 1"),
         (InputAttrs(DType.F32, (1, 2**20, 2**20)), "elements"),
     ],

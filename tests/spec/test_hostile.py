@@ -140,6 +140,8 @@ def test_mutated_bytes(seed: int) -> None:
     chance = random.Random(seed)
     data = bytearray(chance.choice(examples()).encode())
     for _ in range(chance.randrange(1, 20)):
+        if not data:
+            break
         index = chance.randrange(len(data))
         kind = chance.randrange(3)
         if kind == 0:
