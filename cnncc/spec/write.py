@@ -95,6 +95,7 @@ def named(graph: Graph, weights: str) -> Graph:
         alone = node.op in WEIGHTED and base not in weighted and numbered[base] == 1
         kept = base if alone else node.name
         node.name = names.unique(as_label(kept.removeprefix(shared), node.op))
+    _unshare(made)
     keys = _layer_weights(made)
     names.taken |= set(keys.values())
     made.constants = {}
@@ -128,6 +129,27 @@ def _shared_scope(paths: list[str]) -> str:
         count += 1
     prefix = "".join(f"{word}." for word in words[0][:count])
     return "" if any(path[len(prefix) :][:1].isdigit() for path in paths) else prefix
+
+
+def _unshare(graph: Graph) -> None:
+    """Give a layer constants of its own where others read them for something else.
+
+    Exporters store equal arrays once, such as the zeros of a bias and of a normalisation; the
+    language knows the weights of a layer by the layer's path alone.
+    """
+    for node_id, node in list(graph.nodes()):
+        operands = graph.operands(node_id)
+        constant = [graph[i].op == "constant" for i in operands]
+        if node.op in ("input", "constant") or not any(constant[1:]):
+            continue
+        leaves = operation(node, [graph.type_of(i) for i in operands], constant).leaves
+        if not leaves or _alike(graph, operands[1:]):
+            continue
+        for index, operand in enumerate(operands):
+            if index and len(graph.users(operand)) > 1:
+                held = graph[operand]
+                own = graph.add("constant", (), held.attrs, type=held.type, spans=held.spans)
+                graph.set_operand(node_id, index, own)
 
 
 def _layer_weights(graph: Graph) -> dict[int, str]:

@@ -10,13 +10,17 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from onnx import helper, numpy_helper
 
 from cnncc import spec
+from cnncc.ir import interp
 from cnncc.ir.build import add_constant, add_typed
 from cnncc.ir.graph import Graph, Node
 from cnncc.ir.op import Op, lookup
 from cnncc.ir.types import DType
 from cnncc.ir.values import format_value
+from cnncc.onnx.convert import to_graph
+from cnncc.onnx.read import read
 from cnncc.ops.source import InputAttrs
 from cnncc.spec import ast
 from cnncc.spec.diagnostics import Reporter
@@ -138,3 +142,39 @@ def read_attributes(text: str, rule: type[Op]) -> Any:
 @given(SEEDS)
 def test_random_networks(seed: int) -> None:
     check_law(random_graph(np.random.default_rng(seed), 8))
+
+
+def test_arrays_that_layers_share_with_others_are_written_for_each(tmp_path):
+    """Exporters keep equal arrays once: here a bias is what is added to the picture, too."""
+    nodes = [
+        helper.make_node("Add", ["x", "zeros"], ["a"]),
+        helper.make_node("Conv", ["a", "w", "zeros"], ["c"], name="conv"),
+        helper.make_node("Gemm", ["v", "g", "zeros"], ["y"], name="fc"),
+        helper.make_node("Flatten", ["c"], ["v"]),
+    ]
+    rng = np.random.default_rng(0)
+    arrays = {
+        "zeros": np.zeros(3, np.float32),
+        "w": rng.standard_normal((3, 2, 2, 2)).astype(np.float32),
+        "g": rng.standard_normal((12, 3)).astype(np.float32),
+    }
+    info = helper.make_tensor_value_info("x", 1, [1, 2, 3, 3])
+    model = helper.make_model(
+        helper.make_graph(
+            [nodes[k] for k in (0, 1, 3, 2)],
+            "shared",
+            [info],
+            [helper.make_tensor_value_info("y", 1, None)],
+            [numpy_helper.from_array(a, n) for n, a in arrays.items()],
+        ),
+        opset_imports=[helper.make_opsetid("", 17)],
+        ir_version=8,
+    )
+    graph = to_graph(read(model))
+    made = spec.written(graph, "shared.safetensors")
+    assert {"conv.bias", "fc.bias"} <= set(made.arrays)
+    (tmp_path / "shared.cnn").write_text(made.text)
+    (tmp_path / "shared.safetensors").write_bytes(spec.weights_bytes(made.arrays))
+    again = spec.load(tmp_path / "shared.cnn").graph
+    x = rng.standard_normal((1, 2, 3, 3))
+    assert np.array_equal(interp.run(graph, {0: x})[0], interp.run(again, {0: x})[0])
