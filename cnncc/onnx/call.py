@@ -100,7 +100,9 @@ class Writer:
             return _of_nothing(op, types, attrs)
         result = rule.infer(types, attrs)
         cost = rule.cost(types, result, attrs)
-        size = self.folded_bytes + result.size_bytes
+        # What only moves elements can grow nothing, so that large weights are always turned.
+        moves = Trait.SHAPE_ONLY in rule.traits and result.elems <= sum(t.elems for t in types)
+        size = self.folded_bytes + (0 if moves else result.size_bytes)
         work = self.folded_work + 2 * cost.macs + cost.flops
         if size > _FOLD_BYTES or work > _FOLD_WORK:
             return None

@@ -39,18 +39,17 @@ def gemm(call: Call) -> int:
     whole = call.type_of(a).dtype.is_integer
     if (alpha % 1 or beta % 1) and whole:
         raise Refused(f"alpha {alpha} and beta {beta} of whole numbers")
-    if call.flag("transB"):
-        b = call.transpose(b, (1, 0))
+    transposed = call.flag("transB")
     known = call.graph.constant(b) is not None and call.type_of(a).dtype is DType.F32
     known = known and call.type_of(a).shape[0] == 1  # what is fully connected sees one sample
     c = call.operand(2) if call.has(2) and beta else None
     if c is not None and beta != 1:
         c = call.add("mul", [c, call.like(beta, c)])
     if not known:
-        made = product(call, a, b)
+        made = product(call, a, call.transpose(b, (1, 0)) if transposed else b)
         made = made if alpha == 1 else call.add("mul", [made, call.like(alpha, made)])
         return made if c is None else call.add("add", [made, c])
-    w = call.transpose(b, (1, 0))
+    w = b if transposed else call.transpose(b, (1, 0))
     if alpha != 1:
         w = call.add("mul", [w, call.like(alpha, w)])
     units = call.type_of(w).shape[0]
