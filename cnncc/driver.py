@@ -9,7 +9,7 @@ import gc
 import logging
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +33,7 @@ from cnncc.llvm.cache import ObjectCache
 from cnncc.llvm.link import link
 from cnncc.llvm.pool import pool_object
 from cnncc.llvm.program import compile_program
+from cnncc.options import Options
 from cnncc.passes import InferTypes
 from cnncc.pipeline import Observer, Record, Step
 from cnncc.plan.choose_kernel import ChooseKernel
@@ -68,6 +69,7 @@ __all__ = [
 log = logging.getLogger(__name__)
 
 Shapes = Mapping[str, Sequence[int]]
+_DEFAULTS = Options()
 _LAYOUTS: dict[str, type] = {c.__name__: c for c in (Layout, DenseLayout, FlatLayout, RowMajor)}
 
 
@@ -190,12 +192,14 @@ def target_named(name: str | Target) -> Target:
     return host.host_target() if name in ("host", "native") else find(name)
 
 
-def steps(target: Target) -> tuple[Step, ...]:
+def steps(target: Target, options: Options = _DEFAULTS) -> tuple[Step, ...]:
     """The whole pipeline for a target."""
     return (
-        *pipeline.standard(),
+        *pipeline.standard(options),
         Step(ChooseLayout(target), "kernels are chosen for the layouts of their operands"),
-        Step(ChooseKernel(target), "before memory: only nodes that run have a place in time"),
+        Step(
+            ChooseKernel(target, options), "before memory: only nodes that run have a place in time"
+        ),
         Step(PlanMemory(), "last: every buffer and its size is known"),
     )
 
@@ -204,6 +208,7 @@ def plan_model(
     model: Model,
     target: Target,
     *,
+    options: Options = _DEFAULTS,
     dump: Path | None = None,
     observe: Observer | None = None,
     checks: int | None = None,
@@ -213,6 +218,7 @@ def plan_model(
     Args:
         model: what to compile.
         target: the machine.
+        options: what is left out, and tuning.
         dump: folder for every stage as text; by default that of `CNNCC_DUMP`, if it is set.
         observe: sees each pass's record, and the graph after it.
         checks: how much is verified, see `pipeline.run`; by default `CNNCC_VERIFY`, else 1.
@@ -225,7 +231,7 @@ def plan_model(
     """
     start = time.perf_counter()
     graph = model.graph.copy()
-    todo = _remaining(graph, target)
+    todo = _remaining(graph, target, options)
     facts = {"parameters": parameters(graph), "macs": macs(graph)}
     graph.meta = {**facts, **graph.meta, "target": target.name}
     folder = dump or _dump_folder()
@@ -249,9 +255,9 @@ def plan_model(
     return Compilation(model, plan, tuple(records), seconds)
 
 
-def _remaining(graph: Graph, target: Target) -> tuple[Step, ...]:
+def _remaining(graph: Graph, target: Target, options: Options) -> tuple[Step, ...]:
     """The steps that a graph still has to take: all of them, but for dumps."""
-    whole, behind = steps(target), pipeline.passed(graph)
+    whole, behind = steps(target, options), pipeline.passed(graph)
     if tuple(step.apply.name for step in whole[: len(behind)]) != tuple(behind):
         raise ArtifactError(
             f"this graph has been through {', '.join(behind)}: the pipeline begins otherwise",
@@ -317,12 +323,13 @@ def compile_model(
     params: Mapping[str, object] | None = None,
     weights: str | Path | Mapping[str, Any] | None = None,
     shapes: Shapes | None = None,
+    options: Options = _DEFAULTS,
     dump: Path | None = None,
     observe: Observer | None = None,
 ) -> Compilation:
     """Read a model file and plan it for a target."""
     model = load_model(path, params=params, weights=weights, shapes=shapes)
-    return plan_model(model, target_named(target), dump=dump, observe=observe)
+    return plan_model(model, target_named(target), options=options, dump=dump, observe=observe)
 
 
 def objects(plan: Plan, cache: ObjectCache | None = None) -> list[bytes]:
@@ -400,6 +407,9 @@ def compile(
     params: Mapping[str, object] | None = None,
     weights: str | Path | Mapping[str, Any] | None = None,
     shapes: Shapes | None = None,
+    winograd: bool = True,
+    without: Collection[str] = (),
+    tune: str = "off",
 ) -> Network:
     """Compile a model file into a network that can be called.
 
@@ -411,10 +421,24 @@ def compile(
         params: values for the file's `param`s.
         weights: a weight file, or arrays by name, instead of what the file names.
         shapes: whole shapes by input name, for the dynamic dimensions of an `.onnx` file.
+        winograd: whether convolutions may be computed with fewer multiplications, which rounds
+            otherwise; `cnncc explain` states the bound of the error.
+        without: other optimisations to leave out, names of `cnncc.options.SWITCHES`.
+        tune: `off` chooses kernels by the cost model, `quick` times the best few on this machine
+            and remembers.
 
     Raises:
+        InputError: there is no such optimisation or way of tuning.
         SpecError: the file has mistakes, or the weights do not fit it; the message lists them all.
         TargetError: the target is unknown, or this machine cannot run it.
     """
-    found = compile_model(path, target=target, params=params, weights=weights, shapes=shapes)
+    left_out = frozenset(without) | (frozenset() if winograd else {"winograd"})
+    found = compile_model(
+        path,
+        target=target,
+        params=params,
+        weights=weights,
+        shapes=shapes,
+        options=Options(left_out, tune),
+    )
     return build(found, threads=threads)

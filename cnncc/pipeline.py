@@ -25,6 +25,7 @@ from cnncc.ir.graph import Graph
 from cnncc.ir.op import Array
 from cnncc.ir.rewrite import Pass
 from cnncc.ir.verify import LEVELS, verify
+from cnncc.options import Options
 from cnncc.passes import (
     AbsorbPad,
     ChannelsFirst,
@@ -43,6 +44,7 @@ from cnncc.passes import (
 )
 
 log = logging.getLogger(__name__)
+_DEFAULTS = Options()
 _NUMBER = re.compile(r"(?<![A-Za-z_])\d[\d,]*(?:x\d+)?")
 
 NUMBERS_RTOL = 1e-4
@@ -62,8 +64,9 @@ class Step:
     why: str
 
 
-def standard() -> tuple[Step, ...]:
+def standard(options: Options = _DEFAULTS) -> tuple[Step, ...]:
     """The machine-free steps, from a parsed graph to a fused one."""
+    fuse = Fuse(pools=options.uses("conv-pool"))
     return (
         Step(InferTypes(), "every later pass asks for types"),
         Step(EliminateDead(), "a dead reader would keep a value from being folded or fused"),
@@ -79,7 +82,7 @@ def standard() -> tuple[Step, ...]:
         Step(Simplify(), "folding has brought moves and activations next to each other"),
         Step(NestConcats(), "before equal expressions are one: joins are compared by operands"),
         Step(CommonSubexpressions(), "equal expressions are recognisable once constants are final"),
-        Step(Fuse(), "last of all: a group hides its members from every rule above"),
+        Step(fuse, "last of all: a group hides its members from every rule above"),
     )
 
 

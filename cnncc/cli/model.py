@@ -11,6 +11,7 @@ import click
 
 from cnncc.cli.options import ModelOptions
 from cnncc.cli.screen import Waiting, printable, screen
+from cnncc.options import Options
 
 if TYPE_CHECKING:
     from cnncc.driver import Compilation, Model
@@ -122,7 +123,10 @@ def plan(file: str, options: ModelOptions) -> Compilation:
             status.step = f"behind {record.name}"
             _print_after(options, record, graph)
 
-        compilation = driver.plan_model(model, chosen, dump=options.dump, observe=observe)
+        wishes = Options(frozenset(options.without), options.tune)
+        compilation = driver.plan_model(
+            model, chosen, options=wishes, dump=options.dump, observe=observe
+        )
     if options.time_passes:
         _show_times(compilation)
     return compilation

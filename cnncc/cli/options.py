@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import click
 
 from cnncc.cli.screen import screen
+from cnncc.options import SWITCHES, TUNING
 
 F = TypeVar("F", bound=Callable[..., Any])
 _EXTENT = re.compile(r"[0-9]{1,10}")
@@ -30,6 +31,8 @@ class ModelOptions:
         print_after: passes after which the graph is printed.
         dump: folder for every stage as text; by default that of CNNCC_DUMP.
         time_passes: whether the time of each pass is shown.
+        without: optimisations that are switched off.
+        tune: how kernels are chosen.
     """
 
     params: dict[str, str]
@@ -40,6 +43,8 @@ class ModelOptions:
     print_after: tuple[str, ...]
     dump: Path | None
     time_passes: bool
+    without: tuple[str, ...]
+    tune: str
 
 
 def output_options(function: F) -> F:
@@ -189,6 +194,20 @@ def model_options(function: F) -> F:
 
     made: Any = packed
     for option in (
+        click.option(
+            "--tune",
+            default="off",
+            show_default=True,
+            type=click.Choice(TUNING),
+            help="Choose kernels by the cost model, or time the best few.",
+        ),
+        click.option(
+            "--without",
+            multiple=True,
+            type=click.Choice(list(SWITCHES)),
+            metavar="NAME",
+            help=f"Leave an optimisation out: {', '.join(SWITCHES)}.",
+        ),
         click.option("--time-passes", is_flag=True, help="Show how long each pass took."),
         click.option(
             "--dump",

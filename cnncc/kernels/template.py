@@ -179,11 +179,13 @@ class Kernel(ABC):
         name: the kernel's name in plans and messages.
         anchors: the operators that it can compute as the first step of a site.
         rows: whether it computes on row-major arrays, not on blocks of channels.
+        switch: the optimisation of `cnncc.options.SWITCHES` that it is part of, if it is any.
     """
 
     name: ClassVar[str]
     anchors: ClassVar[frozenset[str]]
     rows: ClassVar[bool] = False
+    switch: ClassVar[str] = ""
 
     @abstractmethod
     def refuses(self, site: Site) -> str:

@@ -10,8 +10,11 @@ from cnncc.ir.decisions import Decision, record
 from cnncc.ir.graph import Graph
 from cnncc.kernels import KERNELS
 from cnncc.kernels.template import Estimate, Kernel, Site
+from cnncc.options import Options
 from cnncc.plan.site import is_computed, site_of
 from cnncc.targets.target import Target
+
+_DEFAULTS = Options()
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,9 +23,11 @@ class ChooseKernel:
 
     Attributes:
         target: the machine.
+        options: optimisations whose kernels are left out.
     """
 
     target: Target
+    options: Options = _DEFAULTS
     name: ClassVar[str] = "choose-kernel"
     needs: ClassVar[str] = "fused"
     gives: ClassVar[str] = "fused"
@@ -38,7 +43,7 @@ class ChooseKernel:
             if not is_computed(graph, node_id):
                 continue
             site = site_of(graph, node_id, self.target)
-            offers, refusals = candidates(site)
+            offers, refusals = candidates(site, self.options)
             if not offers:
                 why = "; ".join(f"{k}: {r}" for k, r in refusals) or "no kernel computes it"
                 helpless.append(f"{site.name} ({site.anchor.op}): {why}")
@@ -54,7 +59,7 @@ class ChooseKernel:
 
 
 def candidates(
-    site: Site,
+    site: Site, options: Options = _DEFAULTS
 ) -> tuple[list[tuple[Kernel, Estimate]], list[tuple[str, str]]]:
     """Kernels that can do a site, the quickest first, and why the others cannot."""
     offers: list[tuple[Kernel, Estimate]] = []
@@ -62,7 +67,7 @@ def candidates(
     for kernel in KERNELS:
         if site.anchor.op not in kernel.anchors or kernel.rows != site.in_rows:
             continue
-        reason = kernel.refuses(site)
+        reason = kernel.refuses(site) if options.uses(kernel.switch) else "switched off"
         if reason:
             refusals.append((kernel.name, reason))
         else:
