@@ -71,6 +71,14 @@ class _Nest(ABC):
     def _matrix(self, where: Sequence[Index], shape: Shape) -> Index:
         return flat(self.b, where, self.p.pitches(shape))
 
+    def _place(self, where: Sequence[Index], row: Index) -> list[Index]:
+        """The place of a row of the result on all axes but that of the columns."""
+        axes = self.site.result.shape[: len(self.site.result.shape) - (len(self.p.right) > 1)]
+        if len(axes) > len(where) + 1:  # rows of several matrices
+            return split(self.b, row, axes)
+        # The result has an axis of rows only where the left side has one.
+        return [*where, row][: len(axes)]
+
     def _zero(self) -> Value:
         return self.b.const(0.0, vector(self.lanes))
 
@@ -179,10 +187,8 @@ class Tiles(_Nest):
         sums: Sequence[Value],
     ) -> None:
         b, p, lanes = self.b, self.p, self.lanes
-        single = len(p.left) == 1  # the result has no axis of rows
         for i in range(height):
-            place = [*where] if single else [*where, b.iadd(row, i)]
-            self.steps.open(b, place)
+            self.steps.open(b, self._place(where, b.iadd(row, i)))
             base = flat(b, [*where, b.iadd(row, i)], pitches_of((*p.batch, p.rows, p.columns))[:-1])
             for v, mask in enumerate(masks):
                 value = sums[i * len(masks) + v]
@@ -251,7 +257,7 @@ class Dots(_Nest):
             here = [*where, b.iadd(row, i)]
             value = across_lanes(b, lambda x, y: b.binary("add", x, y), own)
             # The result has the axes of rows and of columns only where the operands have them.
-            place = [*where, *here[-1:] * (len(p.left) > 1), *[0] * (len(p.right) > 1)]
+            place = [*self._place(where, here[-1]), *[0] * (len(p.right) > 1)]
             place = place or [0] * (len(shape) or 1)
             self.steps.open(b, place[:-1])
             value = self.steps.apply(b, value, place[-1], 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -53,9 +54,11 @@ class Product:
 
 
 def product_of(site: Site) -> Product:
-    """The shapes of a site's anchor."""
-    left, right = (site.types[a] for a in site.anchor.args)
-    return Product(left.shape, right.shape)
+    """The shapes of a site's anchor; matrices that share a right side are one of many rows."""
+    left, right = (site.types[a].shape for a in site.anchor.args)
+    if len(left) > 2 and math.prod(right[:-2]) == 1:
+        return Product((math.prod(left[:-1]), left[-1]), right[-2:])
+    return Product(left, right)
 
 
 def tile_of(target: Target, p: Product) -> tuple[int, int]:

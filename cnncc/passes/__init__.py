@@ -27,6 +27,7 @@ from cnncc.passes.fold_constants import FoldConstants
 from cnncc.passes.fuse import Fuse
 from cnncc.passes.infer_types import InferTypes
 from cnncc.passes.nest_concats import NestConcats
+from cnncc.passes.pool_first import PoolFirst
 from cnncc.passes.recognise import Recognise
 from cnncc.passes.simplify import Simplify
 from cnncc.passes.specialise import Specialise
@@ -44,6 +45,7 @@ PASSES = (
     AbsorbPad,
     FoldBatchNorm,
     Decompose,
+    PoolFirst,
     NestConcats,
     CommonSubexpressions,
     Fuse,
@@ -62,6 +64,7 @@ __all__ = [
     "Fuse",
     "InferTypes",
     "NestConcats",
+    "PoolFirst",
     "Recognise",
     "Simplify",
     "Specialise",

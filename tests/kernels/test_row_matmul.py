@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from cnncc.ir.op import NoAttrs
 from cnncc.ir.types import DType
 from cnncc.kernels.row_matmul import RowMatmul
-from cnncc.kernels.row_matmul_tile import Product, tile_of
+from cnncc.kernels.row_matmul_tile import Product, product_of, tile_of
 from cnncc.ops.fused import Step
 from cnncc.targets import find
 from tests.kernels.harness import TARGETS, each_target
@@ -71,6 +71,18 @@ def test_tiles_fit_the_shape():
     assert rows * vectors > 16
     assert tile_of(avx512, Product((1, 128), (128, 512)))[0] == 1
     assert tile_of(avx512, Product((128, 128), (128, 10)))[1] == 1
+
+
+@each_target
+@pytest.mark.parametrize("right", [(20, 37), (1, 20, 37), (1, 1, 1, 20, 37), (20,)])
+def test_matrices_that_share_a_right_side_are_one_of_many_rows(right, target):
+    x, w = numbers(1, DType.F32, (5, 3, 1, 20)), numbers(2, DType.F32, right)
+    shape = np.matmul(x, w).shape
+    other = numbers(3, DType.F32, shape[-4:])
+    steps = (Step("add", NoAttrs(), (~0, 2)),)
+    site = row_site("matmul", NoAttrs(), [x, w, other], target, steps=steps, constants=(1,))
+    assert product_of(site).rows == 15
+    check(KERNEL, site, [x, w, other])
 
 
 def test_refuses_other_types():

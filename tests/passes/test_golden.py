@@ -130,6 +130,11 @@ def _two_samples() -> Graph:
     return graph
 
 
+def _mean_behind() -> Graph:
+    net = Net()
+    return net.outputs(net.pool(net.conv(net.input(1, 3, 4, 4), 2, 1), 2, 2, op="avg_pool2d"))
+
+
 def _twins() -> Graph:
     net = Net()
     x = net.input(1, 3, 4, 4)
@@ -168,6 +173,7 @@ CASES: dict[str, Callable[[], Graph]] = {
     "fold-batchnorm/residual": lambda: _residual_block().graph,
     "fold-batchnorm/order": _batch_norms,
     "decompose/lone": _lone_batch_norm,
+    "pool-first/mean": _mean_behind,
     "common-subexpressions/twins": _twins,
     "nest-concats/grown": _grown,
     "fuse/residual": _fused_residual,
