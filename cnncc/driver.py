@@ -196,7 +196,7 @@ def steps(target: Target, options: Options = _DEFAULTS) -> tuple[Step, ...]:
     """The whole pipeline for a target."""
     return (
         *pipeline.standard(options),
-        Step(ChooseLayout(target), "kernels are chosen for the layouts of their operands"),
+        Step(ChooseLayout(target, options), "kernels are chosen for the layouts of their operands"),
         Step(
             ChooseKernel(target, options), "before memory: only nodes that run have a place in time"
         ),

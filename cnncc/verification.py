@@ -25,7 +25,9 @@ from cnncc.llvm.jit import Library
 from cnncc.llvm.parallel import split_at_barriers
 from cnncc.loopir.interp import run as interpret
 from cnncc.loopir.nodes import Func, Program
+from cnncc.plan.choose_kernel import kernel_named
 from cnncc.plan.lower import Plan, Stage
+from cnncc.plan.site import site_of
 
 Array = NDArray[Any]
 
@@ -193,7 +195,10 @@ def _check(plan: Plan, stage: Stage, values: Mapping[int, Array]) -> LayerCheck:
     exact = [_exact(value_of(graph, o, values)) for o in graph.operands(stage.node)]
     with np.errstate(all="ignore"):
         expected = lookup(node.op).reference(exact, node.attrs)
-    bound = np.broadcast_to(tolerance(node.op, node.attrs, exact, expected), expected.shape)
+    site = site_of(graph, stage.node, plan.target)
+    algorithm = kernel_named(node.notes["kernel"]).algorithm(site)
+    bound = tolerance(node.op, node.attrs, exact, expected, algorithm)
+    bound = np.broadcast_to(bound, expected.shape)
     actual = values[stage.node]
     with np.errstate(all="ignore"):
         errors = np.nan_to_num(np.abs(actual.astype(np.float64) - expected))

@@ -118,9 +118,11 @@ def transposed_filter(monkeypatch):
 
 def forgotten_pixel(monkeypatch):
     """A mean or maximum over all pixels of the window but the last."""
-    combine = conv_pool._combine
+    combine = conv_pool.combine_window
     monkeypatch.setattr(
-        conv_pool, "_combine", lambda b, pool, values, lanes: combine(b, pool, values[:-1], lanes)
+        conv_pool,
+        "combine_window",
+        lambda b, pool, values, lanes: combine(b, pool, values[:-1], lanes),
     )
 
 

@@ -20,6 +20,7 @@ from cnncc.kernels.conv_depthwise import ConvDepthwise
 from cnncc.kernels.conv_direct import ConvDirect
 from cnncc.kernels.conv_pool import ConvPoolBand, ConvPoolTile
 from cnncc.kernels.conv_transposed import ConvTransposed
+from cnncc.kernels.conv_winograd import ConvWinograd
 from cnncc.kernels.dense import Dense
 from cnncc.kernels.global_pool import GlobalPool
 from cnncc.kernels.lrn import Lrn
@@ -45,6 +46,7 @@ from cnncc.kernels.upsample_bilinear import UpsampleBilinear
 
 KERNELS: tuple[Kernel, ...] = (
     ConvDirect(),
+    ConvWinograd(),
     ConvDepthwise(),
     ConvPoolTile(),
     ConvPoolBand(),

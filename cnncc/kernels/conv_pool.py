@@ -46,7 +46,7 @@ _BAND_OVERHEAD = 0.08  # share of rows that bands may compute twice
 
 
 @dataclass(frozen=True, slots=True)
-class _Pool:
+class PoolBehind:
     """The pool behind a convolution.
 
     Attributes:
@@ -71,8 +71,9 @@ class _Pool:
         return tuple(a.window) != tuple(a.strides) or any(a.pads) or bool(a.ceil)
 
 
-def _pool(site: Site) -> _Pool:
-    return _Pool(site.steps[-1], site.result.shape[2], site.result.shape[3])
+def pool_of(site: Site) -> PoolBehind:
+    """The pool that ends a site."""
+    return PoolBehind(site.steps[-1], site.result.shape[2], site.result.shape[3])
 
 
 class _ConvPool(Kernel):
@@ -105,7 +106,7 @@ class ConvPoolTile(_ConvPool):
     name: ClassVar[str] = "conv_pool_tile"
 
     def _refuses_pool(self, site: Site) -> str:
-        pool = _pool(site)
+        pool = pool_of(site)
         if pool.overlaps:
             return "pooling windows overlap or hang over the edge"
         rows, columns = pool.step.attrs.window
@@ -114,7 +115,7 @@ class ConvPoolTile(_ConvPool):
         return ""
 
     def _choice(self, site: Site) -> TileChoice:
-        g, pool = conv_geometry(site), _pool(site)
+        g, pool = conv_geometry(site), pool_of(site)
         unit = pool.step.attrs.window
         rows, columns = pool.rows * unit[0], pool.columns * unit[1]
         return choose_tile(site.target, rows, columns, g.out_blocks, g.steps, unit=unit)
@@ -126,7 +127,7 @@ class ConvPoolTile(_ConvPool):
         return Estimate(cycles / CYCLES_PER_SECOND, f"tile {choice.tile}", figures)
 
     def lower(self, site: Site) -> list[Launch]:
-        g, pool, tile = conv_geometry(site), _pool(site), self._choice(site).tile
+        g, pool, tile = conv_geometry(site), pool_of(site), self._choice(site).tile
         window = pool.step.attrs.window
         b, nest, args = self._start(site, tile)
         out, out_arg = out_buffer(b, site)
@@ -147,7 +148,9 @@ class ConvPoolTile(_ConvPool):
                     cells.setdefault(cell, []).append(values)
                     if len(cells[cell]) == window[0] * window[1]:
                         for v in range(part.vectors):
-                            pooled = _combine(b, pool, [p[v] for p in cells[cell]], site.lanes)
+                            pooled = combine_window(
+                                b, pool, [p[v] for p in cells[cell]], site.lanes
+                            )
                             b.store(out, base, pooled, offset=nest.out.offset(v, *cell))
 
                 nest.tile(b, part, panel, conv_place(b, nest, g, panel, y, x), store)
@@ -157,7 +160,7 @@ class ConvPoolTile(_ConvPool):
         return [Launch(b.func, (*args, out_arg), nest.panels * down * across)]
 
 
-def _combine(b: Builder, pool: _Pool, values: list[Value], lanes: int) -> Value:
+def combine_window(b: Builder, pool: PoolBehind, values: list[Value], lanes: int) -> Value:
     """The maximum or mean of the pixels of a window, all of them inside the map."""
     total = values[0]
     for value in values[1:]:
@@ -173,24 +176,24 @@ class ConvPoolBand(_ConvPool):
     name: ClassVar[str] = "conv_pool_band"
 
     def _refuses_pool(self, site: Site) -> str:
-        if self._ring_row(site) * _pool(site).step.attrs.window[0] * site.lanes * 4 > _RING_BYTES:
+        if self._ring_row(site) * pool_of(site).step.attrs.window[0] * site.lanes * 4 > _RING_BYTES:
             return f"a ring of rows is larger than {_RING_BYTES} bytes"
         return ""
 
     @staticmethod
     def _ring_row(site: Site) -> int:
         """Pixels of a row of the ring: padding, the convolution's columns, padding."""
-        return sum(_ring_columns(conv_geometry(site), _pool(site)))
+        return sum(_ring_columns(conv_geometry(site), pool_of(site)))
 
     def _choice(self, site: Site) -> TileChoice:
-        g, pool = conv_geometry(site), _pool(site)
+        g, pool = conv_geometry(site), pool_of(site)
         row_bytes = self._ring_row(site) * pool.step.attrs.window[0] * site.lanes * 4
         most = max(1, _RING_BYTES // row_bytes)
         columns = _ring_columns(g, pool)[1]
         return choose_tile(site.target, 1, columns, g.out_blocks, g.steps, most_vectors=most)
 
     def estimate(self, site: Site) -> Estimate:
-        choice, pool = self._choice(site), _pool(site)
+        choice, pool = self._choice(site), pool_of(site)
         attrs = pool.step.attrs
         band = band_rows(pool.rows, attrs.window[0], attrs.strides[0])
         bands = -(-pool.rows // band)
@@ -204,7 +207,7 @@ class ConvPoolBand(_ConvPool):
     def lower(self, site: Site) -> list[Launch]:
         tile = self._choice(site).tile
         b, nest, args = self._start(site, tile)
-        pool = _pool(site)
+        pool = pool_of(site)
         divisor: Value | None = None
         if not pool.is_max:
             counts = _window_pixels(conv_geometry(site), pool)
@@ -233,7 +236,7 @@ def band_rows(rows: int, window: int, stride: int) -> int:
     return -(-rows // bands)
 
 
-def _ring_columns(g: ConvGeometry, pool: _Pool) -> tuple[int, int, int]:
+def _ring_columns(g: ConvGeometry, pool: PoolBehind) -> tuple[int, int, int]:
     """Columns of a ring row: padding before, columns of the convolution, padding behind."""
     attrs = pool.step.attrs
     left = int(attrs.pads[1])
@@ -241,7 +244,7 @@ def _ring_columns(g: ConvGeometry, pool: _Pool) -> tuple[int, int, int]:
     return left, min(g.columns, reach), max(0, reach - g.columns)
 
 
-def _window_pixels(g: ConvGeometry, pool: _Pool) -> NDArray[np.float32]:
+def _window_pixels(g: ConvGeometry, pool: PoolBehind) -> NDArray[np.float32]:
     """By how much each pooled pixel divides its sum, as f32[rows * columns]."""
     down = window_counts(pool.step.attrs, 0, g.rows, pool.rows)
     across = window_counts(pool.step.attrs, 1, g.columns, pool.columns)
@@ -257,7 +260,7 @@ class _Band:
         site: Site,
         nest: ConvNest,
         tile: Tile,
-        pool: _Pool,
+        pool: PoolBehind,
         divisor: Value | None,
         out: Value,
         ring: Value,

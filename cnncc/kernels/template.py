@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cnncc.errors import InternalError
+from cnncc.ir.tolerance import Rounding
 from cnncc.ir.types import TensorType
 from cnncc.kernels.layout import AnyLayout, FlatLayout, Layout
 from cnncc.loopir.build import Builder
@@ -194,6 +195,10 @@ class Kernel(ABC):
     @abstractmethod
     def estimate(self, site: Site) -> Estimate:
         """Predicted time, from the machine's facts alone."""
+
+    def algorithm(self, site: Site) -> Rounding | None:
+        """What is added to the tolerance of the site's steps; None for a kernel by definition."""
+        return None
 
     @abstractmethod
     def lower(self, site: Site) -> list[Launch]:

@@ -265,7 +265,11 @@ class BoundsAnalysis:
     def _refined(self, op: str, difference: Linear) -> Iterator[bool]:
         """Inside, `difference op 0` holds; gives whether that can be."""
         if len(difference.terms) != 1:
-            yield True
+            sum_ = Linear(0, difference.terms)
+            after = _narrowed(self._symbols.range(sum_), op, 1, difference.const)
+            self._symbols.facts.append((sum_, after))
+            yield after[0] <= after[1]
+            self._symbols.facts.pop()
             return
         ((symbol, factor),) = difference.terms.items()
         before = self._symbols.ranges[symbol]

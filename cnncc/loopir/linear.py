@@ -66,6 +66,14 @@ class Linear:
         rest = {s: f for s, f in self.terms.items() if f % divisor}
         return Linear(self.const // divisor, whole), Linear(self.const % divisor, rest)
 
+    def multiple_of(self, other: Linear) -> int:
+        """`f` where the terms of `f*other` are among these; 0 where there is none."""
+        ratios = {divmod(self.terms.get(s, 0), f) for s, f in other.terms.items()}
+        if len(ratios) != 1:
+            return 0
+        ((factor, rest),) = ratios
+        return factor if rest == 0 else 0
+
     def range(self, ranges: Sequence[Range]) -> Range:
         """The least and greatest value, for symbols that vary within their ranges."""
         low: Bound = self.const
@@ -82,11 +90,13 @@ class Symbols:
     Attributes:
         ranges: least and greatest value of each.
         exact: whether a symbol is certain to take every value of its range.
+        facts: ranges of sums of symbols that hold where the analysis stands.
     """
 
     def __init__(self) -> None:
         self.ranges: list[Range] = []
         self.exact: list[bool] = []
+        self.facts: list[tuple[Linear, Range]] = []
 
     def fresh(self, range_: Range, *, exact: bool = False) -> Linear:
         """A new symbol."""
@@ -96,7 +106,14 @@ class Symbols:
 
     def range(self, form: Linear) -> Range:
         """The range of a form as the symbols' ranges now are."""
-        return form.range(self.ranges)
+        low, high = form.range(self.ranges)
+        for sum_, known in self.facts:
+            factor = form.multiple_of(sum_)
+            if factor:
+                a, b = (times(factor, bound) for bound in known)
+                rest = form.minus(sum_.scaled(factor)).range(self.ranges)
+                low, high = max(low, rest[0] + min(a, b)), min(high, rest[1] + max(a, b))
+        return low, high
 
     def binary(self, op: str, a: Linear, b: Linear) -> Linear:
         """`op` of `BINARY_OPS` on two index values."""

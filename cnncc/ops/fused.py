@@ -10,6 +10,7 @@ import numpy as np
 
 from cnncc.errors import InternalError
 from cnncc.ir.op import F64, Array, Cost, Op, Trait, lookup
+from cnncc.ir.tolerance import Rounding
 from cnncc.ir.types import TensorType
 from cnncc.ops import check
 from cnncc.ops.pool import WINDOW_POOLS
@@ -120,18 +121,39 @@ class Fused(Op):
         )
 
     @classmethod
-    def rounding(cls, arrays: Sequence[Array], result: Array, attrs: FusedAttrs) -> F64:
-        """Each step's own rounding, and what it makes of the errors before it (rule E)."""
+    def rounding(
+        cls,
+        arrays: Sequence[Array],
+        result: Array,
+        attrs: FusedAttrs,
+        algorithm: Rounding | None = None,
+    ) -> F64:
+        """Each step's own rounding, and what it makes of the errors before it (rule E).
+
+        `algorithm` adds to the rounding of single steps; what it excuses stays infinite.
+        """
         exact = [np.zeros(np.shape(a)) for a in arrays]
         errors: list[F64] = []
+        spoilt: list[F64] = []  # not 0 where a step was reached by what `algorithm` lets spread
+        sound = [np.zeros(np.shape(a)) for a in arrays]
         for step, operands, made in _run(attrs.steps, arrays, _reference_step):
             op, incoming = lookup(step.op), _gather(step, exact, errors)
             bound = op.rounding(operands, made, step.attrs)
             if any(arg < 0 for arg in step.args):
                 bound = bound + op.propagate(operands, incoming, step.attrs)
             # Infinite results are judged by their class and carry no error further.
-            errors.append(np.where(np.isfinite(bound), bound, np.zeros(made.shape)))
-        return errors[-1]
+            bound = np.where(np.isfinite(bound), bound, np.zeros(made.shape))
+            reached = np.zeros(made.shape)
+            added = algorithm(step.op, step.attrs, operands) if algorithm is not None else None
+            if added is not None:
+                bound = bound + np.where(np.isposinf(added), 0.0, added)
+                reached = reached + np.isposinf(added)
+            if algorithm is not None and any(arg < 0 for arg in step.args):
+                before = _gather(step, sound, spoilt)
+                reached = reached + (op.propagate(operands, before, step.attrs) != 0)
+            errors.append(bound)
+            spoilt.append(np.where(reached != 0, 1.0, 0.0))
+        return np.where(spoilt[-1] != 0, np.inf, errors[-1])
 
     @classmethod
     def propagate(cls, arrays: Sequence[Array], errors: Sequence[F64], attrs: FusedAttrs) -> F64:

@@ -24,16 +24,19 @@ from cnncc.ir.graph import Graph
 from cnncc.ir.op import Trait, lookup
 from cnncc.kernels.conv_nest import conv_halo, groups_aligned
 from cnncc.kernels.conv_transposed import transposed_halo
+from cnncc.kernels.conv_winograd import ConvWinograd, winograd_halo
 from cnncc.kernels.layout import NARROW, NO_HALO, DenseLayout, FlatLayout, Halo, Layout, RowMajor
 from cnncc.kernels.template import BYTES_PER_SECOND, CYCLES_PER_SECOND
 from cnncc.ops.fused import Step
 from cnncc.ops.pool import WINDOW_POOLS
+from cnncc.options import Options
 from cnncc.plan.bridge import bridge, free_name
 from cnncc.plan.choose_storage import Storage, choose_storages
 from cnncc.plan.site import dimensions, joins_channels, steps_of
 from cnncc.targets.target import Target
 
 Segments = tuple[int, ...]
+_DEFAULTS = Options()
 _STAGE_SECONDS = 5e-6  # what one more stage costs, however little it does
 _KEEPS_SEGMENTS = frozenset(
     {*WINDOW_POOLS, "global_avg_pool", "global_max_pool", "upsample2d", "pad2d", "crop2d"}
@@ -46,9 +49,11 @@ class ChooseLayout:
 
     Attributes:
         target: gives the lanes of a block.
+        options: optimisations that need no halo because they are off.
     """
 
     target: Target
+    options: Options = _DEFAULTS
     name: ClassVar[str] = "choose-layout"
     needs: ClassVar[str] = "fused"
     gives: ClassVar[str] = "fused"
@@ -57,7 +62,7 @@ class ChooseLayout:
         """Choose for the whole graph."""
         storages = choose_storages(graph)
         bridge(graph, storages)
-        _Chooser(graph, self.target.lanes(), storages).run()
+        _Chooser(graph, self.target, self.options, storages).run()
 
 
 def merge_segments(segments: Segments, block: int) -> Segments:
@@ -74,9 +79,12 @@ def merge_segments(segments: Segments, block: int) -> Segments:
 class _Chooser:
     """One run over one graph."""
 
-    def __init__(self, graph: Graph, lanes: int, storages: dict[int, Storage]) -> None:
+    def __init__(
+        self, graph: Graph, target: Target, options: Options, storages: dict[int, Storage]
+    ) -> None:
         self.graph = graph
-        self.lanes = lanes
+        self.target, self.options = target, options
+        self.lanes = target.lanes()
         self.storages = storages
         self.segments: dict[int, Segments] = {}
         self.block: dict[int, int] = {}
@@ -308,11 +316,30 @@ class _Chooser:
                 if operand not in self.segments:
                     continue
                 owner = self._owner(operand)
-                need = _needed_halo(self.graph, node_id, index)
+                need = self._needed_halo(node_id, index)
                 have = halos.get(owner, NO_HALO)
                 top, left, bottom, right = (max(a, c) for a, c in zip(have, need, strict=True))
                 halos[owner] = (top, left, bottom, right)
         return halos
+
+    def _needed_halo(self, node_id: int, index: int) -> Halo:
+        """Zero pixels that a node may read beyond the edge of one of its operands."""
+        step = steps_of(self.graph, node_id)[0]
+        if step.op not in ("conv2d", "conv2d_transpose") or step.args[0] != index:
+            return NO_HALO
+        operands = self.graph.operands(node_id)
+        types = [self.graph.type_of(operands[a]) for a in step.args]
+        result = lookup(step.op).infer(types, step.attrs)
+        if step.op == "conv2d_transpose":
+            return transposed_halo(step.attrs, types[0], types[1], result)
+        need = conv_halo(step.attrs, types[0], types[1], result)
+        if not self.options.uses(ConvWinograd.switch):
+            return need
+        last = steps_of(self.graph, node_id)[-1]
+        window = last.attrs.window if last.op in WINDOW_POOLS else (1, 1)
+        tiles = winograd_halo(self.target, step.attrs, types, result, (window[0], window[1]))
+        top, left, bottom, right = (max(a, c) for a, c in zip(need, tiles, strict=True))
+        return top, left, bottom, right
 
     def _halo_readers(self, owner: int) -> list[str]:
         """Names of the nodes whose windows reach beyond the edge of a value in a buffer."""
@@ -322,7 +349,7 @@ class _Chooser:
             for index, operand in enumerate(self.graph.operands(node_id))
             if operand in self.segments
             and self._owner(operand) == owner
-            and any(_needed_halo(self.graph, node_id, index))
+            and any(self._needed_halo(node_id, index))
         ]
 
     def _note_layouts(self, halos: dict[int, Halo]) -> None:
@@ -382,15 +409,3 @@ def _cut(segments: Segments, start: int, stop: int) -> Segments:
             cut.append(part)
         first += size
     return tuple(cut)
-
-
-def _needed_halo(graph: Graph, node_id: int, index: int) -> Halo:
-    """Zero pixels that a node reads beyond the edge of one of its operands."""
-    step = steps_of(graph, node_id)[0]
-    if step.op not in ("conv2d", "conv2d_transpose") or step.args[0] != index:
-        return NO_HALO
-    operands = graph.operands(node_id)
-    types = [graph.type_of(operands[a]) for a in step.args]
-    result = lookup(step.op).infer(types, step.attrs)
-    halo = conv_halo if step.op == "conv2d" else transposed_halo
-    return halo(step.attrs, types[0], types[1], result)

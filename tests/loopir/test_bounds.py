@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from cnncc.errors import VerifyError
 from cnncc.loopir.arith import InterpError
+from cnncc.loopir.build import Builder
 from cnncc.loopir.interp import run
 from cnncc.loopir.nodes import Func, Load, Stmt, Store, sub_bodies
 from cnncc.loopir.parse import parse_program
@@ -217,3 +218,19 @@ def walk(body: Sequence[Stmt]) -> Iterator[Stmt]:
         yield stmt
         for inner in sub_bodies(stmt):
             yield from walk(inner)
+
+
+def test_a_sum_of_two_variables_is_narrowed_by_a_test():
+    """Rows are counted by two loops; only the last of them is short."""
+
+    def copy(rows: int) -> list:
+        b = Builder("rows")
+        x = b.buffer("x", extent=5 * 4, writable=True)
+        with b.loop(0, 3, hint="pair") as pair, b.loop(0, 2, hint="row") as row:
+            y = b.iadd(b.imul(pair.iv, 2), row.iv)
+            with b.when(b.compare("ne", y, rows)):
+                b.store(x, b.imul(y, 4), b.const(1.0), offset=3)
+        return verify(b.func)
+
+    assert copy(5) == []
+    assert copy(4) != []

@@ -1,0 +1,412 @@
+"""Convolution of stride 1 with fewer multiplications, after Winograd, Toom and Cook.
+
+A work item is one panel of output channels of one block of tiles. Its steps stay in the caches:
+the inputs of the block are transformed into this thread's scratch memory (once for all panels that
+the thread computes in a row), each plane is multiplied by its filters with the micro-kernel of all
+convolutions, tiles playing pixels, and the products are transformed back, with bias, epilogue and
+pool, and stored. Filters are transformed in f64 at compile time.
+
+A NaN, an infinity or a number near overflow in an input reaches all results of the tiles that read
+it, not only of the windows that do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cnncc.ir.op import F64, Array
+from cnncc.ir.tolerance import Rounding
+from cnncc.ir.types import TensorType
+from cnncc.kernels.conv_nest import (
+    conv_geometry,
+    for_each_tile,
+    out_buffer,
+    pack_filters,
+    refuses_layouts,
+)
+from cnncc.kernels.conv_pool import combine_window, pool_of
+from cnncc.kernels.conv_tile import Taps, Tile, choose_tile, emit_tile
+from cnncc.kernels.epilogue import Epilogue, LaneMask
+from cnncc.kernels.layout import NO_HALO, Halo, Layout
+from cnncc.kernels.template import (
+    CYCLES_PER_SECOND,
+    Arg,
+    Estimate,
+    Kernel,
+    Launch,
+    OperandArg,
+    PackedArg,
+    Site,
+    per_channel,
+    scratch_buffer,
+)
+from cnncc.kernels.winograd_choice import WinogradChoice, WinogradShape, winograd_choices
+from cnncc.loopir.build import Builder
+from cnncc.loopir.nodes import Index, Value
+from cnncc.ops.conv import Conv2dAttrs
+from cnncc.targets.target import Target
+
+
+class ConvWinograd(Kernel):
+    """One work item is one panel of output channels of one block of tiles of one group."""
+
+    name: ClassVar[str] = "conv_winograd"
+    anchors: ClassVar[frozenset[str]] = frozenset({"conv2d"})
+    switch: ClassVar[str] = "winograd"
+
+    def refuses(self, site: Site) -> str:
+        reason = refuses_layouts(site, NO_HALO) or self._refuses_geometry(site)
+        if reason:
+            return reason
+        if not np.isfinite(site.constant(site.anchor.args[1])).all():
+            return "a filter is not finite, and would spread over its tile"
+        return "" if self._choices(site) else "the halo does not hold whole tiles"
+
+    @staticmethod
+    def _refuses_geometry(site: Site) -> str:
+        attrs: Conv2dAttrs = site.anchor.attrs
+        if any(s != 1 for s in (*attrs.strides, *attrs.dilations)):
+            return "has strides or dilations"
+        if site.blocked(site.anchor.args[0]).block != site.lanes:
+            return "the input's blocks are narrow"
+        if site.ends_in_pool and pool_of(site).overlaps:
+            return "pooling windows overlap or hang over the edge"
+        if not winograd_choices(site.target, winograd_shape(site)):
+            return "no transform saves multiplications of such windows"
+        return ""
+
+    @staticmethod
+    def _choices(site: Site) -> list[WinogradChoice]:
+        """What the input's halo allows, the quickest first."""
+        source = site.blocked(site.anchor.args[0])
+        pads = site.anchor.attrs.pads[:2]
+        return [
+            choice
+            for choice in winograd_choices(site.target, winograd_shape(site))
+            if all(
+                have >= want
+                for have, want in zip(
+                    source.halo, choice.halo(pads, source.height, source.width), strict=True
+                )
+            )
+        ]
+
+    def estimate(self, site: Site) -> Estimate:
+        choice = self._choices(site)[0]
+        figures = {"cycles": choice.cycles, "error_bound_k": choice.rounding}
+        return Estimate(choice.cycles / CYCLES_PER_SECOND, str(choice), figures)
+
+    def algorithm(self, site: Site) -> Rounding:
+        """Rule C: the error of a tile, infinite where it meets numbers that are not finite."""
+        choice = self._choices(site)[0]
+
+        def rounding(op: str, attrs: Any, arrays: Sequence[Array]) -> F64 | None:
+            if op != "conv2d":
+                return None
+            return tile_rounding(choice, attrs, arrays[0], arrays[1])
+
+        return rounding
+
+    def lower(self, site: Site) -> list[Launch]:
+        return _WinogradNest(site, self._choices(site)[0]).launches(self.name)
+
+
+def winograd_shape(site: Site) -> WinogradShape:
+    """What the choice depends on, of a site that is a convolution of blocks."""
+    g = conv_geometry(site)
+    window = tuple(site.steps[-1].attrs.window) if site.ends_in_pool else (1, 1)
+    return WinogradShape(
+        g.rows, g.columns, g.in_blocks, g.out_blocks, g.attrs.groups, g.kernel, window
+    )
+
+
+def winograd_halo(
+    target: Target,
+    attrs: Conv2dAttrs,
+    types: Sequence[TensorType],
+    result: TensorType,
+    window: tuple[int, int],
+) -> Halo:
+    """The halo that whole tiles need, where they are predicted to be quicker than the definition.
+
+    Args:
+        target: the machine.
+        attrs: of the convolution.
+        types: input [1,C,H,W] and filters [O,C/g,kh,kw].
+        result: of the convolution.
+        window: of a pool behind it that has no overlap, else (1, 1).
+    """
+    (_, channels, height, width), (filters, _, *kernel) = types[0].shape, types[1].shape
+    lanes, groups = target.lanes(), attrs.groups
+    if channels < lanes or any(s != 1 for s in (*attrs.strides, *attrs.dilations)):
+        return NO_HALO
+    ins, outs = (-(-count // groups // lanes) for count in (channels, filters))
+    rows, columns = result.shape[2:]
+    shape = WinogradShape(rows, columns, ins, outs, groups, (kernel[0], kernel[1]), window)
+    choices = winograd_choices(target, shape)
+    if not choices:
+        return NO_HALO
+    direct = choose_tile(target, rows, columns, outs, ins * lanes * kernel[0] * kernel[1])
+    if choices[0].cycles >= groups * direct.cycles:
+        return NO_HALO
+    return choices[0].halo((attrs.pads[0], attrs.pads[1]), height, width)
+
+
+def tile_rounding(choice: WinogradChoice, attrs: Conv2dAttrs, x: Array, w: Array) -> F64:
+    """`u K T` [N,O,h,w] with `T = sum over c of sum |w_c| * max over the tile of |x_c|`."""
+    top, left = attrs.pads[:2]
+    tall, wide = choice.vertical, choice.horizontal
+    below = choice.down * tall.outputs + tall.taps - 1 - top - x.shape[2]
+    right = choice.across * wide.outputs + wide.taps - 1 - left - x.shape[3]
+    size = np.pad(np.abs(x), ((0, 0), (0, 0), (top, max(below, 0)), (left, max(right, 0))))
+    tiles = np.lib.stride_tricks.sliding_window_view(size, (tall.inputs, wide.inputs), (2, 3))
+    tiles = tiles[:, :, :: tall.outputs, :: wide.outputs][:, :, : choice.down, : choice.across]
+    most = tiles.max(axis=(4, 5))
+    # Transforms add up a few numbers: those near the largest overflow on the way.
+    most = np.where(most < np.finfo(np.float32).max / choice.rounding, most, np.inf)
+    weight = np.abs(w).sum(axis=(2, 3))
+    groups = attrs.groups
+    batch, channels, down, across = most.shape
+    of_groups = most.reshape(batch, groups, channels // groups, down * across)
+    held = np.where(np.isfinite(of_groups), of_groups, 0.0)
+    weights = weight.reshape(groups, -1, weight.shape[1])
+    total = weights @ held
+    spoilt = ~np.isfinite(of_groups).all(axis=2, keepdims=True)
+    total = np.where(spoilt, np.inf, total).reshape(batch, -1, down, across)
+    spread = total.repeat(tall.outputs, axis=2).repeat(wide.outputs, axis=3)
+    rows = x.shape[2] + top + attrs.pads[2] - tall.taps + 1
+    columns = x.shape[3] + left + attrs.pads[3] - wide.taps + 1
+    bound: F64 = 2.0**-24 * choice.rounding * spread[:, :, :rows, :columns]
+    return bound
+
+
+class _WinogradNest:
+    """The loop nest of one site."""
+
+    def __init__(self, site: Site, choice: WinogradChoice) -> None:
+        self.site, self.choice = site, choice
+        self.g = conv_geometry(site)
+        self.source, self.out = site.blocked(site.anchor.args[0]), site.blocked_out
+        self.epilogue = Epilogue(site, last=-1 if site.ends_in_pool else None)
+        # Even if the epilogue keeps zeros: NaN times a padding lane's zero filter is NaN.
+        self.mask = LaneMask(site, needed=True)
+        self.vectors = choice.tile.vectors
+        self.panels = self.g.out_blocks // self.vectors
+        # Planes a multiple of a page apart would share few sets of the cache.
+        self.plane = (self.g.in_blocks * choice.block + 1) * site.lanes
+
+    def launches(self, name: str) -> list[Launch]:
+        """The function with its arguments."""
+        b, choice = Builder(name), self.choice
+        weights = pack_transformed(self.site, choice)
+        self.x = b.buffer("x", extent=self.source.elems)
+        self.w = b.buffer("weights", extent=weights.size)
+        args: list[Arg] = [OperandArg(self.site.anchor.args[0]), PackedArg(weights)]
+        self.bias: Value | None = None
+        if len(self.site.anchor.args) == 3:
+            numbers = np.asarray(self.site.constant(self.site.anchor.args[2]), np.float32)
+            bias = per_channel(numbers, self.out)
+            self.bias = b.buffer("bias", extent=bias.size)
+            args.append(PackedArg(bias))
+        self.epilogue.declare(b)
+        self.mask.declare(b)
+        self.result, out_arg = out_buffer(b, self.site)
+        self.inputs, inputs_arg = scratch_buffer(b, "inputs", choice.planes * self.plane)
+        held = choice.planes * self.vectors * choice.block * self.site.lanes
+        self.products, products_arg = scratch_buffer(b, "products", held)
+        blocks = -(-choice.tiles // choice.block)
+        lo, hi = b.index_param("lo"), b.index_param("hi")
+        with b.loop(lo, hi, hint="item") as items:
+            panel = b.irem(items.iv, self.panels)
+            outer = b.idiv(items.iv, self.panels)
+            block, group = b.irem(outer, blocks), b.idiv(outer, blocks)
+            self._item(b, group, block, panel, b.compare("eq", items.iv, lo))
+        every = (*args, *self.epilogue.args, *self.mask.args, out_arg, inputs_arg, products_arg)
+        return [Launch(b.func, every, self.g.attrs.groups * blocks * self.panels)]
+
+    def _item(self, b: Builder, group: Index, block: Index, panel: Index, first: Value) -> None:
+        size = self.choice.block
+        full, last = divmod(self.choice.tiles, size)
+
+        def body(count: int, start: Index) -> None:
+            # The inputs are still there when the item before was another panel of this block.
+            fresh = b.select(first, 1, b.select(b.compare("eq", panel, 0), 1, 0))
+            with b.when(b.compare("eq", fresh, 1)):
+                self._transform_inputs(b, group, start, count)
+            whole_panel = b.iadd(b.imul(group, self.panels), panel)
+            with b.loop(0, self.choice.planes, hint="plane") as planes:
+                self._multiply(b, whole_panel, planes.iv, count)
+            with b.loop(0, self.vectors, hint="v") as v:
+                at = b.iadd(b.imul(whole_panel, self.vectors), v.iv)
+                self._transform_outputs(b, at, v.iv, start, count)
+
+        if last == 0:
+            body(size, b.imul(block, size))
+            return
+        with b.when(b.compare("lt", block, full)):
+            body(size, b.imul(block, size))
+        with b.otherwise():
+            body(last, full * size)
+
+    # -- transforms --------------------------------------------------------------------------------
+
+    def _tile_place(self, b: Builder, number: Index) -> tuple[Index, Index]:
+        """Row and column of a tile among tiles."""
+        return b.idiv(number, self.choice.across), b.irem(number, self.choice.across)
+
+    def _transform_inputs(self, b: Builder, group: Index, start: Index, count: int) -> None:
+        tall, wide, lanes = self.choice.vertical, self.choice.horizontal, self.site.lanes
+        top, left = self.g.attrs.pads[:2]
+        with (
+            b.loop(0, self.g.in_blocks, hint="icb") as blocks,
+            b.loop(0, count, hint="t") as tiles,
+        ):
+            down, across = self._tile_place(b, b.iadd(start, tiles.iv))
+            source = self.source.index(
+                b,
+                b.iadd(b.imul(group, self.g.in_blocks), blocks.iv),
+                b.isub(b.imul(down, tall.outputs), top),
+                b.isub(b.imul(across, wide.outputs), left),
+            )
+            to = b.imul(b.iadd(b.imul(blocks.iv, count), tiles.iv), lanes)
+            for rows in tall.groups():
+                columns = []
+                for k in range(wide.inputs):
+                    seen = {
+                        i: b.load(self.x, source, lanes, offset=self.source.offset(0, i, k))
+                        for i in tall.reads(rows)
+                    }
+                    columns.append(tall.transform_inputs(b, rows, seen))
+                for place, row in enumerate(rows):
+                    for group_of in wide.groups():
+                        seen = {k: columns[k][place] for k in wide.reads(group_of)}
+                        made = wide.transform_inputs(b, group_of, seen)
+                        for k, value in zip(group_of, made, strict=True):
+                            plane = row * wide.inputs + k
+                            b.store(self.inputs, to, value, offset=plane * self.plane)
+
+    def _transform_outputs(
+        self, b: Builder, block: Index, vector: Index, start: Index, count: int
+    ) -> None:
+        tall, wide, lanes = self.choice.vertical, self.choice.horizontal, self.site.lanes
+        pitch = self.vectors * count * lanes  # from one plane of products to the next
+        bias = None
+        if self.bias is not None:
+            bias = b.load(self.bias, b.imul(block, lanes), lanes)
+        with b.loop(0, count, hint="t") as tiles:
+            where = self._tile_place(b, b.iadd(start, tiles.iv))
+            at = b.imul(b.iadd(b.imul(vector, count), tiles.iv), lanes)
+            columns = []
+            for k in range(wide.inputs):
+                products = [
+                    b.load(self.products, at, lanes, offset=(i * wide.inputs + k) * pitch)
+                    for i in range(tall.inputs)
+                ]
+                columns.append(tall.transform_outputs(b, products))
+            pixels = []
+            for row in range(tall.outputs):
+                line = wide.transform_outputs(b, [column[row] for column in columns])
+                pixels.append(line if bias is None else [b.binary("add", p, bias) for p in line])
+            self._store(b, block, where, pixels)
+
+    def _store(
+        self, b: Builder, block: Index, where: tuple[Index, Index], pixels: list[list[Value]]
+    ) -> None:
+        """Finish the results of a tile that lie in the picture."""
+        tall, wide = self.choice.vertical.outputs, self.choice.horizontal.outputs
+        rows, columns = self.g.rows, self.g.columns
+        window = (1, 1)
+        pool = pool_of(self.site) if self.site.ends_in_pool else None
+        if pool is not None:
+            window = pool.step.attrs.window
+            rows, columns = pool.rows * window[0], pool.columns * window[1]
+
+        def body(part: Tile, y: Index, x: Index) -> None:
+            base = self.out.index(b, block, b.idiv(y, window[0]), b.idiv(x, window[1]))
+            self.epilogue.open(b, block, y, x)
+            for i in range(0, part.rows, window[0]):
+                for k in range(0, part.columns, window[1]):
+                    seen = [
+                        self.epilogue.apply(b, pixels[i + p][k + q], rows=i + p, columns=k + q)
+                        for p in range(window[0])
+                        for q in range(window[1])
+                    ]
+                    value = seen[0]
+                    if pool is not None:
+                        value = combine_window(b, pool, seen, self.site.lanes)
+                    value = self.mask.apply(b, value, block)
+                    place = self.out.offset(0, i // window[0], k // window[1])
+                    b.store(self.result, base, value, offset=place)
+
+        inside = (-(-rows // tall), -(-columns // wide))
+        if inside == (self.choice.down, self.choice.across):
+            for_each_tile(b, rows, columns, Tile(tall, wide, 1), where, body)
+            return
+        # A pool may leave out the last rows or columns, so that some tiles give no result.
+        with (
+            b.when(b.compare("lt", where[0], inside[0])),
+            b.when(b.compare("lt", where[1], inside[1])),
+        ):
+            for_each_tile(b, rows, columns, Tile(tall, wide, 1), where, body)
+
+    # -- products ----------------------------------------------------------------------------------
+
+    def _multiply(self, b: Builder, panel: Index, plane: Index, count: int) -> None:
+        """The products of one plane: tiles by channels times channels by outputs."""
+        lanes, columns = self.site.lanes, min(self.choice.tile.columns, count)
+        depth = self.g.in_blocks * lanes * self.vectors * lanes
+        weights = b.imul(b.iadd(b.imul(panel, self.choice.planes), plane), depth)
+        taps = Taps(
+            blocks=self.g.in_blocks,
+            block=lanes,
+            rows=1,
+            columns=1,
+            row_step=1,
+            column_step=1,
+            pixel_row_step=1,
+            pixel_column_step=1,
+            plane_pitch=count * lanes,
+            row_pitch=0,
+        )
+        zero = b.splat(b.const(0.0), lanes)
+
+        def part(size: int, first: Index) -> None:
+            source = b.iadd(b.imul(plane, self.plane), b.imul(first, lanes))
+            start = [zero] * self.vectors
+            tile = Tile(1, size, self.vectors)
+            sums = emit_tile(b, tile, taps, lanes, (self.inputs, source), (self.w, weights), start)
+            to = b.imul(b.iadd(b.imul(plane, self.vectors * count), first), lanes)
+            for k in range(size):
+                for v in range(self.vectors):
+                    offset = (v * count + k) * lanes
+                    b.store(self.products, to, sums[k * self.vectors + v], offset=offset)
+
+        full, last = divmod(count, columns)
+        if full == 1:
+            part(columns, 0)
+        else:
+            with b.loop(0, full, hint="tile") as tiles:
+                part(columns, b.imul(tiles.iv, columns))
+        if last:
+            part(last, full * columns)
+
+
+def pack_transformed(site: Site, choice: WinogradChoice) -> NDArray[np.float32]:
+    """Filters [O,C/g,kh,kw] as `[panel][plane][block][channel][vectors * lanes]`, transformed."""
+    filters = site.constant(site.anchor.args[1])
+    transformed = np.einsum(
+        "ip,ocpq,kq->ocik",
+        choice.vertical.filter_matrix,
+        filters.astype(np.float64),
+        choice.horizontal.filter_matrix,
+        optimize=True,
+    ).astype(np.float32)
+    planes = transformed.reshape(*filters.shape[:2], choice.planes, 1)
+    source: Layout = site.blocked(site.anchor.args[0])
+    groups = site.anchor.attrs.groups
+    packed = pack_filters(planes, source, site.blocked_out, groups, choice.tile.vectors)
+    return np.ascontiguousarray(packed[:, :, :, 0].transpose(0, 2, 1, 3, 4))

@@ -1,0 +1,172 @@
+"""Which minimal filtering a convolution gets, how many tiles at a time, and what that costs.
+
+A tile of `vertical.outputs x horizontal.outputs` results is computed from as many planes as the
+transforms have inputs, each plane a matrix product over channels. The more outputs a tile has, the
+fewer multiplications and the more filters to read: 4 times as many numbers as the untransformed
+ones for F(4x4, 3x3). Filters come from memory once an inference, and again from a cache for each
+block of tiles.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+
+from cnncc.kernels.conv_tile import Tile, choose_tile
+from cnncc.kernels.cook_toom import CookToom
+from cnncc.kernels.layout import Halo
+from cnncc.targets.target import Target
+
+IDENTITY = CookToom(1, 1)
+# Transforms by taps. Larger ones round worse than they save (F(6,3): 9 times the error of F(4,3)).
+_TRANSFORMS = {
+    1: (IDENTITY,),
+    3: (CookToom(2, 3), CookToom(4, 3)),
+    5: (CookToom(2, 5), CookToom(4, 5)),
+    7: (CookToom(2, 7),),
+}
+# Rule C of the tolerances: |error| <= u (K T + (4 + 2 sqrt(n)) S). K by inputs of the two
+# transforms, at least 3 times the worst of `docs/decisions/017-winograd.md`.
+_ROUNDING = {(1, 4): 16.0, (1, 6): 36.0, (1, 8): 112.0, (4, 4): 16.0, (4, 6): 48.0, (6, 6): 64.0}
+_MOST_BLOCK_BYTES = 1 << 22  # transformed inputs of a block of tiles
+_L3_BYTES_PER_CYCLE = 12.0
+_MEMORY_BYTES_PER_CYCLE = 5.5
+
+
+@dataclass(frozen=True, slots=True)
+class WinogradShape:
+    """What decides about a convolution of stride 1.
+
+    Attributes:
+        rows: of the result, before a pool.
+        columns: of it.
+        in_blocks: blocks of input channels of a group.
+        out_blocks: blocks of output channels of a group.
+        groups: groups of channels.
+        kernel: rows and columns of the filter.
+        window: rows and columns of a pool behind it, else (1, 1); a tile holds whole windows.
+    """
+
+    rows: int
+    columns: int
+    in_blocks: int
+    out_blocks: int
+    groups: int
+    kernel: tuple[int, int]
+    window: tuple[int, int] = (1, 1)
+
+
+@dataclass(frozen=True, slots=True)
+class WinogradChoice:
+    """Transforms, tiles and registers.
+
+    Attributes:
+        vertical: transform along columns of pixels.
+        horizontal: transform along rows.
+        down: tiles in a column of the result.
+        across: tiles in a row.
+        block: tiles that are transformed together.
+        tile: register tile of the products; its columns are tiles.
+        cycles: predicted time of one thread.
+    """
+
+    vertical: CookToom
+    horizontal: CookToom
+    down: int
+    across: int
+    block: int
+    tile: Tile
+    cycles: float
+
+    @property
+    def planes(self) -> int:
+        """Products of matrices."""
+        return self.vertical.inputs * self.horizontal.inputs
+
+    @property
+    def tiles(self) -> int:
+        """Tiles that cover the result."""
+        return self.down * self.across
+
+    @property
+    def rounding(self) -> float:
+        """K of the tolerances' rule C."""
+        return rounding_of(self.vertical, self.horizontal)
+
+    def halo(self, pads: tuple[int, int], height: int, width: int) -> Halo:
+        """Zero pixels around an input picture so that no tile needs code of its own."""
+        bottom = self.down * self.vertical.outputs + self.vertical.taps - 1 - pads[0] - height
+        right = self.across * self.horizontal.outputs + self.horizontal.taps - 1 - pads[1] - width
+        return pads[0], pads[1], max(0, bottom), max(0, right)
+
+    def __str__(self) -> str:
+        v, h = self.vertical, self.horizontal
+        name = f"F({v.outputs}x{h.outputs}, {v.taps}x{h.taps})"
+        return f"{name}, blocks of {self.block} tiles, products {self.tile}"
+
+
+def rounding_of(vertical: CookToom, horizontal: CookToom) -> float:
+    """K of the tolerances' rule C for a pair of transforms."""
+    least, most = sorted((vertical.inputs, horizontal.inputs))
+    return _ROUNDING[least, most]
+
+
+@cache
+def winograd_choices(target: Target, shape: WinogradShape) -> tuple[WinogradChoice, ...]:
+    """What can be done for a shape, the quickest first; empty where nothing saves products."""
+    found = []
+    for vertical in _TRANSFORMS.get(shape.kernel[0], ()):
+        for horizontal in _TRANSFORMS.get(shape.kernel[1], ()):
+            least, most = sorted((vertical.inputs, horizontal.inputs))
+            whole = (
+                vertical.outputs % shape.window[0] == 0
+                and horizontal.outputs % shape.window[1] == 0
+            )
+            if (least, most) in _ROUNDING and whole:
+                found += _blocked(target, shape, vertical, horizontal)
+    return tuple(sorted(found, key=lambda c: c.cycles))
+
+
+def _blocked(
+    target: Target, shape: WinogradShape, vertical: CookToom, horizontal: CookToom
+) -> list[WinogradChoice]:
+    """The choices for a pair of transforms, by how many tiles go together."""
+    down, across = -(-shape.rows // vertical.outputs), -(-shape.columns // horizontal.outputs)
+    tiles, planes = down * across, vertical.inputs * horizontal.inputs
+    depth = shape.in_blocks * target.lanes()
+    tile_bytes = planes * depth * 4
+    found = []
+    for count in range(1, tiles + 1):
+        blocks = -(-tiles // count)
+        block = -(-tiles // blocks)
+        if block != count or (count > 1 and block * tile_bytes > _MOST_BLOCK_BYTES):
+            continue
+        regs = choose_tile(target, 1, block, shape.out_blocks, depth)
+        transforms = tiles * (
+            shape.in_blocks * _input_cycles(vertical, horizontal)
+            + shape.out_blocks * _output_cycles(vertical, horizontal)
+        )
+        last = tiles - (blocks - 1) * block
+        tail = choose_tile(target, 1, last, shape.out_blocks, depth).cycles
+        products = planes * (regs.cycles * (blocks - 1) + tail)
+        filters = planes * depth * shape.out_blocks * target.vector_bits // 8
+        spill = block * tile_bytes > target.l2_bytes // 2
+        panels = shape.out_blocks // regs.tile.vectors
+        from_cache = blocks * filters / _L3_BYTES_PER_CYCLE
+        if spill:
+            from_cache += panels * tiles * tile_bytes / _L3_BYTES_PER_CYCLE
+        products = max(products, from_cache, filters / _MEMORY_BYTES_PER_CYCLE)
+        cycles = shape.groups * (transforms + products)
+        found.append(WinogradChoice(vertical, horizontal, down, across, block, regs.tile, cycles))
+    return found
+
+
+def _input_cycles(vertical: CookToom, horizontal: CookToom) -> float:
+    """One tile of one block of input channels: about an operation and a store a number."""
+    return 4.0 * vertical.inputs * horizontal.inputs + 20
+
+
+def _output_cycles(vertical: CookToom, horizontal: CookToom) -> float:
+    """One tile of one block of output channels."""
+    results = vertical.outputs * horizontal.outputs
+    return 3.0 * vertical.inputs * horizontal.inputs + 4.0 * results + 20

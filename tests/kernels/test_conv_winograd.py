@@ -1,0 +1,165 @@
+"""Convolution by minimal filtering: every edge of tiles, what is fused, and how far it rounds."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from cnncc.ir.types import f32
+from cnncc.kernels.conv_winograd import ConvWinograd, tile_rounding, winograd_halo, winograd_shape
+from cnncc.kernels.winograd_choice import WinogradShape, winograd_choices
+from cnncc.ops.activation import ClipAttrs
+from cnncc.ops.conv import Conv2dAttrs
+from cnncc.ops.pool import AvgPool2dAttrs, MaxPool2dAttrs
+from cnncc.targets import find
+from tests.kernels.conv_sites import Conv, chain, numbers, run
+from tests.kernels.harness import TARGETS, each_target
+
+KERNEL = ConvWinograd()
+SAME = Conv2dAttrs(pads=(1, 1, 1, 1))
+ROOM = (0, 0, 8, 8)  # a halo in which whole tiles of every size fit
+WIDE = find("x86-64-v4")
+
+
+@pytest.mark.parametrize("rows", [1, 2, 3, 4, 5, 7, 8, 9])
+@pytest.mark.parametrize("columns", [1, 2, 4, 6, 7, 13])
+def test_maps_around_the_tiles(rows, columns):
+    target = TARGETS[(rows + columns) % 3]
+    run(KERNEL, Conv((5, rows, columns), 6, attrs=SAME, halo=ROOM), target)
+
+
+@pytest.mark.parametrize("channels", [1, 4, 15, 17, 33])
+@pytest.mark.parametrize("filters", [1, 16, 33])
+def test_channels_around_the_lanes(channels, filters):
+    target = TARGETS[(channels + filters) % 3]
+    run(KERNEL, Conv((channels, 5, 6), filters, attrs=SAME, halo=ROOM), target)
+
+
+@pytest.mark.parametrize(
+    "kernel", [(1, 3), (3, 1), (5, 1), (1, 5), (1, 7), (7, 1), (5, 5), (3, 5)], ids=str
+)
+@each_target
+def test_windows(kernel, target):
+    pads = (kernel[0] // 2, kernel[1] // 2) * 2
+    conv = Conv((3, 9, 10), 5, kernel, Conv2dAttrs(pads=pads), halo=ROOM)
+    run(KERNEL, conv, target)
+
+
+@pytest.mark.parametrize("pads", [(0, 0, 0, 0), (2, 0, 1, 3), (4, 4, 4, 4), (0, 2, 3, 0)], ids=str)
+def test_paddings(pads):
+    run(KERNEL, Conv((4, 6, 7), 5, attrs=Conv2dAttrs(pads=pads), halo=ROOM), WIDE)
+
+
+def test_more_tiles_than_go_together():
+    for target in TARGETS:
+        conv = Conv((2, 21, 42), 3, attrs=SAME, halo=ROOM, bias=False)
+        choice = winograd_choices(target, winograd_shape(conv.site(target)))[0]
+        assert choice.block < choice.tiles
+        run(KERNEL, conv, target)
+
+
+def test_groups_and_segments():
+    grouped = Conv2dAttrs(pads=(1, 1, 1, 1), groups=2)
+    lanes = WIDE.lanes()
+    run(KERNEL, Conv((2 * lanes, 5, 5), 2 * lanes, attrs=grouped, halo=ROOM), WIDE)
+    segments = Conv((10, 5, 5), 9, attrs=SAME, halo=ROOM, segments=(3, 7), out_segments=(4, 5))
+    run(KERNEL, segments, WIDE)
+
+
+def test_epilogue_with_a_residual_in_place():
+    steps = chain(3, "add", "relu", ("clip", ClipAttrs(-1.0, 2.0)))
+    conv = Conv(
+        (6, 7, 9), 18, attrs=SAME, steps=steps, extras=(numbers(1, 18, 7, 9),), halo=ROOM,
+        out_halo=(1, 1, 2, 2),
+    )  # fmt: skip
+    for target in TARGETS:
+        run(KERNEL, conv, target)
+        run(KERNEL, replace(conv, in_place=3), target)
+
+
+@pytest.mark.parametrize("pool", [("max_pool2d", MaxPool2dAttrs), ("avg_pool2d", AvgPool2dAttrs)])
+@pytest.mark.parametrize("window", [(2, 2), (1, 2), (4, 2)], ids=str)
+@pytest.mark.parametrize("size", [(8, 8), (7, 10), (9, 5), (13, 14)], ids=str)
+def test_pools(pool, window, size):
+    name, attrs = pool
+    steps = chain(3, "relu", (name, attrs(window, window)))
+    target = TARGETS[sum(size) % 3]
+    run(KERNEL, Conv((3, *size), 5, attrs=SAME, steps=steps, halo=ROOM), target)
+
+
+def test_numbers_that_are_not_finite_stay_in_their_tiles():
+    conv = Conv((4, 12, 12), 6, attrs=SAME, halo=ROOM, values="special")
+    made = run(KERNEL, conv, WIDE)
+    assert np.isfinite(made).any()
+    assert not np.isfinite(made).all()
+
+
+def test_integers_are_exact_with_two_outputs_a_tile():
+    """F(2x2, 3x3) adds, subtracts and halves: whole numbers stay whole, up to quarters."""
+    target, rng = WIDE, np.random.default_rng(5)
+    conv = Conv((4, 2, 2), 5, attrs=SAME, halo=ROOM)
+    site = conv.site(target)
+    assert winograd_choices(target, winograd_shape(site))[0].vertical.outputs == 2
+    whole = [rng.integers(-32, 33, a.shape).astype(np.float32) for a in conv.arrays()]
+
+    class Whole(Conv):
+        def arrays(self):
+            return whole
+
+    made = run(KERNEL, Whole(conv.x, conv.filters, attrs=SAME, halo=ROOM), target)
+    assert (made == np.round(made)).all()
+
+
+REFUSED = {
+    "strides": (Conv((4, 8, 8), 4, attrs=Conv2dAttrs((2, 2), (1, 1, 1, 1)), halo=ROOM), "strides"),
+    "dilation": (
+        Conv((4, 8, 8), 4, attrs=Conv2dAttrs((1, 1), (2, 2, 2, 2), (2, 2)), halo=ROOM),
+        "dilations",
+    ),
+    "1x1": (Conv((4, 8, 8), 4, (1, 1), Conv2dAttrs(), halo=ROOM), "no transform"),
+    "narrow": (Conv((3, 8, 8), 4, attrs=SAME, halo=ROOM, narrow=True), "narrow"),
+    "no room": (Conv((4, 7, 7), 4, attrs=SAME), "does not hold whole tiles"),
+    "overlap": (
+        Conv((4, 8, 8), 4, attrs=SAME, halo=ROOM,
+             steps=chain(3, ("max_pool2d", MaxPool2dAttrs((3, 3), (2, 2))))),
+        "overlap",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_refusals(name):
+    conv, reason = REFUSED[name]
+    assert reason in KERNEL.refuses(conv.site(WIDE))
+
+
+def test_filters_that_are_not_finite_are_refused():
+    site = Conv((4, 8, 8), 4, attrs=SAME, halo=ROOM).site(WIDE)
+    spoilt = np.array(site.constants[1])
+    spoilt[0, 0, 0, 0] = np.inf
+    site = replace(site, constants=(site.constants[0], spoilt, *site.constants[2:]))
+    assert "not finite" in KERNEL.refuses(site)
+
+
+def test_the_halo_is_wanted_where_it_pays():
+    types, result = (f32(1, 64, 14, 14), f32(64, 64, 3, 3)), f32(1, 64, 14, 14)
+    assert winograd_halo(WIDE, SAME, types, result, (1, 1)) == (1, 1, 3, 3)
+    few = (f32(1, 3, 14, 14), f32(64, 3, 3, 3))
+    assert winograd_halo(WIDE, SAME, few, result, (1, 1)) == (0, 0, 0, 0)
+    strided = Conv2dAttrs((2, 2), (1, 1, 1, 1))
+    assert winograd_halo(WIDE, strided, types, f32(1, 64, 7, 7), (1, 1)) == (0, 0, 0, 0)
+
+
+def test_the_bound_grows_with_the_tile():
+    shape = WinogradShape(8, 8, 1, 1, 1, (3, 3))
+    large = max(winograd_choices(WIDE, shape), key=lambda c: c.planes)
+    x, w = np.zeros((1, 1, 8, 8)), np.ones((1, 1, 3, 3))
+    x[0, 0, 7, 0] = 2.0
+    bound = tile_rounding(large, SAME, x, w)
+    assert bound.shape == (1, 1, 8, 8)
+    assert bound[0, 0, 7, 3] == 2.0**-24 * large.rounding * 18  # the same tile, another window
+    assert bound[0, 0, 0, 7] == 0.0
+    x[0, 0, 0, 7] = np.nan
+    assert np.isposinf(tile_rounding(large, SAME, x, w)[0, 0, 3, 4])

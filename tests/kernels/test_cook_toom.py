@@ -1,0 +1,70 @@
+"""Minimal filtering: the matrices give the convolution, the code gives the matrices."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from cnncc.errors import InternalError
+from cnncc.kernels.cook_toom import CookToom
+from cnncc.loopir import interp
+from cnncc.loopir.build import Builder
+
+EVERY = [CookToom(*case) for case in ((1, 1), (2, 3), (4, 3), (2, 5), (4, 5), (2, 7))]
+each = pytest.mark.parametrize("f", EVERY, ids=str)
+
+
+@each
+def test_the_matrices_filter(f):
+    rng = np.random.default_rng(1)
+    d, g = rng.standard_normal(f.inputs), rng.standard_normal(f.taps)
+    y = f.output_matrix @ ((f.filter_matrix @ g) * (f.input_matrix @ d))
+    np.testing.assert_allclose(y, np.convolve(d, g[::-1], "valid"), rtol=0, atol=1e-13)
+
+
+def test_f23_is_the_textbooks():
+    f = CookToom(2, 3)
+    assert f.input_matrix.tolist() == [[-1, 0, 1, 0], [0, 1, 1, 0], [0, -1, 1, 0], [0, -1, 0, 1]]
+    assert f.output_matrix.tolist() == [[1, 1, 1, 0], [0, 1, -1, 1]]
+
+
+def test_points_that_are_not_known():
+    with pytest.raises(InternalError, match=r"no points for F\(3, 3\)"):
+        _ = CookToom(3, 3).points
+
+
+@each
+def test_groups_hold_every_row_once(f):
+    assert sorted(row for group in f.groups() for row in group) == list(range(f.inputs))
+
+
+@each
+def test_code_of_the_input_transform(f):
+    def body(b, load):
+        for group in f.groups():
+            made = f.transform_inputs(b, group, {k: load(k) for k in f.reads(group)})
+            yield from zip(group, made, strict=True)
+
+    _judge(body, f.input_matrix)
+
+
+@each
+def test_code_of_the_output_transform(f):
+    def body(b, load):
+        values = [load(k) for k in range(f.inputs)]
+        yield from enumerate(f.transform_outputs(b, values))
+
+    _judge(body, f.output_matrix)
+
+
+def _judge(body, matrix):
+    lanes, (rows, columns) = 4, matrix.shape
+    b = Builder("transform")
+    x, y = b.buffer("x", extent=columns * lanes), b.buffer("y", extent=rows * lanes, writable=True)
+    for row, value in body(b, lambda k: b.load(x, 0, lanes, offset=k * lanes)):
+        b.store(y, 0, value, offset=row * lanes)
+    given = np.random.default_rng(2).standard_normal((columns, lanes)).astype(np.float32)
+    made = np.full(rows * lanes, np.nan, np.float32)
+    interp.run(b.func, [given.reshape(-1), made])
+    bound = 2.0**-22 * np.abs(matrix) @ np.abs(given)
+    assert (np.abs(made.reshape(rows, lanes) - matrix @ given) <= bound).all()

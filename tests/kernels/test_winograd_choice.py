@@ -1,0 +1,54 @@
+"""Which transforms are chosen, and what the choice says of itself."""
+
+from __future__ import annotations
+
+import pytest
+
+from cnncc.kernels.winograd_choice import WinogradShape, rounding_of, winograd_choices
+from cnncc.targets import find
+from tests.kernels.harness import each_target
+
+WIDE = find("x86-64-v4")
+
+
+def _shape(size: int, channels: int, kernel: tuple[int, int] = (3, 3), **more) -> WinogradShape:
+    blocks = channels // WIDE.lanes()
+    return WinogradShape(size, size, blocks, blocks, 1, kernel, **more)
+
+
+def test_large_maps_get_large_tiles():
+    best = winograd_choices(WIDE, _shape(56, 64))[0]
+    assert (best.vertical.outputs, best.horizontal.outputs) == (4, 4)
+    assert best.tiles == 14 * 14
+    assert best.planes == 36
+
+
+def test_small_maps_with_many_filters_read_fewer_of_them():
+    best = winograd_choices(WIDE, _shape(7, 512))[0]
+    assert best.planes < 36
+
+
+@pytest.mark.parametrize("kernel", [(1, 1), (2, 2), (9, 9), (7, 7), (3, 9)])
+def test_windows_without_a_transform(kernel):
+    assert winograd_choices(WIDE, _shape(28, 64, kernel)) == ()
+
+
+def test_a_tile_holds_whole_windows():
+    for choice in winograd_choices(WIDE, _shape(28, 64, window=(4, 2))):
+        assert choice.vertical.outputs == 4
+
+
+@each_target
+def test_blocks_of_tiles_are_of_like_size(target):
+    for size in (5, 14, 27, 56):
+        for choice in winograd_choices(target, WinogradShape(size, size, 4, 4, 1, (3, 3))):
+            blocks = -(-choice.tiles // choice.block)
+            assert choice.block * blocks - choice.tiles < blocks
+            assert choice.tile.accumulators <= target.vector_registers
+
+
+def test_the_halo_holds_whole_tiles():
+    best = winograd_choices(WIDE, _shape(14, 64))[0]
+    assert best.halo((1, 1), 14, 14) == (1, 1, 3, 3)
+    assert rounding_of(best.vertical, best.horizontal) == best.rounding == 64.0
+    assert str(best).startswith("F(4x4, 3x3), blocks of ")
