@@ -18,6 +18,7 @@ from cnncc.kernels.conv_nest import (
     out_buffer,
     pack_filters,
     refuses_conv,
+    store_pixel,
 )
 from cnncc.kernels.conv_tile import Tile, TileChoice
 from cnncc.kernels.template import CYCLES_PER_SECOND, Estimate, Kernel, Launch, Site
@@ -49,7 +50,7 @@ class ConvDirect(Kernel):
         filters = np.asarray(site.constant(site.anchor.args[1]), np.float32)
         weights = pack_filters(filters, nest.source, nest.out, g.attrs.groups, tile.vectors)
         b = Builder(self.name)
-        args = nest.declare(b, weights, weights.size)
+        args = nest.declare(b, weights, weights.size, tile)
         out, out_arg = out_buffer(b, site)
         # Networks have many convolutions that differ in depth only: they share one function.
         shared = g.attrs.groups == 1 and g.in_blocks > 1
@@ -64,9 +65,8 @@ class ConvDirect(Kernel):
             def body(part: Tile, y: Index, x: Index) -> None:
                 base = nest.out.index(b, b.imul(panel, part.vectors), y, x)
 
-                def store(row: int, column: int, values: list[Value]) -> None:
-                    for v, value in enumerate(values):
-                        b.store(out, base, value, offset=nest.out.offset(v, row, column))
+                def store(row: int, column: Index, values: list[Value]) -> None:
+                    store_pixel(b, (out, base), nest.out, (row, column), values)
 
                 place = conv_place(b, nest, g, panel, y, x, blocks)
                 nest.tile(b, part, panel, place, store, panel_elems)

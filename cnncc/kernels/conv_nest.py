@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +14,15 @@ from cnncc.ir.types import TensorType
 from cnncc.kernels.conv_tile import Taps, Tile, TileChoice, choose_tile, emit_tile
 from cnncc.kernels.epilogue import Epilogue, LaneMask
 from cnncc.kernels.layout import Halo, Layout
-from cnncc.kernels.template import Arg, OperandArg, PackedArg, ResultArg, Site, per_channel
+from cnncc.kernels.template import (
+    Arg,
+    OperandArg,
+    PackedArg,
+    ResultArg,
+    Site,
+    per_channel,
+    scratch_buffer,
+)
 from cnncc.loopir.build import Builder
 from cnncc.loopir.nodes import Index, Value
 from cnncc.ops.conv import Conv2dAttrs
@@ -160,6 +169,10 @@ class Place:
     step: tuple[int, int] = (1, 1)
 
 
+Store = Callable[[int, Any, list[Value]], None]
+"""Takes a pixel's row and column in the tile (the column as an `Index`) and its vectors."""
+
+
 class ConvNest:
     """Parameters of a convolution's function, and the code of one tile of it.
 
@@ -195,11 +208,18 @@ class ConvNest:
         """Panels of output channels, all groups counted."""
         return self.out.blocks // self.vectors
 
-    def declare(self, b: Builder, weights: NDArray[np.float32], extent: int | None) -> list[Arg]:
+    def declare(
+        self,
+        b: Builder,
+        weights: NDArray[np.float32],
+        extent: int | None,
+        most: Tile | None = None,
+    ) -> list[Arg]:
         """Add the parameters that a tile reads; returns their arguments in order.
 
         `weights` has a first axis of panels; `extent` is its size, or `None` where one function
-        serves calls with filters of different sizes.
+        serves calls with filters of different sizes. With `most`, the largest tile, a long epilogue
+        is a loop over the pixels of a tile, whose number `store` then gets at run time.
         """
         self._panel_elems: Index = weights[0].size
         self._x = b.buffer("x", extent=self.source.elems)
@@ -211,7 +231,12 @@ class ConvNest:
             args.append(PackedArg(self._bias))
         self.epilogue.declare(b)
         self.mask.declare(b)
-        return [*args, *self.epilogue.args, *self.mask.args]
+        args += [*self.epilogue.args, *self.mask.args]
+        self._sums: Value | None = None
+        if most is not None and self.epilogue.is_long:
+            self._sums, sums = scratch_buffer(b, "sums", most.accumulators * self.site.lanes)
+            args.append(sums)
+        return args
 
     def first_input_block(self, b: Builder, panel: Index) -> Index:
         """The first input block of the group that a panel belongs to."""
@@ -225,7 +250,7 @@ class ConvNest:
         tile: Tile,
         panel: Index,
         place: Place,
-        store: Callable[[int, int, list[Value]], None],
+        store: Store,
         panel_elems: Index | None = None,
     ) -> None:
         """Code of one tile.
@@ -245,6 +270,9 @@ class ConvNest:
             (self._w, b.imul(panel, pitch)),
             self._start(b, first_block, tile.vectors),
         )
+        if self._sums is not None:
+            self._finish_in_a_loop(b, (self._sums, acc), tile, first_block, place, store)
+            return
         self.epilogue.open(b, first_block, place.y, place.x)
         for row in range(tile.rows):
             for column in range(tile.columns):
@@ -256,6 +284,32 @@ class ConvNest:
                     finished.append(self.mask.apply(b, value, b.iadd(first_block, v)))
                 store(down, right, finished)
 
+    def _finish_in_a_loop(
+        self,
+        b: Builder,
+        held: tuple[Value, list[Value]],
+        tile: Tile,
+        first_block: Index,
+        place: Place,
+        store: Store,
+    ) -> None:
+        """The epilogue pixel by pixel, from memory: it wants the accumulators' registers itself."""
+        pixel = tile.vectors * self.site.lanes
+        sums = held[0]
+        for number, value in enumerate(held[1]):
+            b.store(sums, number * self.site.lanes, value)
+        for row in range(tile.rows):
+            with b.loop(0, tile.columns, hint="pixel") as columns:
+                down, right = row * place.step[0], b.imul(columns.iv, place.step[1])
+                self.epilogue.open(b, first_block, b.iadd(place.y, down), b.iadd(place.x, right))
+                at = b.imul(b.iadd(columns.iv, row * tile.columns), pixel)
+                finished = []
+                for v in range(tile.vectors):
+                    value = b.load(sums, at, self.site.lanes, offset=v * self.site.lanes)
+                    value = self.epilogue.apply(b, value, blocks=v)
+                    finished.append(self.mask.apply(b, value, b.iadd(first_block, v)))
+                store(down, right, finished)
+
     def _start(self, b: Builder, block: Index, vectors: int) -> list[Value]:
         lanes = self.site.lanes
         if self._bias_param is None:
@@ -263,6 +317,21 @@ class ConvNest:
             return [zero] * vectors
         at = b.imul(block, lanes)
         return [b.load(self._bias_param, at, lanes, offset=v * lanes) for v in range(vectors)]
+
+
+def store_pixel(
+    b: Builder,
+    out: tuple[Value, Index],
+    layout: Layout,
+    pixel: tuple[int, Index],
+    values: list[Value],
+) -> None:
+    """Store the vectors of a pixel, so many rows and columns behind the place `out`."""
+    row, column = pixel
+    known = column if isinstance(column, int) else 0
+    at = b.iadd(out[1], 0 if isinstance(column, int) else b.imul(column, layout.block))
+    for v, value in enumerate(values):
+        b.store(out[0], at, value, offset=layout.offset(v, row, known))
 
 
 def conv_place(

@@ -25,6 +25,7 @@ from cnncc.kernels.conv_nest import (
     out_buffer,
     pack_filters,
     refuses_layouts,
+    store_pixel,
 )
 from cnncc.kernels.conv_tile import Taps, Tile, TileChoice, choose_tile
 from cnncc.kernels.layout import Halo
@@ -137,7 +138,7 @@ def _launch(site: Site, down: AxisPhase, across: AxisPhase) -> Launch:
     chosen = oihw[:, :, list(down.taps)][:, :, :, list(across.taps)]
     weights = pack_filters(chosen, nest.source, nest.out, attrs.groups, tile.vectors)
     b = Builder("conv_transposed")
-    args = nest.declare(b, weights, None)
+    args = nest.declare(b, weights, None, tile)
     out, out_arg = out_buffer(b, site)
     names = ("tap_rows", "tap_columns", "first_row", "first_column", "phase_row", "phase_column")
     rows, columns, first_y, first_x, phase_y, phase_x = (b.index_param(n) for n in names)
@@ -169,9 +170,8 @@ def _launch(site: Site, down: AxisPhase, across: AxisPhase) -> Launch:
             out_x = b.iadd(b.imul(x, attrs.strides[1]), phase_x)
             base = nest.out.index(b, b.imul(panel, part.vectors), out_y, out_x)
 
-            def store(row: int, column: int, values: list[Value]) -> None:
-                for v, value in enumerate(values):
-                    b.store(out, base, value, offset=nest.out.offset(v, row, column))
+            def store(row: int, column: Index, values: list[Value]) -> None:
+                store_pixel(b, (out, base), nest.out, (row, column), values)
 
             place = Place(position, taps, out_y, out_x, attrs.strides)
             nest.tile(b, part, panel, place, store, panel_elems)

@@ -7,7 +7,9 @@ result's shape (a residual), or values `[N,C,1,1]` that stand for every pixel (a
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -18,9 +20,11 @@ from cnncc.kernels.layout import Layout
 from cnncc.kernels.scalar_math import NumpyScalars, VectorScalars
 from cnncc.kernels.template import Arg, OperandArg, PackedArg, Site, per_channel
 from cnncc.loopir.build import Builder
-from cnncc.loopir.nodes import Index, Kind, Value
+from cnncc.loopir.nodes import Const, Index, Kind, Value
 from cnncc.ops.channels import channel_numbers
 from cnncc.ops.fused import Step
+
+_SHORT = 12  # operations that find room in registers beside the accumulators of a tile
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,19 +95,20 @@ class Epilogue:
     ) -> Value:
         """The steps on one vector that lies so many blocks, rows and columns behind the first."""
         scalars = VectorScalars(b, self.site.lanes)
+        result: Value = self._run(scalars, value, lambda a: self._load(b, a, blocks, rows, columns))
+        return result
+
+    def _run(self, scalars: Any, value: Any, load: Callable[[int], Any]) -> Any:
+        """The rules of the steps on `value` and on operands, each of which is loaded once."""
         results: dict[int, Any] = {~(self.first - 1): value}
-        loaded: dict[int, Value] = {}
+        loaded: dict[int, Any] = {}
         for number, step in enumerate(self.steps, start=self.first):
             operands = []
             for arg in step.args:
-                if arg < 0:
-                    operands.append(results[arg])
-                    continue
-                if arg not in loaded:
-                    loaded[arg] = self._load(b, arg, blocks, rows, columns)
-                operands.append(loaded[arg])
-            results[~number] = ops.lookup(step.op).scalar(scalars, operands, step.attrs)
-            value = results[~number]
+                if arg >= 0 and arg not in loaded:
+                    loaded[arg] = load(arg)
+                operands.append(results[arg] if arg < 0 else loaded[arg])
+            value = results[~number] = ops.lookup(step.op).scalar(scalars, operands, step.attrs)
         return value
 
     def _load(self, b: Builder, operand: int, blocks: int, rows: int, columns: int) -> Value:
@@ -117,20 +122,27 @@ class Epilogue:
             offset = layout.offset(blocks, rows, columns)
         return b.load(stream.param, self._base[operand], self.site.lanes, offset=offset)
 
+    @cached_property
+    def operations(self) -> int:
+        """Arithmetic operations on each vector."""
+        probe = Builder("probe")
+        scalars = VectorScalars(probe, self.site.lanes)
+        self._run(scalars, scalars.const(0.0), lambda _: scalars.const(0.0))
+        return sum(not isinstance(node, Const) for node in probe.func.body)
+
+    @property
+    def is_long(self) -> bool:
+        """Whether its own values would drive a tile's accumulators out of registers."""
+        return self.operations > _SHORT
+
     @property
     def keeps_zero(self) -> bool:
         """Whether a zero lane of the anchor is still zero behind all steps.
 
         Padding lanes of every operand are zero, so it is enough to run the rules on zeros.
         """
-        scalars = NumpyScalars()
-        results: dict[int, Any] = {~(self.first - 1): np.float32(0)}
-        value: Any = np.float32(0)
-        for number, step in enumerate(self.steps, start=self.first):
-            zeros = [results[a] if a < 0 else np.float32(0) for a in step.args]
-            value = ops.lookup(step.op).scalar(scalars, zeros, step.attrs)
-            results[~number] = value
-        return bool(value == 0)
+        zero = np.float32(0)
+        return bool(self._run(NumpyScalars(), zero, lambda _: zero) == 0)
 
 
 class LaneMask:

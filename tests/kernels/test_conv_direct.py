@@ -115,6 +115,7 @@ EPILOGUES = {
     ),
     "clip above zero": ((("clip", ClipAttrs(0.5, 2.0)),), ()),
     "silu": (("silu",), ()),
+    "residual, gate, gelu": (("add", "mul", "gelu"), ((1, 5, 3, 4), (1, 5, 1, 1))),
 }
 
 
@@ -126,6 +127,13 @@ def test_epilogues(name, bias):
     conv = Conv((3, 3, 4), 5, (3, 3), SAME, bias=bias, extras=extras, out_halo=(0, 1, 1, 0))
     for target in TARGETS:
         run(KERNEL, replace(conv, steps=chain(conv.first_extra, *names)), target)
+
+
+@each_target
+def test_long_epilogues_on_tiles_of_several_rows_and_their_edges(target):
+    extras = (numbers(1, 37, 5, 7), numbers(37))
+    conv = Conv((3, 5, 7), 37, (1, 1), extras=extras, out_halo=(1, 0, 2, 1), out_segments=(20, 17))
+    run(KERNEL, replace(conv, steps=chain(3, "mul", "sigmoid", "prelu")), target)
 
 
 @each_target

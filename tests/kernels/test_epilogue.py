@@ -92,6 +92,13 @@ def test_addresses():
     assert not out[1:].any()  # block 1 has one channel
 
 
+def test_operations_are_those_of_a_vector():
+    assert Epilogue(site_with(())).operations == 0
+    assert Epilogue(site_with(("add",))).operations == 1
+    assert not Epilogue(site_with(("add", "relu"))).is_long
+    assert Epilogue(site_with(("add", "gelu"))).is_long
+
+
 def test_other_segments_are_refused():
     site = site_with(("add",))
     other = replace(site, layouts=(*site.layouts[:3], blocked((1, 5, 2, 2), 4, segments=(2, 3))))
