@@ -6,6 +6,6 @@ ran side by side in one run, interleaved, as minima or medians; every answer say
 and versions; nothing here gates a test by its time.
 
 To change how time is taken open `timing.py`; a network's latency, `latency.py`; a peer,
-`onnx_peer.py`; single kernels, `kernels.py`; compile and import times, `compile_time.py`; what is
-said about the machine, `machine.py`.
+`onnx_peer.py`; single kernels, `kernels.py`; elementary functions, `functions.py`; compile and
+import times, `compile_time.py`; what is said about the machine, `machine.py`.
 """

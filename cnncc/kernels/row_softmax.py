@@ -103,7 +103,7 @@ class _Lines:
         top = join("max", walk(-math.inf, highest))
 
         def power(carried: Value, at: Index, mask: Value | None) -> Value:
-            value = s.exp(s.sub(self._load(self.x, at, mask), top))
+            value = s.decay(s.sub(self._load(self.x, at, mask), top))
             b.store(self.out, at, value, mask=mask)
             return self._kept(s.add(carried, value), carried, mask)
 

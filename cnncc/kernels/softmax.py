@@ -72,7 +72,7 @@ class _SoftmaxNest:
         zero = b.const(0.0, vector(self.lanes))
         with b.loop(0, blocks, carry=[zero], hint="block") as second:
             below = b.binary("sub", self._load(second.iv, row, column), top)
-            power = self.mask.apply(b, self.scalars.exp(below), second.iv)
+            power = self.mask.apply(b, self.scalars.decay(below), second.iv)
             b.store(self.result, self.out.index(b, second.iv, row, column), power)
             second.yields([b.binary("add", second.carried[0], power)])
         one = b.const(1.0, vector(self.lanes))
