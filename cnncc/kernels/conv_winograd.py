@@ -30,7 +30,6 @@ from cnncc.kernels.conv_nest import (
 )
 from cnncc.kernels.conv_pool import combine_window, pool_of
 from cnncc.kernels.conv_tile import Taps, Tile, choose_tile, emit_tile
-from cnncc.kernels.epilogue import Epilogue, LaneMask
 from cnncc.kernels.layout import NO_HALO, Halo, Layout
 from cnncc.kernels.template import (
     CYCLES_PER_SECOND,
@@ -44,6 +43,7 @@ from cnncc.kernels.template import (
     per_channel,
     scratch_buffer,
 )
+from cnncc.kernels.tile_epilogue import Patch, TileEpilogue
 from cnncc.kernels.winograd_choice import WinogradChoice, WinogradShape, winograd_choices
 from cnncc.loopir.build import Builder
 from cnncc.loopir.nodes import Index, Value
@@ -191,9 +191,8 @@ class _WinogradNest:
         self.site, self.choice = site, choice
         self.g = conv_geometry(site)
         self.source, self.out = site.blocked(site.anchor.args[0]), site.blocked_out
-        self.epilogue = Epilogue(site, last=-1 if site.ends_in_pool else None)
-        # Even if the epilogue keeps zeros: NaN times a padding lane's zero filter is NaN.
-        self.mask = LaneMask(site, needed=True)
+        pixels = choice.vertical.outputs * choice.horizontal.outputs
+        self.epilogue = TileEpilogue(site, last=-1 if site.ends_in_pool else None, most=pixels)
         self.vectors = choice.tile.vectors
         self.panels = self.g.out_blocks // self.vectors
         # Planes a multiple of a page apart would share few sets of the cache.
@@ -212,8 +211,7 @@ class _WinogradNest:
             bias = per_channel(numbers, self.out)
             self.bias = b.buffer("bias", extent=bias.size)
             args.append(PackedArg(bias))
-        self.epilogue.declare(b)
-        self.mask.declare(b)
+        args += self.epilogue.declare(b)
         self.result, out_arg = out_buffer(b, self.site)
         self.inputs, inputs_arg = scratch_buffer(b, "inputs", choice.planes * self.plane)
         held = choice.planes * self.vectors * choice.block * self.site.lanes
@@ -225,7 +223,7 @@ class _WinogradNest:
             outer = b.idiv(items.iv, self.panels)
             block, group = b.irem(outer, blocks), b.idiv(outer, blocks)
             self._item(b, group, block, panel, b.compare("eq", items.iv, lo))
-        every = (*args, *self.epilogue.args, *self.mask.args, out_arg, inputs_arg, products_arg)
+        every = (*args, out_arg, inputs_arg, products_arg)
         return [Launch(b.func, every, self.g.attrs.groups * blocks * self.panels)]
 
     def _item(self, b: Builder, group: Index, block: Index, panel: Index, first: Value) -> None:
@@ -327,18 +325,18 @@ class _WinogradNest:
 
         def body(part: Tile, y: Index, x: Index) -> None:
             base = self.out.index(b, block, b.idiv(y, window[0]), b.idiv(x, window[1]))
-            self.epilogue.open(b, block, y, x)
+            patch = Patch(part.rows, part.columns, 1)
+            values = [pixels[i][k] for i, k in patch.pixels]
+            finished = self.epilogue.finish(b, values, patch, block, y, x)
+            done = dict(zip(patch.pixels, finished, strict=True))
             for i in range(0, part.rows, window[0]):
                 for k in range(0, part.columns, window[1]):
-                    seen = [
-                        self.epilogue.apply(b, pixels[i + p][k + q], rows=i + p, columns=k + q)
-                        for p in range(window[0])
-                        for q in range(window[1])
-                    ]
-                    value = seen[0]
+                    value = done[i, k]
                     if pool is not None:
+                        seen = [
+                            done[i + p, k + q] for p in range(window[0]) for q in range(window[1])
+                        ]
                         value = combine_window(b, pool, seen, self.site.lanes)
-                    value = self.mask.apply(b, value, block)
                     place = self.out.offset(0, i // window[0], k // window[1])
                     b.store(self.result, base, value, offset=place)
 
