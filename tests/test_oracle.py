@@ -105,13 +105,13 @@ def test_a_wrong_kernel_is_found(monkeypatch):
     target = find("x86-64")
     if missing(target):
         pytest.skip("not an x86 machine")
-    pack = conv_nest.pack_filters
+    pack = conv_nest.pack_panels
 
     def broken(w, *rest):
         w = w.copy()
         w[..., -1, -1] = 0
         return pack(w, *rest)
 
-    monkeypatch.setattr(conv_direct, "pack_filters", broken)
+    monkeypatch.setattr(conv_direct, "pack_panels", broken)
     found = [v for _, v in oracle.run(oracle.keys(12, 0, 5, ("conv2d",)), target)]
     assert sum(v.startswith("wrong: layer subject") for v in found) >= 3

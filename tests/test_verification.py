@@ -80,7 +80,7 @@ def test_sound_code_passes():
 
 def dropped_tap(monkeypatch):
     """The last tap of 3x3 filters is lost when they are packed."""
-    pack = conv_nest.pack_filters
+    pack = conv_nest.pack_panels
 
     def broken(w, *rest):
         if w.shape[2:] == (3, 3):
@@ -88,14 +88,12 @@ def dropped_tap(monkeypatch):
             w[:, :, 2, 2] = 0
         return pack(w, *rest)
 
-    monkeypatch.setattr(conv_direct, "pack_filters", broken)
+    monkeypatch.setattr(conv_direct, "pack_panels", broken)
 
 
 def swapped_channels(monkeypatch):
-    pack = conv_nest.pack_filters
-    monkeypatch.setattr(
-        conv_direct, "pack_filters", lambda w, *rest: pack(w[:, ::-1].copy(), *rest)
-    )
+    pack = conv_nest.pack_panels
+    monkeypatch.setattr(conv_direct, "pack_panels", lambda w, *rest: pack(w[:, ::-1].copy(), *rest))
 
 
 def columns_of_one_tap(monkeypatch):

@@ -15,8 +15,9 @@ from cnncc.kernels.conv_nest import (
     conv_place,
     conv_tile_choice,
     for_each_tile,
+    for_each_width,
     out_buffer,
-    pack_filters,
+    pack_panels,
     refuses_conv,
     store_pixel,
 )
@@ -48,14 +49,14 @@ class ConvDirect(Kernel):
         tile = conv_tile_choice(site, g).tile
         nest = ConvNest(site, tile.vectors)
         filters = np.asarray(site.constant(site.anchor.args[1]), np.float32)
-        weights = pack_filters(filters, nest.source, nest.out, g.attrs.groups, tile.vectors)
+        weights = pack_panels(filters, nest.source, nest.out, g.attrs.groups, tile.vectors)
         b = Builder(self.name)
         args = nest.declare(b, weights, weights.size, tile)
         out, out_arg = out_buffer(b, site)
         # Networks have many convolutions that differ in depth only: they share one function.
         shared = g.attrs.groups == 1 and g.in_blocks > 1
         blocks = b.index_param("in_blocks") if shared else g.in_blocks
-        panel_elems = b.imul(blocks, weights[0, 0].size)
+        panel_elems = b.index_param("panel_elems") if shared else weights[0].size
         lo, hi = b.index_param("lo"), b.index_param("hi")
         down, across = -(-g.rows // tile.rows), -(-g.columns // tile.columns)
         with b.loop(lo, hi, hint="item") as items:
@@ -72,8 +73,10 @@ class ConvDirect(Kernel):
                 nest.tile(b, part, panel, place, store, panel_elems)
 
             where = (b.idiv(number, across), b.irem(number, across))
-            for_each_tile(b, g.rows, g.columns, tile, where, body)
-        depth = (g.in_blocks,) if shared else ()
+            for_each_width(
+                b, nest, tile, panel, lambda t: for_each_tile(b, g.rows, g.columns, t, where, body)
+            )
+        depth = (g.in_blocks, weights[0].size) if shared else ()
         return [Launch(b.func, (*args, out_arg, *depth), nest.panels * down * across)]
 
 

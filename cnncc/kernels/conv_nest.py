@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from cnncc.ir.op import lookup
 from cnncc.ir.types import TensorType
-from cnncc.kernels.conv_tile import Taps, Tile, TileChoice, choose_tile, emit_tile
+from cnncc.kernels.conv_depth import Depth, DepthTable, depth_of
+from cnncc.kernels.conv_tile import Taps, Tile, TileChoice, choose_tile, emit_tile, narrow_lanes
 from cnncc.kernels.epilogue import Epilogue, LaneMask
 from cnncc.kernels.layout import Halo, Layout
 from cnncc.kernels.template import (
@@ -50,6 +51,7 @@ class ConvGeometry:
         in_blocks: input blocks of a group.
         out_blocks: output blocks of a group.
         block: channels of an input block.
+        site: where it stands.
     """
 
     attrs: Conv2dAttrs
@@ -59,11 +61,17 @@ class ConvGeometry:
     in_blocks: int
     out_blocks: int
     block: int
+    site: Site
+
+    @property
+    def depth(self) -> Depth:
+        """The channels of a group that are multiplied."""
+        return depth_of(self.site.blocked(self.site.anchor.args[0]), self.attrs.groups)
 
     @property
     def steps(self) -> int:
-        """Products that each output lane adds up, padding lanes counted."""
-        return self.in_blocks * self.block * self.kernel[0] * self.kernel[1]
+        """Products that each output lane adds up, those with zeros of padding lanes counted."""
+        return self.depth.channels * self.kernel[0] * self.kernel[1]
 
 
 def conv_geometry(site: Site) -> ConvGeometry:
@@ -80,7 +88,15 @@ def conv_geometry(site: Site) -> ConvGeometry:
         source.blocks // attrs.groups,
         out.blocks // attrs.groups,
         source.block,
+        site,
     )
+
+
+def last_lanes(site: Site) -> int:
+    """Lanes of a group's last vector of output channels where it can be a narrow one, else 0."""
+    groups = site.anchor.attrs.groups
+    held = site.blocked_out.slot_channels.reshape(groups, -1, site.lanes)[:, -1] >= 0
+    return narrow_lanes(site.target, int(held.sum(axis=1).max()))
 
 
 def refuses_layouts(site: Site, halo: Halo) -> str:
@@ -150,6 +166,19 @@ def _spread_filters(
     return spread
 
 
+def pack_panels(
+    w: NDArray[np.float32], source: Layout, out: Layout, groups: int, vectors: int
+) -> NDArray[np.float32]:
+    """The same as `[panel][weight]`, those channels left out that no reduction multiplies."""
+    packed = pack_filters(w, source, out, groups, vectors)
+    depth = depth_of(source, groups)
+    deep = [
+        packed[:, block, :, :, : turns * depth.step].reshape(len(packed), -1)
+        for block, turns in enumerate(depth.turns)
+    ]
+    return np.ascontiguousarray(np.concatenate(deep, axis=1))
+
+
 @dataclass(frozen=True, slots=True)
 class Place:
     """Where a tile reads and writes.
@@ -197,6 +226,7 @@ class ConvNest:
         groups = site.anchor.attrs.groups
         self.in_blocks = self.source.blocks // groups
         self.group_panels = self.out.blocks // groups // vectors
+        self.depth = DepthTable(depth_of(self.source, groups))
         self._bias = (
             per_channel(np.asarray(site.constant(site.anchor.args[2]), np.float32), self.out)
             if len(site.anchor.args) == 3
@@ -225,6 +255,7 @@ class ConvNest:
         self._x = b.buffer("x", extent=self.source.elems)
         self._w = b.buffer("weights", extent=extent)
         args: list[Arg] = [OperandArg(self.site.anchor.args[0]), PackedArg(weights)]
+        args += self.depth.declare(b)
         self._bias_param: Value | None = None
         if self._bias is not None:
             self._bias_param = b.buffer("bias", extent=self._bias.size)
@@ -361,13 +392,14 @@ def conv_place(
         pixel_column_step=g.attrs.strides[1],
         plane_pitch=nest.source.plane_pitch,
         row_pitch=nest.source.row_pitch,
+        depth=nest.depth,
     )
     return Place(position, taps, y, x)
 
 
 def conv_tile_choice(site: Site, g: ConvGeometry) -> TileChoice:
     """The register tile of a site."""
-    return choose_tile(site.target, g.rows, g.columns, g.out_blocks, g.steps)
+    return choose_tile(site.target, g.rows, g.columns, g.out_blocks, g.steps, last=last_lanes(site))
 
 
 def out_buffer(b: Builder, site: Site) -> tuple[Value, Arg]:
@@ -375,6 +407,21 @@ def out_buffer(b: Builder, site: Site) -> tuple[Value, Arg]:
     layout = site.blocked_out
     value = b.buffer("out", extent=layout.elems, writable=True, unique=site.in_place is None)
     return value, ResultArg()
+
+
+def for_each_width(
+    b: Builder, nest: ConvNest, tile: Tile, panel: Index, body: Callable[[Tile], None]
+) -> None:
+    """`body(tile)` for a panel: where the last vector of a group is narrow, its panel's is too."""
+    last = last_lanes(nest.site)
+    if last and nest.group_panels > 1:
+        place = b.irem(panel, nest.group_panels)
+        with b.when(b.compare("eq", place, nest.group_panels - 1)):
+            body(replace(tile, last=last))
+        with b.otherwise():
+            body(tile)
+    else:
+        body(replace(tile, last=last))
 
 
 def for_each_tile(
@@ -392,7 +439,7 @@ def for_each_tile(
     widths = _edge_cases(b, columns, tile.columns, across)
 
     def across_cases(height: int) -> None:
-        _branch(b, widths, lambda width: body(Tile(height, width, tile.vectors), y, x))
+        _branch(b, widths, lambda width: body(replace(tile, rows=height, columns=width), y, x))
 
     _branch(b, heights, across_cases)
 

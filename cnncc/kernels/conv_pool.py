@@ -21,8 +21,10 @@ from cnncc.kernels.conv_nest import (
     conv_geometry,
     conv_place,
     for_each_tile,
+    for_each_width,
+    last_lanes,
     out_buffer,
-    pack_filters,
+    pack_panels,
     refuses_conv,
 )
 from cnncc.kernels.conv_tile import Tile, TileChoice, choose_tile
@@ -95,7 +97,7 @@ class _ConvPool(Kernel):
         nest = ConvNest(site, tile.vectors, last=-1)
         filters = np.asarray(site.constant(site.anchor.args[1]), np.float32)
         groups = site.anchor.attrs.groups
-        weights = pack_filters(filters, nest.source, nest.out, groups, tile.vectors)
+        weights = pack_panels(filters, nest.source, nest.out, groups, tile.vectors)
         b = Builder(self.name)
         return b, nest, nest.declare(b, weights, weights.size)
 
@@ -118,7 +120,9 @@ class ConvPoolTile(_ConvPool):
         g, pool = conv_geometry(site), pool_of(site)
         unit = pool.step.attrs.window
         rows, columns = pool.rows * unit[0], pool.columns * unit[1]
-        return choose_tile(site.target, rows, columns, g.out_blocks, g.steps, unit=unit)
+        return choose_tile(
+            site.target, rows, columns, g.out_blocks, g.steps, unit=unit, last=last_lanes(site)
+        )
 
     def estimate(self, site: Site) -> Estimate:
         choice = self._choice(site)
@@ -156,7 +160,9 @@ class ConvPoolTile(_ConvPool):
                 nest.tile(b, part, panel, conv_place(b, nest, g, panel, y, x), store)
 
             where = (b.idiv(number, across), b.irem(number, across))
-            for_each_tile(b, rows, columns, tile, where, body)
+            for_each_width(
+                b, nest, tile, panel, lambda t: for_each_tile(b, rows, columns, t, where, body)
+            )
         return [Launch(b.func, (*args, out_arg), nest.panels * down * across)]
 
 
@@ -190,7 +196,9 @@ class ConvPoolBand(_ConvPool):
         row_bytes = self._ring_row(site) * pool.step.attrs.window[0] * site.lanes * 4
         most = max(1, _RING_BYTES // row_bytes)
         columns = _ring_columns(g, pool)[1]
-        return choose_tile(site.target, 1, columns, g.out_blocks, g.steps, most_vectors=most)
+        return choose_tile(
+            site.target, 1, columns, g.out_blocks, g.steps, most_vectors=most, last=last_lanes(site)
+        )
 
     def estimate(self, site: Site) -> Estimate:
         choice, pool = self._choice(site), pool_of(site)
@@ -224,7 +232,11 @@ class ConvPoolBand(_ConvPool):
             panel, number = b.idiv(items.iv, bands), b.irem(items.iv, bands)
             first = b.imul(number, band)
             last = b.imin(b.iadd(first, band), pool.rows)
-            _Band(b, site, nest, tile, pool, divisor, out, ring).emit(panel, first, last)
+
+            def emit(t: Tile) -> None:
+                _Band(b, site, nest, t, pool, divisor, out, ring).emit(panel, first, last)
+
+            for_each_width(b, nest, tile, panel, emit)
         return [Launch(b.func, (*args, out_arg, ring_arg), nest.panels * bands)]
 
 

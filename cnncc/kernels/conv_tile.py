@@ -15,11 +15,12 @@ from dataclasses import dataclass
 from functools import cache
 
 from cnncc.errors import InternalError
+from cnncc.kernels.conv_depth import DepthTable, depth_of
+from cnncc.kernels.layout import Layout
 from cnncc.loopir.build import INDEX, Builder
-from cnncc.loopir.nodes import Index, Value
+from cnncc.loopir.nodes import Index, Type, Value
 from cnncc.targets.target import Target
 
-_CHANNEL_STEP = 4  # input channels unrolled: more make LLVM's scheduler spill
 # The cost model's view of a core; the same for the machines that the tables know.
 _FMA_LATENCY = 4.0
 _LOADS_PER_CYCLE = 2.0
@@ -45,6 +46,7 @@ class Taps:
         pixel_column_step: input columns from one output column of the tile to the next.
         plane_pitch: elements from one input block to the next.
         row_pitch: elements from one input row to the next.
+        depth: the channels of each block that are added up; all of them if it is not given.
     """
 
     blocks: Index
@@ -57,25 +59,39 @@ class Taps:
     pixel_column_step: int
     plane_pitch: int
     row_pitch: int
+    depth: DepthTable | None = None
 
     @property
-    def channel_step(self) -> int:
-        """Input channels in one unrolled step."""
-        return next(u for u in (_CHANNEL_STEP, 3, 2, 1) if self.block % u == 0)
+    def walk(self) -> DepthTable:
+        """The depth, known."""
+        return self.depth or DepthTable(depth_of(Layout(self.block, (self.block,), 1, 1), 1))
 
 
 @dataclass(frozen=True, slots=True)
 class Tile:
-    """Output pixels and vectors of output channels that are computed together."""
+    """Output pixels and vectors of output channels that are computed together.
+
+    Attributes:
+        rows: rows of pixels.
+        columns: pixels of a row.
+        vectors: vectors of output channels.
+        last: lanes of the last vector where its channels fill no more than a narrower register;
+            0 for all.
+    """
 
     rows: int
     columns: int
     vectors: int
+    last: int = 0
 
     @property
     def accumulators(self) -> int:
         """Registers that hold partial sums."""
         return self.rows * self.columns * self.vectors
+
+    def widths(self, lanes: int) -> list[int]:
+        """Lanes of each vector."""
+        return [lanes] * (self.vectors - 1) + [self.last or lanes]
 
     def __str__(self) -> str:
         return f"{self.rows}x{self.columns} pixels x {self.vectors} vectors"
@@ -103,9 +119,10 @@ def emit_tile(
         start: first values of the accumulators, one for each vector (bias, or zeros).
 
     Returns:
-        The accumulators, in order (row, column, vector).
+        The accumulators, in order (row, column, vector), all of `lanes` lanes.
     """
-    step = taps.channel_step
+    step, widths = taps.walk.step, tile.widths(lanes)
+    start = [_resized(b, value, width) for value, width in zip(start, widths, strict=True)]
     cursor = weights[1] if isinstance(weights[1], Value) else b.const(weights[1], INDEX)
     sums = [start[v] for _ in range(tile.rows * tile.columns) for v in range(tile.vectors)]
     # Loops of the reduction, outermost first, and what one turn adds to the input element.
@@ -113,16 +130,16 @@ def emit_tile(
         ("icb", taps.blocks, taps.plane_pitch),
         ("kh", taps.rows, taps.row_step * taps.row_pitch),
         ("kw", taps.columns, taps.column_step * taps.block),
-        ("ic", taps.block // step, step),
     ]
     nest = [loop for loop in every if loop[1] != 1]
 
-    def reduce(level: int, position: Index, carry: list[Value]) -> list[Value]:
-        if level < len(nest):
-            name, extent, pitch = nest[level]
+    def reduce(level: int, turns: Index, position: Index, carry: list[Value]) -> list[Value]:
+        if level < len(nest) or (level == len(nest) and turns != 1):
+            name, extent, pitch = nest[level] if level < len(nest) else ("ic", turns, step)
             with b.loop(0, extent, carry=carry, hint=name) as loop:
                 inner = b.iadd(position, b.imul(loop.iv, pitch))
-                loop.yields(reduce(level + 1, inner, loop.carried))
+                deep = taps.walk.turns(b, loop.iv) if name == "icb" else turns
+                loop.yields(reduce(level + 1, deep, inner, loop.carried))
             return loop.results
         at = carry[0]
         acc = carry[1:]
@@ -131,7 +148,18 @@ def emit_tile(
                                 acc, channel)  # fmt: skip
         return [b.binary("add", at, step * tile.vectors * lanes), *acc]
 
-    return reduce(0, source[1], [cursor, *sums])[1:]
+    sums = reduce(0, taps.walk.turns(b, 0), source[1], [cursor, *sums])[1:]
+    return [_resized(b, value, lanes) for value in sums]
+
+
+def _resized(b: Builder, value: Value, lanes: int) -> Value:
+    """The first `lanes` lanes; beyond the last one zeros."""
+    have = value.type.lanes if isinstance(value.type, Type) else 1
+    if have == lanes:
+        return value
+    if have > lanes:
+        return b.shuffle(value, value, range(lanes))
+    return b.shuffle(value, b.splat(b.const(0.0), have), [min(i, have) for i in range(lanes)])
 
 
 def _multiply_add(
@@ -146,7 +174,8 @@ def _multiply_add(
 ) -> list[Value]:
     """One input channel: every pixel's splat against every weight vector."""
     first = channel * tile.vectors * lanes
-    filters = [b.load(*weights, lanes, offset=first + v * lanes) for v in range(tile.vectors)]
+    widths = tile.widths(lanes)
+    filters = [b.load(*weights, n, offset=first + v * lanes) for v, n in enumerate(widths)]
     result: list[Value] = []
     for row in range(tile.rows):
         for column in range(tile.columns):
@@ -155,9 +184,9 @@ def _multiply_add(
                 + column * taps.pixel_column_step * taps.block
                 + channel
             )
-            pixel = b.load_splat(*source, lanes, offset=offset)
-            for weight in filters:
-                result.append(b.fma(pixel, weight, acc[len(result)]))
+            pixels = {n: b.load_splat(*source, n, offset=offset) for n in dict.fromkeys(widths)}
+            for weight, n in zip(filters, widths, strict=True):
+                result.append(b.fma(pixels[n], weight, acc[len(result)]))
     return result
 
 
@@ -188,6 +217,7 @@ def choose_tile(
     *,
     unit: tuple[int, int] = (1, 1),
     most_vectors: int | None = None,
+    last: int = 0,
 ) -> TileChoice:
     """The tile with the fewest predicted cycles.
 
@@ -199,7 +229,9 @@ def choose_tile(
         steps: products that each output element adds up.
         unit: rows and columns that must stay together in a tile (the window of a fused pool).
         most_vectors: an upper bound for the vectors of a tile.
+        last: lanes of the last vector of all where it is narrow, as in `Tile`.
     """
+    spared = 1 - last / target.lanes() if last else 0.0
     options: list[tuple[float, int, Tile]] = []
     for most_pixels, vectors in target.tiles:
         if out_blocks % vectors or vectors > (most_vectors or vectors):
@@ -208,15 +240,17 @@ def choose_tile(
         for r in range(unit[0], min(rows, most_pixels // unit[1]) + 1, unit[0]):
             for c in range(unit[1], min(columns, most_pixels // r) + 1, unit[1]):
                 parts = list(tile_parts(rows, columns, r, c))
-                cycles = panels * sum(
-                    count * tile_cycles(target, h * w, vectors, steps) for h, w, count in parts
+                cycles = sum(
+                    count * (panels - 1) * tile_cycles(target, h * w, vectors, steps)
+                    + count * tile_cycles(target, h * w, vectors - spared, steps)
+                    for h, w, count in parts
                 )
                 options.append((cycles, len(parts), Tile(r, c, vectors)))
     options.sort(key=lambda o: (o[0], o[1], -o[2].vectors, -o[2].columns))
     if not options:
         raise InternalError(f"no register tile of `{target.name}` holds {unit} pixels")
     cycles, _, tile = options[0]
-    ideal = rows * columns * out_blocks * steps / fma_per_cycle(target)
+    ideal = rows * columns * (out_blocks - spared) * steps / fma_per_cycle(target)
     rejected = tuple((t, c) for c, _, t in options[1:4])
     return TileChoice(tile, cycles, ideal / cycles, rejected)
 
@@ -233,8 +267,14 @@ def tile_parts(
                 yield height, width, down * across
 
 
-def tile_cycles(target: Target, pixels: int, vectors: int, steps: int) -> float:
-    """Predicted cycles of one tile.
+def narrow_lanes(target: Target, channels: int) -> int:
+    """Lanes of the register for a vector of so few channels; 0 where a whole one costs no more."""
+    half = target.lanes() // 2
+    return half if channels <= half and fma_per_cycle(target) < 2 else 0
+
+
+def tile_cycles(target: Target, pixels: int, vectors: float, steps: int) -> float:
+    """Predicted cycles of one tile; the part of a vector that is not whole is a narrow one.
 
     Each step takes as long as the slowest of its multiply-adds, its loads, the latency of a chain
     of multiply-adds, and the filters' way from the cache that a panel of them stays in.
@@ -247,7 +287,7 @@ def tile_cycles(target: Target, pixels: int, vectors: int, steps: int) -> float:
     return steps * max(fma, loads, _FMA_LATENCY, filters) + _TILE_OVERHEAD + 2 * pixels * vectors
 
 
-def _bytes_per_cycle(target: Target, working_set: int) -> float:
+def _bytes_per_cycle(target: Target, working_set: float) -> float:
     """How fast numbers come that are read again and again and take so many bytes."""
     if working_set <= target.l1_bytes // 2:  # the input wants room too
         return _L1_BYTES_PER_CYCLE

@@ -17,13 +17,16 @@ import numpy as np
 
 from cnncc.ir.op import lookup
 from cnncc.ir.types import TensorType
+from cnncc.kernels.conv_depth import depth_of
 from cnncc.kernels.conv_direct import tile_estimate
 from cnncc.kernels.conv_nest import (
     ConvNest,
     Place,
     for_each_tile,
+    for_each_width,
+    last_lanes,
     out_buffer,
-    pack_filters,
+    pack_panels,
     refuses_layouts,
     store_pixel,
 )
@@ -122,9 +125,11 @@ def _phases(site: Site) -> Iterator[tuple[AxisPhase, AxisPhase]]:
 
 def _tile(site: Site, down: AxisPhase, across: AxisPhase) -> TileChoice:
     source, groups = site.blocked(site.anchor.args[0]), site.anchor.attrs.groups
-    steps = source.blocks // groups * source.block * len(down.taps) * len(across.taps)
+    steps = depth_of(source, groups).channels * len(down.taps) * len(across.taps)
     blocks = site.blocked_out.blocks // groups
-    return choose_tile(site.target, down.extent, across.extent, blocks, max(steps, 1))
+    return choose_tile(
+        site.target, down.extent, across.extent, blocks, max(steps, 1), last=last_lanes(site)
+    )
 
 
 def _launch(site: Site, down: AxisPhase, across: AxisPhase) -> Launch:
@@ -136,7 +141,7 @@ def _launch(site: Site, down: AxisPhase, across: AxisPhase) -> Launch:
     grouped = w.reshape(attrs.groups, -1, *w.shape[1:]).swapaxes(1, 2)  # [g, O/g, C/g, kh, kw]
     oihw = grouped.reshape(-1, *grouped.shape[2:])
     chosen = oihw[:, :, list(down.taps)][:, :, :, list(across.taps)]
-    weights = pack_filters(chosen, nest.source, nest.out, attrs.groups, tile.vectors)
+    weights = pack_panels(chosen, nest.source, nest.out, attrs.groups, tile.vectors)
     b = Builder("conv_transposed")
     args = nest.declare(b, weights, None, tile)
     out, out_arg = out_buffer(b, site)
@@ -154,8 +159,9 @@ def _launch(site: Site, down: AxisPhase, across: AxisPhase) -> Launch:
         pixel_column_step=1,
         plane_pitch=nest.source.plane_pitch,
         row_pitch=nest.source.row_pitch,
+        depth=nest.depth,
     )
-    channels = nest.in_blocks * nest.source.block * tile.vectors * site.lanes
+    channels = depth_of(nest.source, attrs.groups).channels * tile.vectors * site.lanes
     panel_elems = b.imul(b.imul(rows, columns), channels)
     tiles_down = -(-down.extent // tile.rows)
     tiles_across = -(-across.extent // tile.columns)
@@ -177,7 +183,8 @@ def _launch(site: Site, down: AxisPhase, across: AxisPhase) -> Launch:
             nest.tile(b, part, panel, place, store, panel_elems)
 
         where = (b.idiv(number, tiles_across), b.irem(number, tiles_across))
-        for_each_tile(b, down.extent, across.extent, tile, where, body)
+        size = down.extent, across.extent
+        for_each_width(b, nest, tile, panel, lambda t: for_each_tile(b, *size, t, where, body))
     numbers = (len(down.taps), len(across.taps), down.first, across.first, down.phase, across.phase)
     work = nest.panels * tiles_down * tiles_across
     return Launch(b.func, (*args, out_arg, *numbers), work)

@@ -26,7 +26,6 @@ from cnncc.kernels.conv_nest import conv_halo, groups_aligned
 from cnncc.kernels.conv_transposed import transposed_halo
 from cnncc.kernels.conv_winograd import ConvWinograd, winograd_halo
 from cnncc.kernels.layout import NARROW, NO_HALO, DenseLayout, FlatLayout, Halo, Layout, RowMajor
-from cnncc.kernels.template import BYTES_PER_SECOND, CYCLES_PER_SECOND
 from cnncc.ops.fused import Step
 from cnncc.ops.pool import WINDOW_POOLS
 from cnncc.options import Options
@@ -37,7 +36,6 @@ from cnncc.targets.target import Target
 
 Segments = tuple[int, ...]
 _DEFAULTS = Options()
-_STAGE_SECONDS = 5e-6  # what one more stage costs, however little it does
 _KEEPS_SEGMENTS = frozenset(
     {*WINDOW_POOLS, "global_avg_pool", "global_max_pool", "upsample2d", "pad2d", "crop2d"}
 )
@@ -157,9 +155,6 @@ class _Chooser:
         taken = dimensions(self.graph.type_of(source))[0]
         plain = self._epilogue_segments(node_id) or (channels,)
         if groups == 1:
-            if self._wastes(node_id, anchor, source):
-                why = "leftover lanes of its segments would cost more multiply-adds than a copy"
-                self._copy(node_id, anchor.args[0], (taken,), why)
             self.segments[node_id] = plain
             return
         if groups == taken == channels and anchor.op == "conv2d":  # depthwise
@@ -170,20 +165,6 @@ class _Chooser:
         self.segments[node_id] = (
             plain if self._aligned(plain, groups) else (channels // groups,) * groups
         )
-
-    def _wastes(self, node_id: int, anchor: Step, source: int) -> bool:
-        """Whether multiplying the padding of a joined value takes longer than closing the gaps."""
-        if self.block[source] != self.lanes or anchor.op != "conv2d":
-            return False
-        taken, height, width = dimensions(self.graph.type_of(source))
-        blocks = Layout(self.lanes, self.segments[source], 1, 1).blocks
-        spare = blocks - -(-taken // self.lanes)
-        filters, _, kh, kw = self.graph.type_of(self.graph.operands(node_id)[anchor.args[1]]).shape
-        _, rows, columns = dimensions(self.graph.type_of(node_id))
-        products = spare * self.lanes * kh * kw * rows * columns * -(-filters // self.lanes)
-        moved = 2 * 4 * taken * height * width
-        copy = _STAGE_SECONDS + 2 * moved / BYTES_PER_SECOND  # copies reach about half the pace
-        return products / 2 / CYCLES_PER_SECOND > copy
 
     def _aligned(self, segments: Segments, groups: int) -> bool:
         return groups_aligned(Layout(self.lanes, segments, 1, 1), groups)

@@ -103,6 +103,23 @@ def test_halos_beyond_need(target):
     run(KERNEL, conv, target)
 
 
+@pytest.mark.parametrize("filters", [1, 8, 9, 20, 24, 40, 72])
+def test_narrow_last_vectors(filters):
+    """Half a vector of output channels, alone, in the only panel and in the last of several."""
+    for x in ((5, 1, 1), (5, 3, 17)):
+        run(KERNEL, Conv(x, filters, (3, 3), SAME, values="special"), WIDE)
+        conv = Conv(x, filters, (3, 3), SAME, extras=(numbers(1, filters, *x[1:]),), in_place=3)
+        run(KERNEL, replace(conv, steps=chain(3, "add", "sigmoid")), WIDE)
+
+
+def test_narrow_last_vectors_of_groups():
+    attrs = Conv2dAttrs(pads=(1, 1, 1, 1), groups=2)
+    for filters in (16, 48):
+        half = filters // 2
+        conv = Conv((8, 3, 15), filters, (3, 3), attrs, segments=(4, 4), out_segments=(half, half))
+        run(KERNEL, conv, WIDE)
+
+
 EPILOGUES = {
     "relu": (("relu",), ()),
     "sigmoid leaves no zero": (("sigmoid",), ()),

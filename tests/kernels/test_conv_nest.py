@@ -11,7 +11,14 @@ from hypothesis import strategies as st
 
 from cnncc.ir.op import lookup
 from cnncc.ir.types import f32
-from cnncc.kernels.conv_nest import conv_halo, for_each_tile, groups_aligned, pack_filters
+from cnncc.kernels.conv_depth import depth_of
+from cnncc.kernels.conv_nest import (
+    conv_halo,
+    for_each_tile,
+    groups_aligned,
+    pack_filters,
+    pack_panels,
+)
 from cnncc.kernels.conv_tile import Tile
 from cnncc.kernels.layout import Layout
 from cnncc.loopir import interp
@@ -77,6 +84,24 @@ def test_packed_filters(outs, ins, lanes, block, columns):
             panel, lane = divmod(int(out.channel_slots[o]), width)
             place, channel = divmod(int(source.channel_slots[i]), block)
             assert np.array_equal(packed[panel, place, :, :, channel, lane], w[o, i])
+
+
+@given(segments, segments, st.sampled_from((3, 4, 8)))
+def test_packed_panels_leave_out_what_is_not_multiplied(outs, ins, block):
+    """In the order in which the reduction meets them; all weights are there."""
+    source, out = Layout(block, ins, 1, 1), Layout(4, outs, 1, 1)
+    w = 1 + np.abs(numbers(out.channels, source.channels, 2, 1))
+    whole, panels = pack_filters(w, source, out, 1, 1), pack_panels(w, source, out, 1, 1)
+    depth = depth_of(source, 1)
+    assert panels.shape == (out.blocks, depth.channels * 2 * 4)
+    assert np.count_nonzero(panels) == w.size
+    met = [
+        whole[:, place, row, 0, channel]
+        for place, turns in enumerate(depth.turns)
+        for row in range(2)
+        for channel in range(turns * depth.step)
+    ]
+    assert np.array_equal(panels, np.stack(met, axis=1).reshape(panels.shape))
 
 
 def test_packed_filters_of_groups():

@@ -106,15 +106,15 @@ def test_convolutions_adapt_to_what_their_epilogue_reads():
     assert layout_of(plan.graph, fused[-1]).segments == (3, 5)
 
 
-def test_gaps_are_closed_where_multiplying_them_would_take_longer():
-    """Eight maps of one channel each would fill an eighth of a convolution's multiply-adds."""
+def test_gaps_of_a_join_are_neither_closed_nor_multiplied():
+    """Eight maps of one channel each: a reduction stops behind the channels of each block."""
     net = Net()
     x = net.input(1, 3, 24, 24)
     joined = net.add("concat", *[net.conv(x, 1, 1) for _ in range(8)])
     graph = laid_out(net.outputs(net.conv(joined, 8, 5, pads=(2, 2, 2, 2))), find("x86-64-v4"))
     conv = next(i for i, n in graph.nodes() if n.op == "conv2d" and n.type == net_type(8, 24))
-    assert layout_of(graph, graph.operands(conv)[0]).segments == (8,)
-    assert copies(graph) == 1
+    assert layout_of(graph, graph.operands(conv)[0]).segments == (1,) * 8
+    assert copies(graph) == 0
 
 
 def net_type(channels, size):
