@@ -8,7 +8,7 @@ READY := $(VENV)/.ready-$(STAMP)
 PIP := $(BIN)/python -m pip install -q --disable-pip-version-check
 TESTS ?= tests
 
-.PHONY: demo test lint unit fuzz oracle mutants docs conformance models zoo smith bench bench-kernels bench-compile bench-resnet18 clean help
+.PHONY: demo test lint unit fuzz oracle mutants docs conformance models zoo smith bench bench-kernels bench-compile bench-resnet18 bench-predictions clean help
 
 help:  ## List the targets.
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /: /'
@@ -72,6 +72,9 @@ bench-compile: $(READY)  ## Compile time of ResNet-18, cold and cached; import t
 
 bench-resnet18: $(READY)  ## Latency of ResNet-18 beside onnxruntime, 1 and 2 threads.
 	@$(BIN)/cnncc bench examples/resnet18.cnn --threads 1,2 --against onnxruntime --seconds 10
+
+bench-predictions: $(READY)  ## The cost model against this machine, over the models of ZOO=folder.
+	@$(BIN)/python -m cnncc.bench.predictions $(or $(ZOO),examples)
 
 docs: $(READY)  ## Make docs/operators.md and the generated parts of docs/architecture.md anew.
 	@$(BIN)/python docs/make_architecture.py

@@ -5,7 +5,8 @@ May import: everything below the command line. Invariants: a claim about speed i
 ran side by side in one run, interleaved, as minima or medians; every answer says threads, CPU, load
 and versions; nothing here gates a test by its time.
 
-To change how time is taken open `timing.py`; a network's latency, `latency.py`; a peer,
+To change how time is taken open `timing.py`; the time of single stages, `layers.py`; how well the
+cost model predicts, `predictions.py`; a network's latency, `latency.py`; a peer,
 `onnx_peer.py`; single kernels, `kernels.py`; elementary functions, `functions.py`; compile and
 import times, `compile_time.py`; what is said about the machine, `machine.py`.
 """

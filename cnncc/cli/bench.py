@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cnncc.cli import model
+from cnncc.cli.bench_layers import show_layers
 from cnncc.cli.options import ModelOptions, json_option, model_argument, model_options
-from cnncc.cli.screen import Column, screen
+from cnncc.cli.screen import Column, duration, screen
 
 if TYPE_CHECKING:
     from cnncc.bench.latency import Result
@@ -65,6 +66,7 @@ def _numbers(ctx: click.Context, param: click.Parameter, given: str) -> tuple[in
     show_default=True,
     help="How long each engine runs in each setting.",
 )
+@click.option("--per-layer", is_flag=True, help="Each stage beside its prediction and bound.")
 @json_option
 @model_options
 def command(
@@ -73,6 +75,7 @@ def command(
     batch: tuple[int, ...],
     against: str | None,
     seconds: float,
+    per_layer: bool,
     as_json: bool,
     options: ModelOptions,
 ) -> None:
@@ -85,6 +88,9 @@ def command(
 
     facts = machine.facts()
     compilation = model.plan(file, options)
+    if per_layer:
+        show_layers(compilation, seconds, as_json=as_json)
+        return
     settings = [(count, size) for size in batch for count in threads]
     results = []
     with screen().progress("measuring", len(settings)) as progress:
@@ -160,10 +166,3 @@ def _verdicts(result: Result) -> list[str]:
             claim = f"no clear difference from {engine}: the calls' durations overlap"
         lines.append(f"{where}: {claim}; outputs agree to {result.difference:.1g}")
     return lines
-
-
-def duration(seconds: float) -> str:
-    """A time as people read it."""
-    if seconds < 1e-3:
-        return f"{seconds * 1e6:.1f} us"
-    return f"{seconds * 1e3:.2f} ms" if seconds < 1 else f"{seconds:.2f} s"

@@ -300,3 +300,10 @@ def begin() -> Screen:
         _make_safe(name)
     _current = Screen()
     return _current
+
+
+def duration(seconds: float) -> str:
+    """A time as people read it."""
+    if seconds < 1e-3:
+        return f"{seconds * 1e6:.1f} us"
+    return f"{seconds * 1e3:.2f} ms" if seconds < 1 else f"{seconds:.2f} s"

@@ -8,13 +8,13 @@ memory inside the picture, never the halo; padding lanes of a result are zero; a
 depend on the split.
 
 To add a kernel write a file with a `Kernel` and name it in `KERNELS`; to change the multiply-add
-tile open `conv_tile.py`; which channels it multiplies, `conv_depth.py`; what is fused behind an
-anchor, `epilogue.py`; where elements lie, `layout.py`; how they move, `movement.py` (from where to
-where) and `copy_nest.py` (in which loops); arithmetic of `scalar` rules, `scalar_arithmetic.py`;
-its functions, `elementary.py` (f32) and `elementary_wide.py` (by way of f64). What computes on
-row-major arrays of any rank and type is called `row_*`: buffers, axes and pieces of rows are in
-`row_major.py`, fused steps in `row_steps.py`, rules for one element in `element_code.py` and
-`place_code.py`.
+tile open `conv_tile.py`; which channels it multiplies, `conv_depth.py`; how counts become a
+predicted time, `cost.py`; what is fused behind an anchor, `epilogue.py`; where elements lie,
+`layout.py`; how they move, `movement.py` (from where to where) and `copy_nest.py` (in which loops);
+arithmetic of `scalar` rules, `scalar_arithmetic.py`; its functions, `elementary.py` (f32) and
+`elementary_wide.py` (by way of f64). What computes on row-major arrays of any rank and type is
+called `row_*`: buffers, axes and pieces of rows are in `row_major.py`, fused steps in
+`row_steps.py`, rules for one element in `element_code.py` and `place_code.py`.
 """
 
 from cnncc.kernels.conv_depthwise import ConvDepthwise

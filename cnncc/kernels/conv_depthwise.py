@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 
 from cnncc.kernels.conv_nest import ConvGeometry, conv_geometry, conv_halo, out_buffer
 from cnncc.kernels.conv_tile import fma_per_cycle
+from cnncc.kernels.cost import predict
 from cnncc.kernels.epilogue import Epilogue, LaneMask
 from cnncc.kernels.layout import Layout
 from cnncc.kernels.template import (
-    CYCLES_PER_SECOND,
     Arg,
     Estimate,
     Kernel,
@@ -78,9 +78,9 @@ class ConvDepthwise(Kernel):
         out = site.blocked_out
         macs = out.blocks * g.rows * g.columns * g.kernel[0] * g.kernel[1]
         loaded = (run - 1) * g.attrs.strides[1] + (g.kernel[1] - 1) * g.attrs.dilations[1] + 1
-        loads = macs / g.kernel[1] * min(loaded / run, g.kernel[1])
+        loads = macs / g.kernel[1] * min(loaded / run, g.kernel[1]) / site.target.machine.loads
         cycles = max(macs / fma_per_cycle(site.target), loads) + out.blocks * g.rows * 20
-        return Estimate(cycles / CYCLES_PER_SECOND, f"runs of {run} pixels", {"cycles": cycles})
+        return predict(site, cycles, f"runs of {run} pixels", {}, fmas=macs)
 
     def lower(self, site: Site) -> list[Launch]:
         g = conv_geometry(site)

@@ -22,7 +22,8 @@ from cnncc.kernels.conv_nest import (
     store_pixel,
 )
 from cnncc.kernels.conv_tile import Tile, TileChoice
-from cnncc.kernels.template import CYCLES_PER_SECOND, Estimate, Kernel, Launch, Site
+from cnncc.kernels.cost import predict
+from cnncc.kernels.template import Estimate, Kernel, Launch, Site
 from cnncc.loopir.build import Builder
 from cnncc.loopir.nodes import Index, Value
 
@@ -42,7 +43,8 @@ class ConvDirect(Kernel):
         return refuses_conv(site)
 
     def estimate(self, site: Site) -> Estimate:
-        return tile_estimate(conv_tile_choice(site, conv_geometry(site)), site.anchor.attrs.groups)
+        choice = conv_tile_choice(site, conv_geometry(site))
+        return tile_estimate(site, choice, site.anchor.attrs.groups)
 
     def lower(self, site: Site) -> list[Launch]:
         g = conv_geometry(site)
@@ -80,11 +82,15 @@ class ConvDirect(Kernel):
         return [Launch(b.func, (*args, out_arg, *depth), nest.panels * down * across)]
 
 
-def tile_estimate(choice: TileChoice, groups: int) -> Estimate:
+def tile_estimate(site: Site, choice: TileChoice, groups: int) -> Estimate:
     """The model's time of a tiled convolution."""
     rejected = {f"cycles of {t}": c * groups for t, c in choice.rejected}
-    return Estimate(
-        seconds=choice.cycles * groups / CYCLES_PER_SECOND,
-        choice=f"tile {choice.tile}",
-        figures={"cycles": choice.cycles * groups, "utilisation": choice.utilisation} | rejected,
+    cycles = choice.cycles * groups
+    return predict(
+        site,
+        cycles,
+        f"tile {choice.tile}",
+        {"utilisation": choice.utilisation} | rejected,
+        fmas=cycles * choice.utilisation * site.target.machine.fmas,
+        weights=4.0 * site.types[site.anchor.args[1]].elems,
     )

@@ -28,8 +28,8 @@ from cnncc.kernels.conv_nest import (
     refuses_conv,
 )
 from cnncc.kernels.conv_tile import Tile, TileChoice, choose_tile
+from cnncc.kernels.cost import predict
 from cnncc.kernels.template import (
-    CYCLES_PER_SECOND,
     Arg,
     Estimate,
     Kernel,
@@ -92,6 +92,15 @@ class _ConvPool(Kernel):
     def _refuses_pool(self, site: Site) -> str:
         """Why the pool does not suit."""
 
+    @staticmethod
+    def _estimate(
+        site: Site, cycles: float, choice: str, figures: dict[str, float], ideal: float
+    ) -> Estimate:
+        """The model's time; `ideal` are the cycles of the multiply-adds at the peak."""
+        fmas = ideal * site.target.machine.fmas
+        weights = 4.0 * site.types[site.anchor.args[1]].elems
+        return predict(site, cycles, choice, figures, fmas=fmas, weights=weights)
+
     def _start(self, site: Site, tile: Tile) -> tuple[Builder, ConvNest, list[Arg]]:
         """The function with the parameters that the convolution reads."""
         nest = ConvNest(site, tile.vectors, last=-1)
@@ -127,8 +136,9 @@ class ConvPoolTile(_ConvPool):
     def estimate(self, site: Site) -> Estimate:
         choice = self._choice(site)
         cycles = choice.cycles * site.anchor.attrs.groups
-        figures = {"cycles": cycles, "utilisation": choice.utilisation}
-        return Estimate(cycles / CYCLES_PER_SECOND, f"tile {choice.tile}", figures)
+        figures = {"utilisation": choice.utilisation}
+        words = f"tile {choice.tile}"
+        return self._estimate(site, cycles, words, figures, cycles * choice.utilisation)
 
     def lower(self, site: Site) -> list[Launch]:
         g, pool, tile = conv_geometry(site), pool_of(site), self._choice(site).tile
@@ -208,9 +218,10 @@ class ConvPoolBand(_ConvPool):
         rows = pool.rows * attrs.strides[0] + bands * max(0, attrs.window[0] - attrs.strides[0])
         pooled = site.blocked_out.blocks * pool.rows * pool.columns * np.prod(attrs.window)
         cycles = choice.cycles * rows * site.anchor.attrs.groups + float(pooled)
-        figures = {"cycles": cycles, "utilisation": choice.utilisation, "band_rows": float(band)}
+        figures = {"utilisation": choice.utilisation, "band_rows": float(band)}
         words = f"tile {choice.tile}, bands of {band} pooled rows"
-        return Estimate(cycles / CYCLES_PER_SECOND, words, figures)
+        ideal = choice.cycles * choice.utilisation * conv_geometry(site).rows
+        return self._estimate(site, cycles, words, figures, ideal * site.anchor.attrs.groups)
 
     def lower(self, site: Site) -> list[Launch]:
         tile = self._choice(site).tile

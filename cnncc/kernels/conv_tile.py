@@ -16,18 +16,13 @@ from functools import cache
 
 from cnncc.errors import InternalError
 from cnncc.kernels.conv_depth import DepthTable, depth_of
+from cnncc.kernels.cost import pace
 from cnncc.kernels.layout import Layout
 from cnncc.loopir.build import INDEX, Builder
 from cnncc.loopir.nodes import Index, Type, Value
 from cnncc.targets.target import Target
 
-# The cost model's view of a core; the same for the machines that the tables know.
-_FMA_LATENCY = 4.0
-_LOADS_PER_CYCLE = 2.0
-_TILE_OVERHEAD = 40.0
-_L1_BYTES_PER_CYCLE = 64.0
-_L2_BYTES_PER_CYCLE = 32.0
-_L3_BYTES_PER_CYCLE = 16.0
+_TILE_OVERHEAD = 40.0  # cycles
 
 
 @dataclass(frozen=True, slots=True)
@@ -280,20 +275,24 @@ def tile_cycles(target: Target, pixels: int, vectors: float, steps: int) -> floa
     of multiply-adds, and the filters' way from the cache that a panel of them stays in.
     """
     fma = pixels * vectors / fma_per_cycle(target)
-    loads = (pixels + vectors) / _LOADS_PER_CYCLE
+    loads = (pixels + vectors) / target.machine.loads
     vector_bytes = target.vector_bits // 8
     panel_bytes = steps * vectors * vector_bytes
     filters = vectors * vector_bytes / _bytes_per_cycle(target, panel_bytes)
-    return steps * max(fma, loads, _FMA_LATENCY, filters) + _TILE_OVERHEAD + 2 * pixels * vectors
+    return (
+        steps * max(fma, loads, target.machine.fma_latency, filters)
+        + _TILE_OVERHEAD
+        + 2 * pixels * vectors
+    )
 
 
 def _bytes_per_cycle(target: Target, working_set: float) -> float:
     """How fast numbers come that are read again and again and take so many bytes."""
     if working_set <= target.l1_bytes // 2:  # the input wants room too
-        return _L1_BYTES_PER_CYCLE
-    return _L2_BYTES_PER_CYCLE if working_set <= target.l2_bytes * 3 // 4 else _L3_BYTES_PER_CYCLE
+        return target.machine.loads * target.vector_bits / 8
+    return pace(target, working_set)
 
 
 def fma_per_cycle(target: Target) -> float:
-    """Vector multiply-adds a cycle: wide registers go through both halves of the unit."""
-    return 1.0 if target.vector_bits == 512 else 2.0
+    """Vector multiply-adds that start in a cycle."""
+    return target.machine.fmas

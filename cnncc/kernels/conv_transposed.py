@@ -102,7 +102,7 @@ class ConvTransposed(Kernel):
         busy = sum(c.cycles * c.utilisation for c in choices)
         rejected = tuple((tile, cycles - longest.cycles + c) for tile, c in longest.rejected)
         whole = TileChoice(longest.tile, cycles, busy / cycles, rejected)
-        return tile_estimate(whole, site.anchor.attrs.groups)
+        return tile_estimate(site, whole, site.anchor.attrs.groups)
 
     def lower(self, site: Site) -> list[Launch]:
         return [_launch(site, down, across) for down, across in _phases(site)]

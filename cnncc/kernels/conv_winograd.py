@@ -30,9 +30,9 @@ from cnncc.kernels.conv_nest import (
 )
 from cnncc.kernels.conv_pool import combine_window, pool_of
 from cnncc.kernels.conv_tile import Taps, Tile, choose_tile, emit_tile
+from cnncc.kernels.cost import predict
 from cnncc.kernels.layout import NO_HALO, Halo, Layout
 from cnncc.kernels.template import (
-    CYCLES_PER_SECOND,
     Arg,
     Estimate,
     Kernel,
@@ -97,8 +97,17 @@ class ConvWinograd(Kernel):
 
     def estimate(self, site: Site) -> Estimate:
         choice = self._choices(site)[0]
-        figures = {"cycles": choice.cycles, "error_bound_k": choice.rounding}
-        return Estimate(choice.cycles / CYCLES_PER_SECOND, str(choice), figures)
+        figures = {"error_bound_k": choice.rounding}
+        g = conv_geometry(site)
+        filters = g.attrs.groups * choice.planes * g.in_blocks * site.lanes * g.out_blocks
+        return predict(
+            site,
+            choice.cycles,
+            str(choice),
+            figures,
+            fmas=filters * choice.tiles,
+            weights=filters * site.target.vector_bits / 8,
+        )
 
     def algorithm(self, site: Site) -> Rounding:
         """Rule C: the error of a tile, infinite where it meets numbers that are not finite."""

@@ -17,8 +17,6 @@ from cnncc.kernels.copy_loops import CopyLoops, Scaling, turn_elems
 from cnncc.kernels.layout import NARROW
 from cnncc.kernels.movement import Movement, Offsets
 from cnncc.kernels.template import (
-    BYTES_PER_SECOND,
-    CYCLES_PER_SECOND,
     Arg,
     Launch,
     PackedArg,
@@ -84,10 +82,9 @@ class CopyNest:
         return bool(into or (out_of and self.scaling is None))
 
     @property
-    def seconds(self) -> float:
-        """Predicted time of one thread."""
-        elems = self.move.dest.size * self.rows * self.width
-        return elems * (8 / BYTES_PER_SECOND + _CYCLES[self.shape] / CYCLES_PER_SECOND)
+    def cycles(self) -> float:
+        """Predicted cycles of one thread beside the traffic."""
+        return self.move.dest.size * self.rows * self.width * _CYCLES[self.shape]
 
     # -- code --------------------------------------------------------------------------------------
 

@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cnncc.kernels.conv_nest import out_buffer
+from cnncc.kernels.cost import predict
 from cnncc.kernels.epilogue import Epilogue, LaneMask
 from cnncc.kernels.layout import AnyLayout, FlatLayout, Layout
 from cnncc.kernels.template import (
-    BYTES_PER_SECOND,
     Arg,
     Estimate,
     Kernel,
@@ -58,8 +58,9 @@ class Dense(Kernel):
         elems = _positions(site.layouts[site.anchor.args[0]])[1] * site.blocked_out.blocks
         read = elems * site.lanes * 4
         vectors = panel_vectors(site.blocked_out.blocks)
-        seconds = read / BYTES_PER_SECOND
-        return Estimate(seconds, f"panels of {vectors} vectors", {"bytes": float(read)})
+        loads = elems / site.target.machine.loads
+        words = f"panels of {vectors} vectors"
+        return predict(site, loads, words, {"bytes": float(read)}, fmas=elems, weights=read)
 
     def lower(self, site: Site) -> list[Launch]:
         out_layout = site.blocked_out

@@ -9,10 +9,10 @@ import numpy as np
 
 from cnncc.ir.types import DType
 from cnncc.kernels.copy_nest import CopyNest
+from cnncc.kernels.cost import predict
 from cnncc.kernels.layout import DenseLayout, Layout
 from cnncc.kernels.movement import Cells, Movement, movement
 from cnncc.kernels.template import (
-    BYTES_PER_SECOND,
     Estimate,
     Kernel,
     Launch,
@@ -58,8 +58,7 @@ class Rearrange(Kernel):
         nests = [CopyNest(move, site.lanes) for _, move in movements(site)]
         figures = {"elements": float(sum(n.move.dest.size for n in nests))}
         choice = ", ".join(dict.fromkeys(n.shape for n in nests))
-        spare = site.blocked_out.elems * 4 / BYTES_PER_SECOND
-        return Estimate(sum(n.seconds for n in nests) + spare, choice, figures)
+        return predict(site, sum(n.cycles for n in nests), choice, figures)
 
     def lower(self, site: Site) -> list[Launch]:
         """One launch a movement, and one for what nothing is moved to."""

@@ -15,6 +15,7 @@ from cnncc.errors import InternalError
 from cnncc.ir.types import DType
 from cnncc.kernels.copy_loops import Scaling
 from cnncc.kernels.copy_nest import CopyNest
+from cnncc.kernels.cost import predict
 from cnncc.kernels.layout import NO_HALO, AnyLayout, DenseLayout, Layout, RowMajor
 from cnncc.kernels.movement import KINDS, Cells, movement
 from cnncc.kernels.template import Arg, Estimate, Kernel, Launch, OperandArg, PackedArg, Site
@@ -54,7 +55,7 @@ class Relayout(Kernel):
     def estimate(self, site: Site) -> Estimate:
         """Memory traffic and the cycles that the shape of the loops costs."""
         nest = _nest(site)
-        return Estimate(nest.seconds, nest.shape, {"elements": float(nest.move.dest.size)})
+        return predict(site, nest.cycles, nest.shape, {"elements": float(nest.move.dest.size)})
 
     def lower(self, site: Site) -> list[Launch]:
         """One launch."""

@@ -8,10 +8,9 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from cnncc.ir.types import DType, TensorType
+from cnncc.kernels.cost import predict, vector_cycles
 from cnncc.kernels.layout import AnyLayout, DenseLayout, RowMajor
 from cnncc.kernels.template import (
-    BYTES_PER_SECOND,
-    CYCLES_PER_SECOND,
     Arg,
     Estimate,
     OperandArg,
@@ -222,6 +221,10 @@ def row_estimate(site: Site, operations: float, choice: str, *, moved: float = 0
         choice: words for the plan.
         moved: bytes that move beyond that.
     """
-    bytes_ = moved + sum(t.size_bytes for t in (*site.types, site.result))
-    seconds = bytes_ / BYTES_PER_SECOND + operations / 2 / CYCLES_PER_SECOND
-    return Estimate(seconds, choice, {"bytes": bytes_, "vector_operations": operations})
+    paired = list(zip(site.types, site.constants, strict=True))
+    bytes_ = moved + sum(t.size_bytes for t in (site.result, *(t for t, c in paired if c is None)))
+    weights = float(sum(t.size_bytes for t, c in paired if c is not None))
+    figures = {"bytes": bytes_, "vector_operations": operations}
+    return predict(
+        site, vector_cycles(site, operations), choice, figures, weights=weights, moved=bytes_
+    )

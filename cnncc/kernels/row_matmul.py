@@ -12,11 +12,12 @@ from typing import ClassVar
 
 from cnncc.ir.types import DType
 from cnncc.kernels.conv_tile import fma_per_cycle
+from cnncc.kernels.cost import predict, vector_cycles
 from cnncc.kernels.row_major import refuses_layouts, row_estimate
 from cnncc.kernels.row_matmul_loops import Dots, Tiles
 from cnncc.kernels.row_matmul_tile import cycles_of, product_of, tile_of
 from cnncc.kernels.row_steps import RowSteps, refuses_steps
-from cnncc.kernels.template import CYCLES_PER_SECOND, Estimate, Kernel, Launch, Site
+from cnncc.kernels.template import Estimate, Kernel, Launch, Site
 
 
 class RowMatmul(Kernel):
@@ -42,11 +43,14 @@ class RowMatmul(Kernel):
             return row_estimate(site, 2.0 * vectors + 20.0 * p.rows, "dot products")
         rows, vectors_ = tile_of(site.target, p)
         cycles = math.prod(p.batch) * cycles_of(site.target, p, rows, vectors_)
-        moved = row_estimate(site, RowSteps(site).operations, f"tile {rows}x{vectors_}")
-        seconds = max(moved.seconds, cycles / CYCLES_PER_SECOND)
         ideal = math.prod(p.batch) * p.rows * p.columns * p.terms / site.lanes
         use = ideal / fma_per_cycle(site.target) / cycles
-        return Estimate(seconds, moved.choice, {**moved.figures, "utilisation": use})
+        steps = vector_cycles(site, RowSteps(site).operations)
+        words = f"tile {rows}x{vectors_}"
+        weights = 4.0 * sum(a.size for a in site.constants if a is not None)
+        return predict(
+            site, cycles + steps, words, {"utilisation": use}, fmas=ideal, weights=weights
+        )
 
     def lower(self, site: Site) -> list[Launch]:
         """One launch."""

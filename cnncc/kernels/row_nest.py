@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from cnncc.ir.op import lookup
+from cnncc.kernels.cost import predict, vector_cycles
 from cnncc.kernels.layout import Layout
-from cnncc.kernels.template import BYTES_PER_SECOND, CYCLES_PER_SECOND, Estimate, Site
+from cnncc.kernels.template import Estimate, Site
 from cnncc.loopir.build import Builder
 from cnncc.loopir.nodes import Index
 from cnncc.ops.channels import is_channel_shaped
@@ -54,8 +55,8 @@ def row_estimate(site: Site, operands: tuple[int, ...], operations: float, choic
     """Time from memory traffic and vector operations, two of which start in a cycle."""
     layouts = [site.blocked_out, *(site.blocked(o) for o in operands)]
     moved = 4.0 * sum(p.blocks * p.block * p.height * p.width for p in layouts)
-    seconds = moved / BYTES_PER_SECOND + operations / 2 / CYCLES_PER_SECOND
-    return Estimate(seconds, choice, {"bytes": moved, "vector_operations": operations})
+    figures = {"bytes": moved, "vector_operations": operations}
+    return predict(site, vector_cycles(site, operations), choice, figures, moved=moved)
 
 
 def grain_of(work: int, operations: float) -> int:

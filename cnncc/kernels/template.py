@@ -45,6 +45,7 @@ class Site:
         constants: arrays of the operands; `None` for those that are computed.
         target: the machine.
         in_place: operand whose buffer the result overwrites, or `None`.
+        network_bytes: weights of the whole network, all of which pass between two calls.
     """
 
     name: str
@@ -56,6 +57,7 @@ class Site:
     constants: tuple[NDArray[Any] | None, ...]
     target: Target
     in_place: int | None = None
+    network_bytes: int = 0
 
     @property
     def anchor(self) -> Step:
@@ -159,6 +161,19 @@ BYTES_PER_SECOND = 20e9  # what one core streams from memory
 
 
 @dataclass(frozen=True, slots=True)
+class Bound:
+    """Seconds that one thread cannot beat with an algorithm.
+
+    Attributes:
+        compute: of its multiply-adds at the peak.
+        memory: of its bytes at the pace of the memory that they live in.
+    """
+
+    compute: float = 0.0
+    memory: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class Estimate:
     """Predicted time of one thread doing all of it, and the choices it stands for.
 
@@ -166,11 +181,13 @@ class Estimate:
         seconds: predicted time.
         choice: words for `explain`, such as `tile 14x2`.
         figures: numbers behind it, such as utilisation of the multiply-add units.
+        bound: what no loop nest with the same algorithm could beat.
     """
 
     seconds: float
     choice: str
     figures: dict[str, float]
+    bound: Bound = Bound()
 
 
 class Kernel(ABC):

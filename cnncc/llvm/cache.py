@@ -15,7 +15,7 @@ import tempfile
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import astuple
+from dataclasses import fields
 from functools import cache
 from pathlib import Path
 
@@ -43,8 +43,13 @@ def emitter_version() -> str:
 def full_key(text: str, target: Target, options: Mapping[str, str | int | bool]) -> bytes:
     """Everything that an object depends on, as one canonical byte string."""
     code = hashlib.sha256(text.encode()).hexdigest()
-    record = [LLVM_VERSION, emitter_version(), astuple(target), dict(options), code]
+    record = [LLVM_VERSION, emitter_version(), _facts(target), dict(options), code]
     return json.dumps(record, sort_keys=True).encode()
+
+
+def _facts(target: Target) -> tuple[object, ...]:
+    """What code depends on; figures of the cost model only choose which code that is."""
+    return tuple(getattr(target, f.name) for f in fields(target) if f.name != "machine")
 
 
 def default_folder() -> Path | None:

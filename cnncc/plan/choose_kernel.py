@@ -19,7 +19,7 @@ _DEFAULTS = Options()
 
 @dataclass(frozen=True, slots=True)
 class ChooseKernel:
-    """Notes `kernel` (its name), `choice` and `predicted_us` on every node that runs.
+    """Notes `kernel` (its name), `choice`, `predicted_us` and `bound_us` on every node that runs.
 
     Attributes:
         target: the machine.
@@ -52,6 +52,8 @@ class ChooseKernel:
             node.notes["kernel"] = kernel.name
             node.notes["choice"] = best.choice
             node.notes["predicted_us"] = round(best.seconds * 1e6, 2)
+            bound = best.bound
+            node.notes["bound_us"] = tuple(round(s * 1e6, 3) for s in (bound.compute, bound.memory))
             record(graph, _decision(site, offers, refusals))
         if helpless:
             listed = "\n  ".join(helpless)

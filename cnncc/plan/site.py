@@ -59,6 +59,7 @@ def site_of(graph: Graph, node_id: int, target: Target, in_place: int | None = N
         constants=tuple(graph.constant(o) for o in operands),
         target=target,
         in_place=in_place,
+        network_bytes=4 * int(graph.meta.get("parameters", 0)),
     )
 
 

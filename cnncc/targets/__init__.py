@@ -3,7 +3,8 @@
 Takes: a name. Gives: a frozen `Target`. May import: `ir.types`, `errors`.
 Invariants: no behaviour, and no `if target is ...` anywhere: what differs is a field.
 
-To add a machine, add a record to a file of this folder and its tuple to `TARGETS` here; the tests
+`machine` of a target is what the cost model knows; its fields are in `machine.py`. To add a
+machine, add a record to a file of this folder and its tuple to `TARGETS` here; the tests
 then cross-compile every example for it.
 """
 

@@ -6,6 +6,7 @@ would bring its extensions (`cortex-a76` has half-precision arithmetic), so it o
 
 from __future__ import annotations
 
+from cnncc.targets.machine import SMALL
 from cnncc.targets.target import Target
 
 AARCH64 = Target(
@@ -20,6 +21,7 @@ AARCH64 = Target(
     l1_bytes=64 << 10,
     l2_bytes=512 << 10,
     tiles=((8, 2), (6, 3), (4, 4), (12, 1)),
+    machine=SMALL,
     scheduling="cortex-a76",
 )
 

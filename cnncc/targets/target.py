@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from cnncc.ir.types import DType
+from cnncc.targets.machine import Machine
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +32,7 @@ class Target:
             best first; each is known to compile without spills in the inner loop.
         scheduling: the CPU whose scheduling model LLVM uses, where that of `cpu` makes tiles spill;
             empty for its own.
+        machine: what the cost model knows of a core; no code depends on it, only choices do.
     """
 
     name: str
@@ -44,6 +46,7 @@ class Target:
     l1_bytes: int
     l2_bytes: int
     tiles: tuple[tuple[int, int], ...]
+    machine: Machine
     scheduling: str = ""
 
     def lanes(self, dtype: DType = DType.F32) -> int:

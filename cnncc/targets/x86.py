@@ -6,6 +6,7 @@ those fit without spilling was read off the generated code (`docs/performance.md
 
 from __future__ import annotations
 
+from cnncc.targets.machine import NARROW, WIDE
 from cnncc.targets.target import Target
 
 _TRIPLE = "x86_64-unknown-linux-gnu"
@@ -33,6 +34,7 @@ X86_64_V4 = Target(
     l1_bytes=32 << 10,
     l2_bytes=1 << 20,
     tiles=_AVX512_TILES,
+    machine=WIDE,
     scheduling=_SCHEDULING,
 )
 
@@ -48,6 +50,7 @@ X86_64_V3 = Target(
     l1_bytes=32 << 10,
     l2_bytes=256 << 10,
     tiles=_AVX2_TILES,
+    machine=NARROW,
     scheduling=_SCHEDULING,
 )
 
@@ -63,6 +66,7 @@ X86_64_V2 = Target(
     l1_bytes=32 << 10,
     l2_bytes=256 << 10,
     tiles=_SSE_TILES,
+    machine=NARROW,
     scheduling=_SCHEDULING,
 )
 
@@ -78,6 +82,7 @@ X86_64 = Target(
     l1_bytes=32 << 10,
     l2_bytes=256 << 10,
     tiles=_SSE_TILES,
+    machine=NARROW,
     scheduling=_SCHEDULING,
 )
 

@@ -1,6 +1,5 @@
 import pytest
 
-from cnncc.cli.bench import duration
 from tests.cli.conftest import DIGITS, answer
 
 
@@ -39,10 +38,3 @@ def test_against_another_engine(run):
     ratio = made[1]["milliseconds"]["min"] / made[0]["milliseconds"]["min"]
     assert made[1]["times_slower"]["min"] == pytest.approx(ratio, rel=0.01)
     assert "1 thread, batch 1: " in run("bench", DIGITS, *words).stdout
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"), [(2.5e-6, "2.5 us"), (0.0123, "12.30 ms"), (1.5, "1.50 s")]
-)
-def test_durations(seconds, text):
-    assert duration(seconds) == text

@@ -6,7 +6,7 @@ import time
 import pytest
 
 from cnncc.cli import screen as module
-from cnncc.cli.screen import Column, Progress, Screen, cell, printable, size_text
+from cnncc.cli.screen import Column, Progress, Screen, cell, duration, printable, size_text
 
 
 class Terminal(io.StringIO):
@@ -168,3 +168,10 @@ def test_sizes(count, text):
 
 def test_lines_stay_printable():
     assert printable("a\nb\tc\u202e") == "a\nb\u00b7c\u00b7"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(2.5e-6, "2.5 us"), (0.0123, "12.30 ms"), (1.5, "1.50 s")]
+)
+def test_durations(seconds, text):
+    assert duration(seconds) == text

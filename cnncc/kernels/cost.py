@@ -1,0 +1,92 @@
+"""The arithmetic of predictions: what a kernel counts, as time on a machine.
+
+A kernel states the cycles that its instructions take while all data is close by, and how many of
+them its multiply-adds need at the peak; this file adds the way of the data from the memory that it
+lives in, and what a stage costs beside its work.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from math import prod
+
+from cnncc.kernels.layout import Layout
+from cnncc.kernels.template import Bound, Estimate, Site
+from cnncc.targets.target import Target
+
+_OVERLAP = 0.8  # of the shorter of computing and moving hides behind the longer
+
+
+def predict(
+    site: Site,
+    cycles: float,
+    choice: str,
+    figures: Mapping[str, float],
+    *,
+    fmas: float = 0.0,
+    weights: float = 0.0,
+    moved: float | None = None,
+    close: float = 0.0,
+) -> Estimate:
+    """The time of one thread.
+
+    Args:
+        site: its operands and its result move once.
+        cycles: of the core's units, with all data close by.
+        choice: words for `explain`.
+        figures: numbers behind it.
+        fmas: vector multiply-adds of the algorithm, for the bound.
+        weights: bytes of packed constants that are read once.
+        moved: bytes of feature maps that move, where it is not operands and result, once each.
+        close: cycles of traffic inside the caches that overlap like that with memory.
+    """
+    machine = site.target.machine
+    memory = data_cycles(site, moved) + weights / weight_pace(site)
+    both = (cycles, memory + close)
+    total = max(both) + (1 - _OVERLAP) * min(both) + machine.stage_cycles
+    bound = Bound(fmas / machine.fmas / machine.hertz, memory / machine.hertz)
+    shown = {**figures, "cycles": cycles, "memory_cycles": round(memory, 1)}
+    return Estimate(total / machine.hertz, choice, shown, bound)
+
+
+def vector_cycles(site: Site, operations: float) -> float:
+    """Cycles of vector operations that do not wait for each other: two start at a time."""
+    return operations / 2 if site.target.vector_bits < 512 else operations * 0.6
+
+
+def data_cycles(site: Site, moved: float | None = None) -> float:
+    """Cycles of moving feature maps: operands are read once, the result is written once.
+
+    A stage finds its operands where the stages before it left them. What all of them take tells
+    how far away that is.
+    """
+    read = sum(value_bytes(site, k) for k in range(len(site.types)) if site.constants[k] is None)
+    written = value_bytes(site, None)
+    if moved is not None:
+        scale = moved / max(1.0, read + written)
+        read, written = read * scale, written * scale
+    return (read + written) / pace(site.target, read + written)
+
+
+def value_bytes(site: Site, operand: int | None) -> float:
+    """Bytes of an operand's, or the result's, picture, without its halo."""
+    layout = site.out if operand is None else site.layouts[operand]
+    type_ = site.result if operand is None else site.types[operand]
+    if isinstance(layout, Layout):
+        return 4.0 * layout.blocks * layout.block * layout.height * layout.width
+    return float(prod(type_.shape) * type_.dtype.size_bytes)
+
+
+def weight_pace(site: Site) -> float:
+    """Bytes a cycle at which weights come: all weights of a network pass between two uses."""
+    return pace(site.target, site.network_bytes)
+
+
+def pace(target: Target, working_set: float) -> float:
+    """Bytes a cycle at which data comes that is used again after so many bytes."""
+    machine = target.machine
+    if working_set <= target.l2_bytes * 3 // 4:
+        return machine.l2_bytes_per_cycle
+    if working_set <= machine.l3_bytes * 3 // 4:
+        return machine.l3_bytes_per_cycle
+    return machine.memory_bytes_per_cycle

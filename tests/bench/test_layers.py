@@ -1,0 +1,40 @@
+from __future__ import annotations
+
+import pytest
+
+from cnncc import driver
+from cnncc.bench.layers import Layer, Profile, measure
+from cnncc.spec import load
+from tests.bench.test_latency import TEXT
+
+
+def layer(seconds=1.0, predicted=1.0, compute=0.0, memory=0.0, kernel="k"):
+    return Layer("path", kernel, "tile", "1x1", 1, seconds, predicted, compute, memory)
+
+
+def test_a_stage_is_judged_by_the_longer_of_its_bounds():
+    assert layer(compute=0.5, memory=0.2).bound_by == "compute"
+    assert layer(compute=0.1, memory=0.2).bound_by == "memory"
+    assert layer(seconds=2.0, compute=0.5, memory=1.0).share == pytest.approx(0.5)
+    assert layer(compute=0.69).is_far
+    assert not layer(compute=0.71).is_far
+
+
+def test_errors_are_relative_to_what_was_measured():
+    assert layer(seconds=2.0, predicted=1.0).error == pytest.approx(-0.5)
+    made = Profile((layer(predicted=1.1), layer(predicted=0.7), layer(predicted=1.0)), 4.0)
+    assert made.median_error == pytest.approx(0.1)
+    assert (made.seconds, made.predicted) == (3.0, pytest.approx(2.8))
+
+
+@pytest.mark.native
+def test_a_network_is_measured_stage_by_stage():
+    loaded = load(TEXT, file="t")
+    compilation = driver.plan_model(driver.Model(loaded.graph, ()), driver.target_named("host"))
+    made = measure(compilation, seconds=0.0)
+    assert [e.path for e in made.layers] == [stage.name for stage in compilation.plan.stages]
+    assert all(e.seconds > 0 and e.predicted > 0 for e in made.layers)
+    assert all(max(e.compute, e.memory) > 0 for e in made.layers)
+    assert made.call > 0
+    convolution = next(e for e in made.layers if e.macs)
+    assert convolution.compute > 0
