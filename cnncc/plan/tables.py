@@ -78,7 +78,7 @@ def group_rows(plan: Plan) -> list[Row]:
                 "bytes": layout.words * 4,
                 "macs": cost.macs,
                 "predicted_us": node.notes["predicted_us"],
-                "bound_us": tuple(node.notes["bound_us"]),
+                "bound_us": list(node.notes["bound_us"]),
                 "functions": list(stage.functions),
             }
         )
