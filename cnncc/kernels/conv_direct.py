@@ -14,8 +14,8 @@ from cnncc.kernels.conv_nest import (
     conv_geometry,
     conv_place,
     conv_tile_choice,
-    for_each_tile,
     for_each_width,
+    for_numbered_tile,
     out_buffer,
     pack_panels,
     refuses_conv,
@@ -60,10 +60,9 @@ class ConvDirect(Kernel):
         blocks = b.index_param("in_blocks") if shared else g.in_blocks
         panel_elems = b.index_param("panel_elems") if shared else weights[0].size
         lo, hi = b.index_param("lo"), b.index_param("hi")
-        down, across = -(-g.rows // tile.rows), -(-g.columns // tile.columns)
+        tiles = tile.count(g.rows, g.columns)
         with b.loop(lo, hi, hint="item") as items:
-            panel = b.idiv(items.iv, down * across)
-            number = b.irem(items.iv, down * across)
+            panel, number = b.idiv(items.iv, tiles), b.irem(items.iv, tiles)
 
             def body(part: Tile, y: Index, x: Index) -> None:
                 base = nest.out.index(b, b.imul(panel, part.vectors), y, x)
@@ -74,12 +73,12 @@ class ConvDirect(Kernel):
                 place = conv_place(b, nest, g, panel, y, x, blocks)
                 nest.tile(b, part, panel, place, store, panel_elems)
 
-            where = (b.idiv(number, across), b.irem(number, across))
-            for_each_width(
-                b, nest, tile, panel, lambda t: for_each_tile(b, g.rows, g.columns, t, where, body)
-            )
+            def whole(tile: Tile) -> None:
+                for_numbered_tile(b, g.rows, g.columns, tile, number, body)
+
+            for_each_width(b, nest, tile, panel, whole)
         depth = (g.in_blocks, weights[0].size) if shared else ()
-        return [Launch(b.func, (*args, out_arg, *depth), nest.panels * down * across)]
+        return [Launch(b.func, (*args, out_arg, *depth), nest.panels * tiles)]
 
 
 def tile_estimate(site: Site, choice: TileChoice, groups: int) -> Estimate:

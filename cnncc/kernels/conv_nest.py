@@ -399,7 +399,8 @@ def conv_place(
 
 def conv_tile_choice(site: Site, g: ConvGeometry) -> TileChoice:
     """The register tile of a site."""
-    return choose_tile(site.target, g.rows, g.columns, g.out_blocks, g.steps, last=last_lanes(site))
+    last = last_lanes(site)
+    return choose_tile(site.target, g.rows, g.columns, g.out_blocks, g.steps, last=last, sides=True)
 
 
 def out_buffer(b: Builder, site: Site) -> tuple[Value, Arg]:
@@ -442,6 +443,35 @@ def for_each_tile(
         _branch(b, widths, lambda width: body(replace(tile, rows=height, columns=width), y, x))
 
     _branch(b, heights, across_cases)
+
+
+def for_numbered_tile(
+    b: Builder,
+    rows: int,
+    columns: int,
+    tile: Tile,
+    number: Index,
+    body: Callable[[Tile, Index, Index], None],
+) -> None:
+    """`body(tile, y, x)` for one of the `tile.count` tiles of a map, those at its side last."""
+    across = columns // tile.columns if tile.side else -(-columns // tile.columns)
+    plain = replace(tile, side=0)
+
+    def inside() -> None:
+        where = (b.idiv(number, across), b.irem(number, across))
+        for_each_tile(b, rows, min(columns, across * tile.columns), plain, where, body)
+
+    if not tile.side:
+        inside()
+        return
+    first = -(-rows // tile.rows) * across
+    x = across * tile.columns
+    strip = replace(plain, rows=tile.side, columns=columns - x)
+    with b.when(b.compare("lt", number, first)):
+        inside()
+    with b.otherwise():
+        where = (b.isub(number, first), 0)
+        for_each_tile(b, rows, columns - x, strip, where, lambda part, y, _: body(part, y, x))
 
 
 def _edge_cases(

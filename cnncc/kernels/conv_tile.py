@@ -72,12 +72,15 @@ class Tile:
         vectors: vectors of output channels.
         last: lanes of the last vector where its channels fill no more than a narrower register;
             0 for all.
+        side: rows of the tiles that cover the last columns of a map where those are fewer than
+            `columns`; 0 for as many as `rows`.
     """
 
     rows: int
     columns: int
     vectors: int
     last: int = 0
+    side: int = 0
 
     @property
     def accumulators(self) -> int:
@@ -88,8 +91,13 @@ class Tile:
         """Lanes of each vector."""
         return [lanes] * (self.vectors - 1) + [self.last or lanes]
 
+    def count(self, rows: int, columns: int) -> int:
+        """How many tiles cover a map."""
+        return sum(count for _, _, count in tile_parts(rows, columns, self))
+
     def __str__(self) -> str:
-        return f"{self.rows}x{self.columns} pixels x {self.vectors} vectors"
+        side = f" ({self.side} rows at the side)" if self.side else ""
+        return f"{self.rows}x{self.columns} pixels{side} x {self.vectors} vectors"
 
 
 def emit_tile(
@@ -213,6 +221,7 @@ def choose_tile(
     unit: tuple[int, int] = (1, 1),
     most_vectors: int | None = None,
     last: int = 0,
+    sides: bool = False,
 ) -> TileChoice:
     """The tile with the fewest predicted cycles.
 
@@ -225,6 +234,7 @@ def choose_tile(
         unit: rows and columns that must stay together in a tile (the window of a fused pool).
         most_vectors: an upper bound for the vectors of a tile.
         last: lanes of the last vector of all where it is narrow, as in `Tile`.
+        sides: whether the tiles of the last columns may have rows of their own.
     """
     spared = 1 - last / target.lanes() if last else 0.0
     options: list[tuple[float, int, Tile]] = []
@@ -234,13 +244,15 @@ def choose_tile(
         panels = out_blocks // vectors
         for r in range(unit[0], min(rows, most_pixels // unit[1]) + 1, unit[0]):
             for c in range(unit[1], min(columns, most_pixels // r) + 1, unit[1]):
-                parts = list(tile_parts(rows, columns, r, c))
-                cycles = sum(
-                    count * (panels - 1) * tile_cycles(target, h * w, vectors, steps)
-                    + count * tile_cycles(target, h * w, vectors - spared, steps)
-                    for h, w, count in parts
-                )
-                options.append((cycles, len(parts), Tile(r, c, vectors)))
+                for side in _sides(rows, columns, most_pixels, (r, c)) if sides else [0]:
+                    tile = Tile(r, c, vectors, side=side)
+                    parts = list(tile_parts(rows, columns, tile))
+                    cycles = sum(
+                        count * (panels - 1) * tile_cycles(target, h * w, vectors, steps)
+                        + count * tile_cycles(target, h * w, vectors - spared, steps)
+                        for h, w, count in parts
+                    )
+                    options.append((cycles, len(parts), tile))
     options.sort(key=lambda o: (o[0], o[1], -o[2].vectors, -o[2].columns))
     if not options:
         raise InternalError(f"no register tile of `{target.name}` holds {unit} pixels")
@@ -250,16 +262,24 @@ def choose_tile(
     return TileChoice(tile, cycles, ideal / cycles, rejected)
 
 
-def tile_parts(
-    rows: int, columns: int, tile_rows: int, tile_columns: int
-) -> Iterator[tuple[int, int, int]]:
+def _sides(rows: int, columns: int, most_pixels: int, tile: tuple[int, int]) -> list[int]:
+    """What `side` may be for a tile of so many rows and columns: registers full, or 0."""
+    width = columns % tile[1]
+    if width == 0 or rows == 1:
+        return [0]
+    tallest = min(rows, most_pixels // width)
+    even = -(-rows // -(-rows // tallest))  # as many tiles, of like height
+    return [0] if even == tile[0] else [0, even]
+
+
+def tile_parts(rows: int, columns: int, tile: Tile) -> Iterator[tuple[int, int, int]]:
     """The sizes of tile that cover a feature map: (rows, columns, how many)."""
-    full_rows, last_row = divmod(rows, tile_rows)
-    full_columns, last_column = divmod(columns, tile_columns)
-    for height, down in ((tile_rows, full_rows), (last_row, min(last_row, 1))):
-        for width, across in ((tile_columns, full_columns), (last_column, min(last_column, 1))):
-            if down * across:
-                yield height, width, down * across
+    full_columns, last_column = divmod(columns, tile.columns)
+    strips = ((tile.rows, tile.columns, full_columns), (tile.side or tile.rows, last_column, 1))
+    for height, width, across in strips:
+        for h, down in ((height, rows // height), (rows % height, 1)):
+            if h * width * down * across:
+                yield h, width, down * across
 
 
 def narrow_lanes(target: Target, channels: int) -> int:

@@ -20,7 +20,7 @@ AARCH64 = Target(
     fma=True,
     l1_bytes=64 << 10,
     l2_bytes=512 << 10,
-    tiles=((8, 2), (6, 3), (4, 4), (12, 1)),
+    tiles=((5, 4), (9, 2), (6, 3), (4, 5), (3, 6), (12, 1)),
     machine=SMALL,
     scheduling="cortex-a76",
 )

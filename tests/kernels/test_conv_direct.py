@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from cnncc.kernels.conv_direct import ConvDirect
+from cnncc.kernels.conv_nest import conv_geometry, conv_tile_choice
 from cnncc.ops.activation import ClipAttrs
 from cnncc.ops.conv import Conv2dAttrs
 from cnncc.ops.pool import MaxPool2dAttrs
@@ -72,6 +73,18 @@ def test_tiles_of_every_edge(target):
         for columns in (pixels - 1, pixels, pixels + 1):
             run(KERNEL, Conv((1, 1, columns), target.lanes(), (1, 1)), target)
             run(KERNEL, Conv((1, columns, 1), target.lanes(), (1, 1)), target)
+
+
+@pytest.mark.parametrize("size", [(5, 4), (4, 5), (7, 7), (2, 7), (3, 13)])
+@each_target
+def test_tiles_at_the_side(target, size):
+    """Last columns with tiles of their own; the model chooses them on some of these maps."""
+    run(KERNEL, Conv((2, *size), 4 * target.lanes(), (3, 3), SAME), target)
+
+
+def test_some_maps_have_tiles_at_the_side():
+    site = Conv((16, 7, 7), 32, (3, 3), SAME).site(find("x86-64-v3"))
+    assert conv_tile_choice(site, conv_geometry(site)).tile.side > 0
 
 
 GROUPS = {

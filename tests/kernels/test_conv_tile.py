@@ -117,11 +117,32 @@ def test_a_unit_that_no_tile_holds():
         choose_tile(find("x86-64"), 8, 8, 1, 9, unit=(8, 8))
 
 
-@given(extents, extents, st.integers(1, 28), st.integers(1, 28))
-def test_parts_cover_the_map(rows, columns, tile_rows, tile_columns):
-    parts = list(tile_parts(rows, columns, tile_rows, tile_columns))
+@given(extents, extents, st.integers(1, 28), st.integers(1, 28), st.integers(0, 28))
+def test_parts_cover_the_map(rows, columns, tile_rows, tile_columns, side):
+    tile = Tile(tile_rows, tile_columns, 1, side=side)
+    parts = list(tile_parts(rows, columns, tile))
     assert sum(h * w * count for h, w, count in parts) == rows * columns
-    assert all(h <= tile_rows and w <= tile_columns for h, w, _ in parts)
+    assert all(h <= max(tile_rows, side) and w <= tile_columns for h, w, _ in parts)
+    assert tile.count(rows, columns) == sum(count for _, _, count in parts)
+
+
+def test_the_side_of_a_narrow_map_has_tiles_of_its_own():
+    """Seven columns: tiles of six, and for the seventh pixels of several rows."""
+    avx2 = find("x86-64-v3")
+    plain, sides = (choose_tile(avx2, 7, 7, 64, 4608, sides=s) for s in (False, True))
+    assert sides.tile == Tile(1, 6, 2, side=4)
+    assert str(sides.tile) == "1x6 pixels (4 rows at the side) x 2 vectors"
+    assert list(tile_parts(7, 7, sides.tile)) == [(1, 6, 7), (4, 1, 1), (3, 1, 1)]
+    assert plain.utilisation < 0.9 < sides.utilisation
+
+
+@given(targets, extents, extents, st.integers(1, 8))
+def test_sides_never_cost(target, rows, columns, blocks):
+    plain, sides = (choose_tile(target, rows, columns, blocks, 576, sides=s) for s in (False, True))
+    assert sides.cycles <= plain.cycles
+    assert max(p for p, v in target.tiles if v == sides.tile.vectors) >= max(
+        h * w for h, w, _ in tile_parts(rows, columns, sides.tile)
+    )
 
 
 def test_the_model():
