@@ -67,7 +67,7 @@ class Step:
 
 def standard(options: Options = _DEFAULTS) -> tuple[Step, ...]:
     """The machine-free steps, from a parsed graph to a fused one."""
-    fuse = Fuse(pools=options.uses("conv-pool"))
+    fuse = Fuse(pools=options.uses("conv-pool"), winograd=options.uses("winograd"))
     pool_first = Step(PoolFirst(), "after affine maps are in the filters, before groups hide pools")
     return (
         Step(InferTypes(), "every later pass asks for types"),

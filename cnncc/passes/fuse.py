@@ -20,7 +20,7 @@ from cnncc.ir.types import DType
 from cnncc.ops.channels import computes_on_maps, is_channel_shaped
 from cnncc.ops.fused import FusedAttrs, Step
 from cnncc.ops.pool import WINDOW_POOLS
-from cnncc.passes.fuse_pool import recomputed, refuses_pool
+from cnncc.passes.fuse_pool import prevents_tiles, recomputed, refuses_pool
 from cnncc.passes.match import is_pointwise, label, sole_user
 
 ANCHORS = frozenset(
@@ -55,6 +55,8 @@ class Fuse:
     Attributes:
         max_epilogue: most steps behind the first one.
         pools: whether a convolution may take the pool behind it into its loop nest.
+        winograd: whether kernels may filter in a transformed domain, tile by tile, which a pool
+            whose windows overlap would prevent.
     """
 
     name: ClassVar[str] = "fuse"
@@ -63,6 +65,7 @@ class Fuse:
 
     max_epilogue: int = 8
     pools: bool = True
+    winograd: bool = True
 
     def run(self, graph: Graph) -> None:
         """Group the nodes, then build one `fused` node for each group of at least two."""
@@ -205,6 +208,9 @@ class _Grouping:
         if anchor.op != "conv2d":
             return f"only a conv2d takes a pool into its loop nest, not `{anchor.op}`"
         before, after = graph.type_of(group.tail), graph.type_of(node_id)
+        w = graph.type_of(graph.operands(group.members[0])[1])
+        if self._options.winograd and prevents_tiles(anchor.attrs, w, graph[node_id].attrs):
+            return "the convolution has far fewer multiplications in whole tiles of its result"
         return refuses_pool(before, after, graph[node_id].attrs, anchor.attrs.groups)
 
     def _explain_end(self, group: _Group) -> None:

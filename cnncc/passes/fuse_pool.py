@@ -14,9 +14,30 @@ from cnncc.ir.types import TensorType
 
 BAND_ROWS = 2
 MAX_RECOMPUTED = 1.4
+LEAST_CHANNELS = 16  # below which transforms cost what they save
+TILE = 4  # results of a tile in each direction
 MAX_WINDOW = 3
 MAX_WINDOW_IN_REGISTERS = 8  # pixels of a window that the register tiles of every target hold
 MAX_HELD_PIXELS = 2048  # of 16 channels in f32: 128 KiB, which an L2 cache holds beside filters
+
+
+def prevents_tiles(conv: Any, w: TensorType, pool: Any) -> bool:
+    """Whether a pool stands in the way of minimal filtering F(4x4, 3x3).
+
+    Tiles of 4x4 results hold windows that divide them. Any other pool makes rows come band by band,
+    each result with the 9 multiplications of the definition where a tile needs 36 for 16.
+
+    Args:
+        conv: attributes of the convolution.
+        w: its filters [O,C/g,kh,kw].
+        pool: attributes of the pool behind it.
+    """
+    filters, depth, *kernel = w.shape
+    plain = tuple(conv.strides) == tuple(conv.dilations) == (1, 1) and conv.groups == 1
+    pays = plain and kernel == [3, 3] and min(filters, depth) >= LEAST_CHANNELS
+    apart = pool.window == pool.strides and not any(pool.pads) and not pool.ceil
+    whole = all(TILE % extent == 0 for extent in pool.window)
+    return pays and not (apart and whole)
 
 
 def recomputed(conv: TensorType, pooled: TensorType, attrs: Any) -> float:

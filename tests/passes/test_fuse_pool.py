@@ -3,8 +3,14 @@ from __future__ import annotations
 import pytest
 
 from cnncc.ir.types import f32
+from cnncc.ops.conv import Conv2dAttrs
 from cnncc.ops.pool import MaxPool2d, MaxPool2dAttrs
-from cnncc.passes.fuse_pool import MAX_HELD_PIXELS, recomputed, refuses_pool
+from cnncc.passes.fuse_pool import (
+    MAX_HELD_PIXELS,
+    prevents_tiles,
+    recomputed,
+    refuses_pool,
+)
 
 
 def _share(rows: int, k: int, s: int, pad: int = 0) -> float:
@@ -41,3 +47,18 @@ def test_a_row_too_wide_for_the_cache_is_refused_only_where_windows_overlap() ->
         reason = refuses_pool(wide, MaxPool2d.infer([wide], attrs), attrs, 1)
         assert word in reason
         assert bool(word) == bool(reason)
+
+
+@pytest.mark.parametrize(
+    ("conv", "filters", "pool", "found"),
+    [
+        (Conv2dAttrs(), (64, 64, 3, 3), MaxPool2dAttrs((3, 3), (2, 2)), True),
+        (Conv2dAttrs(), (64, 64, 3, 3), MaxPool2dAttrs((2, 2), (2, 2)), False),
+        (Conv2dAttrs(), (64, 64, 3, 3), MaxPool2dAttrs((3, 3), (3, 3)), True),
+        (Conv2dAttrs(), (64, 3, 3, 3), MaxPool2dAttrs((3, 3), (2, 2)), False),
+        (Conv2dAttrs(), (64, 64, 5, 5), MaxPool2dAttrs((3, 3), (2, 2)), False),
+        (Conv2dAttrs((2, 2)), (64, 64, 3, 3), MaxPool2dAttrs((3, 3), (2, 2)), False),
+    ],
+)
+def test_pools_that_would_prevent_minimal_filtering(conv, filters, pool, found):
+    assert prevents_tiles(conv, f32(*filters), pool) is found
