@@ -38,6 +38,7 @@ from cnncc.passes import InferTypes
 from cnncc.pipeline import Observer, Record, Step
 from cnncc.plan.choose_kernel import ChooseKernel
 from cnncc.plan.choose_layout import ChooseLayout
+from cnncc.plan.fuse_blocks import FuseBlocks
 from cnncc.plan.lower import Plan, lower
 from cnncc.plan.plan_memory import PlanMemory
 from cnncc.plan.tables import decision_rows, group_rows, layer_rows
@@ -197,6 +198,10 @@ def steps(target: Target, options: Options = _DEFAULTS) -> tuple[Step, ...]:
     return (
         *pipeline.standard(options),
         Step(ChooseLayout(target, options), "kernels are chosen for the layouts of their operands"),
+        Step(
+            FuseBlocks(target, options),
+            "asks kernels on both layouts, and before one is chosen for each",
+        ),
         Step(
             ChooseKernel(target, options), "before memory: only nodes that run have a place in time"
         ),

@@ -78,6 +78,7 @@ TESTED_BY = {
     "kernels/copy_nest.py": "kernels/test_relayout.py",
     "kernels/elementary.py": "kernels/test_scalar_math.py",
     "kernels/elementary_wide.py": "kernels/test_scalar_math.py",
+    "kernels/conv_ring.py": "kernels/test_conv_block.py",
     "kernels/global_pool.py": "kernels/test_pool.py",
     "kernels/row_nest.py": "kernels/test_pointwise.py",
     "kernels/row_matmul_loops.py": "kernels/test_row_matmul.py",

@@ -17,6 +17,7 @@ called `row_*`: buffers, axes and pieces of rows are in `row_major.py`, fused st
 `row_steps.py`, rules for one element in `element_code.py` and `place_code.py`.
 """
 
+from cnncc.kernels.conv_block import ConvBlock
 from cnncc.kernels.conv_depthwise import ConvDepthwise
 from cnncc.kernels.conv_direct import ConvDirect
 from cnncc.kernels.conv_pool import ConvPoolBand, ConvPoolTile
@@ -49,6 +50,7 @@ KERNELS: tuple[Kernel, ...] = (
     ConvDirect(),
     ConvWinograd(),
     ConvDepthwise(),
+    ConvBlock(),
     ConvPoolTile(),
     ConvPoolBand(),
     ConvTransposed(),

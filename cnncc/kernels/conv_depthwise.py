@@ -7,6 +7,7 @@ load a pixel and row; the kernel row's weights stay in registers meanwhile.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -27,22 +28,37 @@ from cnncc.kernels.template import (
     PackedArg,
     Site,
     per_channel,
+    scratch_buffer,
 )
 from cnncc.loopir.build import Builder
 from cnncc.loopir.nodes import Index, Value
 from cnncc.targets.target import Target
 
+_ROW_OVERHEAD = 20.0  # cycles
+
 
 @dataclass(frozen=True, slots=True)
-class _Operands:
-    """Parameters of the function and the layouts behind them."""
+class DepthwiseTaps:
+    """How a run of output pixels reads its input and its filters.
 
-    x: Value
-    weights: Value
-    bias: Value
-    out: Value
-    source: Layout
-    result: Layout
+    Attributes:
+        kernel: rows and columns of the filter.
+        stride: input columns from one output pixel to the next.
+        dilation: input columns from one tap to the next.
+        pixel: elements from one input column to the next.
+        lanes: channels of a block.
+    """
+
+    kernel: tuple[int, int]
+    stride: int
+    dilation: int
+    pixel: int
+    lanes: int
+
+    @property
+    def elems(self) -> int:
+        """Elements of a block's filters."""
+        return self.kernel[0] * self.kernel[1] * self.lanes
 
 
 class ConvDepthwise(Kernel):
@@ -56,8 +72,8 @@ class ConvDepthwise(Kernel):
         groups = site.anchor.attrs.groups
         if groups != site.types[x].shape[1] or site.types[w].shape[0] != groups:
             return "not depthwise with one filter a channel"
-        if site.ends_in_pool:
-            return "does not pool"
+        if site.ends_in_pool or site.last_conv:
+            return "computes one convolution and no pool"
         if site.constants[w] is None:
             return "the filter is computed at run time"
         source, out = site.layouts[x], site.out
@@ -74,19 +90,16 @@ class ConvDepthwise(Kernel):
 
     def estimate(self, site: Site) -> Estimate:
         g = conv_geometry(site)
-        run = run_length(site.target, g)
-        out = site.blocked_out
-        macs = out.blocks * g.rows * g.columns * g.kernel[0] * g.kernel[1]
-        loaded = (run - 1) * g.attrs.strides[1] + (g.kernel[1] - 1) * g.attrs.dilations[1] + 1
-        loads = macs / g.kernel[1] * min(loaded / run, g.kernel[1]) / site.target.machine.loads
-        cycles = max(macs / fma_per_cycle(site.target), loads) + out.blocks * g.rows * 20
-        return predict(site, cycles, f"runs of {run} pixels", {}, fmas=macs)
+        taps = depthwise_taps(g, site.lanes)
+        rows = site.blocked_out.blocks * g.rows
+        cycles = rows * row_cycles(site.target, taps, g.columns)
+        words = f"runs of {run_length(site.target, taps, g.columns)} pixels"
+        macs = rows * g.columns * g.kernel[0] * g.kernel[1]
+        return predict(site, cycles, words, {}, fmas=macs)
 
     def lower(self, site: Site) -> list[Launch]:
         g = conv_geometry(site)
         source, result = site.blocked(site.anchor.args[0]), site.blocked_out
-        epilogue = Epilogue(site)
-        mask = LaneMask(site, needed=not epilogue.keeps_zero)
         filters = np.asarray(site.constant(site.anchor.args[1]), np.float32)
         weights = pack_depthwise(filters, result)
         bias = per_channel(
@@ -99,39 +112,65 @@ class ConvDepthwise(Kernel):
         x = b.buffer("x", extent=source.elems)
         w = b.buffer("weights", extent=weights.size)
         bias_param = b.buffer("bias", extent=bias.size)
-        epilogue.declare(b)
-        mask.declare(b)
-        out, out_arg = out_buffer(b, site)
-        operands = _Operands(x, w, bias_param, out, source, result)
+        taps = depthwise_taps(g, source.block)
+        ends = RunEnds(b, site, Epilogue(site), run_length(site.target, taps, g.columns))
         lo, hi = b.index_param("lo"), b.index_param("hi")
-        run = run_length(site.target, g)
+        step = g.attrs.dilations[0] * source.row_pitch
         with b.loop(lo, hi, hint="item") as items:
             block, row = b.idiv(items.iv, g.rows), b.irem(items.iv, g.rows)
-            full, last = divmod(g.columns, run)
-            if full:
-                with b.loop(0, full, hint="run") as runs:
-                    first = b.imul(runs.iv, run)
-                    _emit_run(b, site, g, operands, epilogue, mask, (block, row, first), run)
-            if last:
-                at = (block, row, full * run)
-                _emit_run(b, site, g, operands, epilogue, mask, at, last)
+
+            def compute(column: Index, run: int) -> None:
+                origin = source.index(
+                    b,
+                    block,
+                    b.isub(b.imul(row, g.attrs.strides[0]), g.attrs.pads[0]),
+                    b.isub(b.imul(column, g.attrs.strides[1]), g.attrs.pads[1]),
+                )
+                start = b.load(bias_param, b.imul(block, site.lanes), site.lanes)
+                lines = (x, lambda k: b.iadd(origin, b.imul(k, step)))
+                acc = emit_run(b, taps, run, lines, (w, b.imul(block, taps.elems)), start)
+                ends.finish(acc, (block, row, column))
+
+            for_each_run(b, g.columns, run_length(site.target, taps, g.columns), compute)
         args: tuple[Arg, ...] = (
             OperandArg(site.anchor.args[0]),
             PackedArg(weights),
             PackedArg(bias),
-            *epilogue.args,
-            *mask.args,
-            out_arg,
+            *ends.args,
         )
         return [Launch(b.func, args, result.blocks * g.rows)]
 
 
-def run_length(target: Target, g: ConvGeometry) -> int:
+def depthwise_taps(g: ConvGeometry, pixel: int) -> DepthwiseTaps:
+    """The taps of a convolution whose pixels lie `pixel` elements apart."""
+    return DepthwiseTaps(g.kernel, g.attrs.strides[1], g.attrs.dilations[1], pixel, g.block)
+
+
+def run_length(target: Target, taps: DepthwiseTaps, columns: int) -> int:
     """Pixels in a run: what the registers hold beside a kernel row, in runs of like length."""
-    room = max(1, target.vector_registers - g.kernel[1] - 2)
+    room = max(1, target.vector_registers - taps.kernel[1] - 2)
     most = min(room, 8 if target.vector_registers <= 16 else 14)
-    runs = -(-g.columns // most)
-    return -(-g.columns // runs)
+    runs = -(-columns // most)
+    return -(-columns // runs)
+
+
+def row_cycles(target: Target, taps: DepthwiseTaps, columns: int) -> float:
+    """Predicted cycles of one row of one channel block that is read from the nearest cache."""
+    run = run_length(target, taps, columns)
+    macs = columns * taps.kernel[0] * taps.kernel[1]
+    pixels = (run - 1) * taps.stride + (taps.kernel[1] - 1) * taps.dilation + 1
+    loads = macs / taps.kernel[1] * min(pixels / run, taps.kernel[1]) / target.machine.loads
+    return max(macs / fma_per_cycle(target), loads) + _ROW_OVERHEAD
+
+
+def for_each_run(b: Builder, columns: int, run: int, body: Callable[[Index, int], None]) -> None:
+    """`body(first column, pixels)` for the runs of a row; the last one may be shorter."""
+    full, last = divmod(columns, run)
+    if full:
+        with b.loop(0, full, hint="run") as runs:
+            body(b.imul(runs.iv, run), run)
+    if last:
+        body(full * run, last)
 
 
 def pack_depthwise(w: NDArray[np.float32], out: Layout) -> NDArray[np.float32]:
@@ -142,53 +181,79 @@ def pack_depthwise(w: NDArray[np.float32], out: Layout) -> NDArray[np.float32]:
     return np.ascontiguousarray(blocks.transpose(0, 2, 3, 1))
 
 
-def _emit_run(
+def emit_run(
     b: Builder,
-    site: Site,
-    g: ConvGeometry,
-    operands: _Operands,
-    epilogue: Epilogue,
-    mask: LaneMask,
-    at: tuple[Index, Index, Index],
+    taps: DepthwiseTaps,
     run: int,
-) -> None:
-    """`run` pixels of one row from column `at[2]` on."""
-    block, row, column = at
-    lanes = site.lanes
-    (kernel_rows, kernel_columns), attrs = g.kernel, g.attrs
-    origin = operands.source.index(
-        b,
-        block,
-        b.isub(b.imul(row, attrs.strides[0]), attrs.pads[0]),
-        b.isub(b.imul(column, attrs.strides[1]), attrs.pads[1]),
-    )
-    filters = b.imul(block, kernel_rows * kernel_columns * lanes)
-    start = b.load(operands.bias, b.imul(block, lanes), lanes)
-    with b.loop(0, kernel_rows, carry=[start] * run, hint="k") as rows:
-        weights = b.iadd(filters, b.imul(rows.iv, kernel_columns * lanes))
-        taps = [
-            b.load(operands.weights, weights, lanes, offset=k * lanes)
-            for k in range(kernel_columns)
+    source: tuple[Value, Callable[[Value], Index]],
+    weights: tuple[Value, Index],
+    start: Value,
+) -> list[Value]:
+    """`run` neighbouring pixels of one channel block, each a sum that begins with `start`.
+
+    `source` is the input and, for each kernel row, the element under its first tap.
+    """
+    rows, columns = taps.kernel
+    with b.loop(0, rows, carry=[start] * run, hint="k") as loop:
+        line, acc = source[1](loop.iv), loop.carried
+        filters = b.iadd(weights[1], b.imul(loop.iv, columns * taps.lanes))
+        tap = [
+            b.load(weights[0], filters, taps.lanes, offset=k * taps.lanes) for k in range(columns)
         ]
-        line = b.iadd(origin, b.imul(rows.iv, attrs.dilations[0] * operands.source.row_pitch))
-        acc = rows.carried
-        for place, uses in sorted(_uses(g, run).items()):
-            pixel = b.load(operands.x, line, lanes, offset=place * operands.source.block)
+        for place, uses in sorted(_uses(taps, run).items()):
+            pixel = b.load(source[0], line, taps.lanes, offset=place * taps.pixel)
             for k, t in uses:
-                acc[t] = b.fma(pixel, taps[k], acc[t])
-        rows.yields(acc)
-    epilogue.open(b, block, row, column)
-    base = operands.result.index(b, block, row, column)
-    for t, value in enumerate(rows.results):
-        finished = mask.apply(b, epilogue.apply(b, value, columns=t), block)
-        b.store(operands.out, base, finished, offset=operands.result.offset(0, 0, t))
+                acc[t] = b.fma(pixel, tap[k], acc[t])
+        loop.yields(acc)
+    return loop.results
 
 
-def _uses(g: ConvGeometry, run: int) -> dict[int, list[tuple[int, int]]]:
+class RunEnds:
+    """What becomes of a run's sums: the steps behind the convolution, then the result's buffer.
+
+    Steps that want many registers run as a loop over the pixels, with the sums in scratch memory.
+    """
+
+    def __init__(self, b: Builder, site: Site, epilogue: Epilogue, run: int) -> None:
+        self._b, self._site, self._epilogue = b, site, epilogue
+        self._mask = LaneMask(site, needed=not epilogue.keeps_zero)
+        epilogue.declare(b)
+        self._mask.declare(b)
+        self._out, out_arg = out_buffer(b, site)
+        self.args: list[Arg] = [*epilogue.args, *self._mask.args, out_arg]
+        self._sums: Value | None = None
+        if epilogue.is_long:
+            self._sums, sums = scratch_buffer(b, "run", run * site.lanes)
+            self.args.append(sums)
+
+    def finish(self, acc: list[Value], at: tuple[Index, Index, Index]) -> None:
+        """Store the sums of a run that begins at block, row and column `at`."""
+        b, lanes, (block, row, column) = self._b, self._site.lanes, at
+        if self._sums is None:
+            self._open(at)
+            for t, value in enumerate(acc):
+                self._store(value, block, t)
+            return
+        for t, value in enumerate(acc):
+            b.store(self._sums, t * lanes, value)
+        with b.loop(0, len(acc), hint="pixel") as pixels:
+            self._open((block, row, b.iadd(column, pixels.iv)))
+            self._store(b.load(self._sums, b.imul(pixels.iv, lanes), lanes), block, 0)
+
+    def _open(self, at: tuple[Index, Index, Index]) -> None:
+        self._epilogue.open(self._b, *at)
+        self._base = self._site.blocked_out.index(self._b, *at)
+
+    def _store(self, value: Value, block: Index, column: int) -> None:
+        b = self._b
+        finished = self._mask.apply(b, self._epilogue.apply(b, value, columns=column), block)
+        b.store(self._out, self._base, finished, offset=column * self._site.lanes)
+
+
+def _uses(taps: DepthwiseTaps, run: int) -> dict[int, list[tuple[int, int]]]:
     """For each input pixel of a line, the (tap, output pixel) pairs that read it."""
     uses: dict[int, list[tuple[int, int]]] = {}
     for t in range(run):
-        for k in range(g.kernel[1]):
-            place = t * g.attrs.strides[1] + k * g.attrs.dilations[1]
-            uses.setdefault(place, []).append((k, t))
+        for k in range(taps.kernel[1]):
+            uses.setdefault(t * taps.stride + k * taps.dilation, []).append((k, t))
     return uses

@@ -118,7 +118,9 @@ def refuses_layouts(site: Site, halo: Halo) -> str:
 
 
 def refuses_conv(site: Site) -> str:
-    """`refuses_layouts` with the halo of an ordinary convolution."""
+    """`refuses_layouts` with the halo of an ordinary convolution, which is the only one."""
+    if site.last_conv:
+        return "computes one convolution only"
     types = [site.types[a] for a in site.anchor.args]
     result = lookup("conv2d").infer(types, site.anchor.attrs)
     return refuses_layouts(site, conv_halo(site.anchor.attrs, types[0], types[1], result))

@@ -27,6 +27,7 @@ from cnncc.kernels.conv_nest import (
     pack_panels,
     refuses_conv,
 )
+from cnncc.kernels.conv_ring import ConvRing, RingShape, ring_shape
 from cnncc.kernels.conv_tile import Tile, TileChoice, choose_tile
 from cnncc.kernels.cost import predict
 from cnncc.kernels.template import (
@@ -192,22 +193,22 @@ class ConvPoolBand(_ConvPool):
     name: ClassVar[str] = "conv_pool_band"
 
     def _refuses_pool(self, site: Site) -> str:
-        if self._ring_row(site) * pool_of(site).step.attrs.window[0] * site.lanes * 4 > _RING_BYTES:
+        if _ring(conv_geometry(site), pool_of(site)).pixels * site.lanes * 4 > _RING_BYTES:
             return f"a ring of rows is larger than {_RING_BYTES} bytes"
         return ""
 
-    @staticmethod
-    def _ring_row(site: Site) -> int:
-        """Pixels of a row of the ring: padding, the convolution's columns, padding."""
-        return sum(_ring_columns(conv_geometry(site), pool_of(site)))
-
     def _choice(self, site: Site) -> TileChoice:
         g, pool = conv_geometry(site), pool_of(site)
-        row_bytes = self._ring_row(site) * pool.step.attrs.window[0] * site.lanes * 4
-        most = max(1, _RING_BYTES // row_bytes)
-        columns = _ring_columns(g, pool)[1]
+        ring = _ring(g, pool)
+        most = max(1, _RING_BYTES // (ring.pixels * site.lanes * 4))
         return choose_tile(
-            site.target, 1, columns, g.out_blocks, g.steps, most_vectors=most, last=last_lanes(site)
+            site.target,
+            1,
+            ring.columns,
+            g.out_blocks,
+            g.steps,
+            most_vectors=most,
+            last=last_lanes(site),
         )
 
     def estimate(self, site: Site) -> Estimate:
@@ -234,8 +235,10 @@ class ConvPoolBand(_ConvPool):
             args.append(PackedArg(counts))
         out, out_arg = out_buffer(b, site)
         attrs = pool.step.attrs
-        elems = self._ring_row(site) * attrs.window[0] * tile.vectors * site.lanes
-        ring, ring_arg = scratch_buffer(b, "ring", elems)
+        g = conv_geometry(site)
+        shape = _ring(g, pool)
+        held, ring_arg = scratch_buffer(b, "ring", shape.pixels * tile.vectors * site.lanes)
+        ring = ConvRing(b, nest, g, tile, shape, held, float("-inf") if pool.is_max else 0.0)
         band = band_rows(pool.rows, attrs.window[0], attrs.strides[0])
         bands = -(-pool.rows // band)
         lo, hi = b.index_param("lo"), b.index_param("hi")
@@ -243,11 +246,7 @@ class ConvPoolBand(_ConvPool):
             panel, number = b.idiv(items.iv, bands), b.irem(items.iv, bands)
             first = b.imul(number, band)
             last = b.imin(b.iadd(first, band), pool.rows)
-
-            def emit(t: Tile) -> None:
-                _Band(b, site, nest, t, pool, divisor, out, ring).emit(panel, first, last)
-
-            for_each_width(b, nest, tile, panel, emit)
+            _Band(b, ring, pool, divisor, out).emit(panel, first, last)
         return [Launch(b.func, (*args, out_arg, ring_arg), nest.panels * bands)]
 
 
@@ -259,12 +258,16 @@ def band_rows(rows: int, window: int, stride: int) -> int:
     return -(-rows // bands)
 
 
-def _ring_columns(g: ConvGeometry, pool: PoolBehind) -> tuple[int, int, int]:
-    """Columns of a ring row: padding before, columns of the convolution, padding behind."""
+def _ring(g: ConvGeometry, pool: PoolBehind) -> RingShape:
+    """The ring of a band."""
     attrs = pool.step.attrs
-    left = int(attrs.pads[1])
-    reach = (pool.columns - 1) * attrs.strides[1] + attrs.window[1] - left
-    return left, min(g.columns, reach), max(0, reach - g.columns)
+    return ring_shape(
+        g,
+        tuple(attrs.window),
+        tuple(attrs.strides),
+        tuple(attrs.pads),
+        (pool.rows, pool.columns),
+    )
 
 
 def _window_pixels(g: ConvGeometry, pool: PoolBehind) -> NDArray[np.float32]:
@@ -278,107 +281,40 @@ class _Band:
     """Code of one work item of `ConvPoolBand`."""
 
     def __init__(
-        self,
-        b: Builder,
-        site: Site,
-        nest: ConvNest,
-        tile: Tile,
-        pool: PoolBehind,
-        divisor: Value | None,
-        out: Value,
-        ring: Value,
+        self, b: Builder, ring: ConvRing, pool: PoolBehind, divisor: Value | None, out: Value
     ) -> None:
-        self.b, self.site, self.nest, self.tile, self.pool = b, site, nest, tile, pool
-        self.divisor, self.out, self.ring = divisor, out, ring
-        self.g = conv_geometry(site)
+        self.b, self.ring, self.pool = b, ring, pool
+        self.divisor, self.out = divisor, out
         self.attrs = pool.step.attrs
-        self.left, self.columns, self.right = _ring_columns(self.g, pool)
-        self.pixel = tile.vectors * site.lanes
-        self.pitch = (self.left + self.columns + self.right) * self.pixel
-        neutral = float("-inf") if pool.is_max else 0.0
-        self.neutral = b.splat(b.const(neutral), site.lanes)
 
     def emit(self, panel: Index, first: Index, last: Index) -> None:
         """Pooled rows `first ..< last` of one panel."""
         b, (window, _), (stride, _) = self.b, self.attrs.window, self.attrs.strides
-        for slot in range(window):
-            self._clear(slot * self.pitch, self.left)
-            self._clear(slot * self.pitch + (self.left + self.columns) * self.pixel, self.right)
+        self.ring.clear_edges()
         with b.loop(first, last, hint="oy") as pooled:
-            # Rows are counted from the first row of padding, so that they are never negative.
             start = b.imul(pooled.iv, stride)
             new = start
             if window > stride:
                 is_first = b.compare("eq", pooled.iv, first)
                 new = b.select(is_first, start, b.iadd(start, window - stride))
-            self._fill_ring(panel, new, b.iadd(start, window))
+            self.ring.fill(panel, new, b.iadd(start, window))
             self._pool_row(panel, pooled.iv)
-
-    def _clear(self, start: Index, pixels: int) -> None:
-        """Neutral numbers in so many pixels of the ring."""
-        if pixels:
-            with self.b.loop(0, pixels * self.pixel, self.site.lanes, hint="i") as i:
-                self.b.store(self.ring, self.b.iadd(start, i.iv), self.neutral)
-
-    def _fill_ring(self, panel: Index, start: Index, end: Index) -> None:
-        """Rows `start ..< end`: those of the convolution, neutral numbers above and below it."""
-        b, top = self.b, int(self.attrs.pads[0])
-        bottom = top + self.g.rows
-        reach = (self.pool.rows - 1) * self.attrs.strides[0] + self.attrs.window[0]
-        if top:
-            with b.loop(start, b.imin(end, top), hint="above") as rows:
-                self._clear(self._slot(rows.iv), self.columns)
-            start = b.imax(start, top)
-        if reach > bottom:
-            with b.loop(b.imax(start, bottom), end, hint="below") as rows:
-                self._clear(self._slot(rows.iv), self.columns)
-            end = b.imin(end, bottom)
-        with b.loop(start, end, hint="row") as rows:
-            self._row(panel, b.isub(rows.iv, top), self._slot(rows.iv))
-
-    def _slot(self, padded_row: Value) -> Index:
-        """Where a row's first pixel behind the padding lies in the ring."""
-        b = self.b
-        slot = b.imul(b.irem(padded_row, self.attrs.window[0]), self.pitch)
-        return b.iadd(slot, self.left * self.pixel)
-
-    def _row(self, panel: Index, y: Index, base: Index) -> None:
-        """One row of the convolution."""
-        b = self.b
-        tiles = -(-self.columns // self.tile.columns)
-        with b.loop(0, tiles, hint="tile") as across:
-            self._tiles(panel, y, across.iv, base)
-
-    def _tiles(self, panel: Index, y: Index, across: Index, base: Index) -> None:
-        b, lanes = self.b, self.site.lanes
-
-        def body(part: Tile, _: Index, x: Index) -> None:
-            at = b.iadd(base, b.imul(x, self.pixel))
-
-            def store(row: int, column: int, values: list[Value]) -> None:
-                for v, value in enumerate(values):
-                    b.store(self.ring, at, value, offset=column * self.pixel + v * lanes)
-
-            place = conv_place(b, self.nest, self.g, panel, y, x)
-            self.nest.tile(b, part, panel, place, store)
-
-        for_each_tile(b, 1, self.columns, self.tile, (0, across), body)
 
     def _pool_row(self, panel: Index, oy: Value) -> None:
         """One pooled row out of the ring."""
-        b, lanes, window = self.b, self.site.lanes, self.attrs.window
+        b, ring, window = self.b, self.ring, self.attrs.window
         start = b.imul(oy, self.attrs.strides[0])
-        slots = [b.imul(b.irem(b.iadd(start, i), window[0]), self.pitch) for i in range(window[0])]
-        out = self.nest.out
+        slots = [ring.row(b.iadd(start, i)) for i in range(window[0])]
+        out, vectors, lanes = ring.nest.out, ring.tile.vectors, ring.lanes
         with b.loop(0, self.pool.columns, hint="ox") as columns:
-            x = b.imul(columns.iv, self.attrs.strides[1] * self.pixel)
-            base = out.index(b, b.imul(panel, self.tile.vectors), oy, columns.iv)
-            for v in range(self.tile.vectors):
+            x = b.imul(columns.iv, self.attrs.strides[1] * ring.pixel)
+            base = out.index(b, b.imul(panel, vectors), oy, columns.iv)
+            for v in range(vectors):
                 total: Value | None = None
                 for slot in slots:
                     at = b.iadd(slot, x)
                     for j in range(window[1]):
-                        value = b.load(self.ring, at, lanes, offset=j * self.pixel + v * lanes)
+                        value = b.load(ring.buffer, at, lanes, offset=j * ring.pixel + v * lanes)
                         op = "max" if self.pool.is_max else "add"
                         total = value if total is None else b.binary(op, total, value)
                 if total is None:

@@ -298,7 +298,7 @@ def tile_cycles(target: Target, pixels: int, vectors: float, steps: int) -> floa
     loads = (pixels + vectors) / target.machine.loads
     vector_bytes = target.vector_bits // 8
     panel_bytes = steps * vectors * vector_bytes
-    filters = vectors * vector_bytes / _bytes_per_cycle(target, panel_bytes)
+    filters = vectors * vector_bytes / bytes_per_cycle(target, panel_bytes)
     return (
         steps * max(fma, loads, target.machine.fma_latency, filters)
         + _TILE_OVERHEAD
@@ -306,7 +306,7 @@ def tile_cycles(target: Target, pixels: int, vectors: float, steps: int) -> floa
     )
 
 
-def _bytes_per_cycle(target: Target, working_set: float) -> float:
+def bytes_per_cycle(target: Target, working_set: float) -> float:
     """How fast numbers come that are read again and again and take so many bytes."""
     if working_set <= target.l1_bytes // 2:  # the input wants room too
         return target.machine.loads * target.vector_bits / 8

@@ -70,6 +70,11 @@ class Site:
         return self.steps[-1].op in WINDOW_POOLS
 
     @property
+    def last_conv(self) -> int:
+        """The last step that is a convolution behind the anchor; 0 where there is none."""
+        return max((k for k, step in enumerate(self.steps) if step.op == "conv2d"), default=0)
+
+    @property
     def in_rows(self) -> bool:
         """Whether no value of the site lies in blocks."""
         return not any(isinstance(x, Layout | FlatLayout) for x in (*self.layouts, self.out))

@@ -39,7 +39,8 @@ class FusedAttrs:
     """The steps in order of execution; the last one gives the result.
 
     Attributes:
-        steps: an anchor or a pointwise operator, then pointwise operators, then perhaps a pool.
+        steps: an anchor or a pointwise operator, then pointwise operators, and convolutions of what
+            the step before them gives; the last one may be a pool.
     """
 
     steps: tuple[Step, ...]
@@ -94,7 +95,8 @@ class Fused(Op):
     def _check_step(index: int, step: Step, count: int) -> None:
         traits = lookup(step.op).traits
         pool = step.op in WINDOW_POOLS
-        legal = Trait.POINTWISE in traits or index == 0 or (pool and index == count - 1)
+        conv = step.op == "conv2d" and step.args[0] == ~(index - 1) and min(step.args[1:]) >= 0
+        legal = Trait.POINTWISE in traits or index == 0 or conv or (pool and index == count - 1)
         if not legal or Trait.SOURCE in traits or step.op == Fused.name:
             raise InternalError(f"`{step.op}` cannot be step {index} of a fused node")
 

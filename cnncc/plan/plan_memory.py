@@ -93,10 +93,12 @@ def replaceable(graph: Graph, node_id: int) -> list[int]:
     steps = steps_of(graph, node_id)
     if steps[-1].op in WINDOW_POOLS or Trait.SOURCE in lookup(steps[0].op).traits:
         return []
-    pointwise = Trait.POINTWISE in lookup(steps[0].op).traits
-    anchored = [] if pointwise else [a for a in steps[0].args if a >= 0]
-    later = steps if pointwise else steps[1:]
-    args = dict.fromkeys(a for s in later for a in s.args if a >= 0)
+    # What stands before the last anchor is read for other elements of the result as well.
+    behind = 1 + max(
+        (k for k, s in enumerate(steps) if Trait.POINTWISE not in lookup(s.op).traits), default=-1
+    )
+    anchored = [a for s in steps[:behind] for a in s.args if a >= 0]
+    args = dict.fromkeys(a for s in steps[behind:] for a in s.args if a >= 0)
     return [a for a in args if a not in anchored]
 
 

@@ -98,11 +98,16 @@ class Conv:
             segments=self.segments,
             halo=(top, left, bottom, right),
         )
-        others = [self._operand(a, lanes) for a in self.extras]
-        pools = [s for s in self.steps if s.op.endswith("pool2d")]
+        filters = {a for s in self.steps if s.op == "conv2d" for a in s.args[1:]}
+        others = [
+            None if self.first_extra + i in filters else self._operand(a, lanes)
+            for i, a in enumerate(self.extras)
+        ]
         shape = result.shape
-        for pool in pools:
-            shape = lookup(pool.op).infer([f32(*shape)], pool.attrs).shape
+        for step in self.steps:
+            if step.op == "conv2d" or step.op.endswith("pool2d"):
+                more = [f32(*arrays[a].shape) for a in step.args[1:]]
+                shape = lookup(step.op).infer([f32(*shape), *more], step.attrs).shape
         return make_site(
             self.op,
             self.attrs,
@@ -129,7 +134,10 @@ SPLITS = ((1, 1), (3, -1))
 
 
 def chain(first: int, *names: str | tuple[str, Any]) -> tuple[Step, ...]:
-    """Steps behind an anchor; `add`, `mul` and `prelu` take operands `first`, `first + 1`, ..."""
+    """Steps behind an anchor; operands are `first`, `first + 1`, ...
+
+    `add`, `mul` and `prelu` take one, `conv2d` a filter and a bias.
+    """
     steps: list[Step] = []
     operand = first
     for name in names:
@@ -138,6 +146,9 @@ def chain(first: int, *names: str | tuple[str, Any]) -> tuple[Step, ...]:
         if op in ("add", "mul", "prelu"):
             args.append(operand)
             operand += 1
+        elif op == "conv2d":
+            args += [operand, operand + 1]
+            operand += 2
         steps.append(Step(op, attrs if attrs is not None else lookup(op).Attrs(), tuple(args)))
     return tuple(steps)
 

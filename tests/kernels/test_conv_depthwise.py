@@ -7,7 +7,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from cnncc.kernels.conv_depthwise import ConvDepthwise, pack_depthwise, run_length
+from cnncc.kernels.conv_depthwise import (
+    ConvDepthwise,
+    depthwise_taps,
+    pack_depthwise,
+    run_length,
+)
 from cnncc.kernels.conv_nest import conv_geometry
 from cnncc.ops.conv import Conv2dAttrs
 from cnncc.targets import find
@@ -60,7 +65,8 @@ def test_a_run_fits_the_registers():
         for columns in (1, 7, 14, 15, 56, 112):
             for size in (3, 5, 7):
                 site = depthwise((4, 8, columns), (size, size), pads=(size // 2,) * 4).site(target)
-                run_ = run_length(target, conv_geometry(site))
+                taps = depthwise_taps(conv_geometry(site), site.lanes)
+                run_ = run_length(target, taps, columns)
                 assert 1 <= run_ <= columns
                 assert run_ + size + 2 <= target.vector_registers or run_ == 1
 

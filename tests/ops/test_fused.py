@@ -104,6 +104,8 @@ def test_bound_holds_and_is_tight() -> None:
     [
         (),
         (CONV, CONV),
+        (CONV, Step("conv2d", CONV.attrs, (1, ~0))),
+        (CONV, Step("conv2d", CONV.attrs, (~0, ~0))),
         (CONV, Step("softmax", NoAttrs(), (~0,))),
         (CONV, Step("avg_pool2d", POOL, (~0,)), Step("relu", NoAttrs(), (~1,))),
         (CONV, Step("relu", NoAttrs(), (~1,))),

@@ -1,0 +1,101 @@
+"""Blocks of two convolutions: when they are made, that they compute the same, and what is refused."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+
+from cnncc import driver
+from cnncc.options import Options
+from cnncc.plan.fuse_blocks import FuseBlocks
+from cnncc.plan.site import steps_of
+from cnncc.targets import find
+from tests.passes.nets import Net
+from tests.plan.planning import SSE, by, check, laid_out
+
+SAME = {"pads": (1, 1, 1, 1)}
+
+
+def inverted(strides=(2, 2), *, read_twice=False, residual=False):
+    """Stem, expansion, depthwise, projection."""
+    net = Net()
+    stem = net.add("relu", net.conv(net.input(1, 3, 11, 12), 4, 3, **SAME))
+    wide = net.add("hard_swish", net.conv(stem, 12, 1))
+    deep = net.add("hard_swish", net.conv(wide, 12, 3, groups=12, strides=strides, **SAME))
+    out = net.conv(deep, 4, 1)
+    if residual:
+        out = net.add("add", out, stem)
+    return net.outputs(out, net.add("tanh", wide)) if read_twice else net.outputs(out)
+
+
+def blocks(graph):
+    return [n for n, node in graph.nodes() if node.notes.get("kernel") == "conv_block"]
+
+
+@pytest.mark.parametrize("target", ["x86-64", "x86-64-v3", "x86-64-v4", "aarch64"])
+@pytest.mark.parametrize("threads", [1, 3])
+def test_a_block_computes_what_its_parts_did(target, threads):
+    plan = check(inverted(), find(target), threads=threads)
+    (block, *_) = blocks(plan.graph)
+    names = [step.op for step in steps_of(plan.graph, block)]
+    assert names == ["conv2d", "hard_swish", "conv2d", "hard_swish"]
+    assert len(plan.graph[block].notes["members"]) == 4
+
+
+def test_a_residual_around_the_block_outlives_it():
+    plan = check(inverted((1, 1), residual=True), threads=2)
+    assert blocks(plan.graph)
+
+
+def test_what_others_read_stays_a_node():
+    plan = check(inverted(read_twice=True))
+    assert not blocks(plan.graph)
+
+
+def test_the_switch():
+    options = Options(without=frozenset({"conv-block"}))
+    plan = driver.plan_model(driver.Model(inverted(), ()), SSE, options=options).plan
+    assert not blocks(plan.graph)
+
+
+def test_both_predictions_are_in_the_record():
+    decision = by(check(inverted()).graph, "fuse-blocks")[-1]
+    assert "one node, predicted" in decision.choice
+    assert decision.rejected[0][0] == "apart"
+    assert decision.figures["bytes_saved"] == 2 * 4 * 12 * 11 * 12
+
+
+def test_the_slower_way_is_rejected_with_its_time(monkeypatch):
+    slow = SimpleNamespace(seconds=1.0)
+    monkeypatch.setattr("cnncc.plan.fuse_blocks.ConvBlock.estimate", lambda self, site: slow)
+    net = Net()
+    x = net.conv(net.input(1, 5, 4, 4), 8, 1)
+    graph = net.outputs(net.conv(x, 8, 3, groups=8, **SAME))
+    laid_out(graph)
+    FuseBlocks(SSE).run(graph)
+    (decision,) = by(graph, "fuse-blocks")
+    assert "a node each" in decision.choice
+    assert decision.rejected == (("a block", "one node, predicted 1000000.0 us"),)
+
+
+def test_a_block_writes_where_its_result_is_joined():
+    net = Net()
+    x = net.conv(net.input(1, 5, 6, 6), 8, 1)
+    deep = net.conv(net.conv(x, 8, 1), 8, 3, groups=8, **SAME)
+    joined = net.add("concat", net.conv(x, 8, 1), deep)
+    plan = check(net.outputs(net.conv(joined, 4, 3, **SAME)))
+    (block,) = blocks(plan.graph)
+    assert plan.graph[block].notes["alias"][1] == 2
+
+
+def test_slices_of_a_blocks_result_lie_in_it():
+    net = Net()
+    x = net.conv(net.conv(net.input(1, 5, 6, 6), 8, 1), 8, 1)
+    deep = net.conv(x, 8, 3, groups=8, **SAME)
+    halves = [net.add("slice_channels", deep, start=s, stop=s + 4) for s in (0, 4)]
+    graph = net.outputs(net.add("concat", net.conv(halves[1], 4, 3), net.conv(halves[0], 4, 3)))
+    plan = check(graph)
+    (block,) = blocks(plan.graph)
+    slices = [n for _, n in plan.graph.nodes() if n.op == "slice_channels"]
+    assert [n.notes["alias"] for n in slices] == [(block, 0), (block, 1)]
