@@ -1,4 +1,4 @@
-"""Blocks of two convolutions: when they are made, that they compute the same, and what is refused."""
+"""Blocks of two convolutions: when they are made, what they compute, and what is refused."""
 
 from __future__ import annotations
 
