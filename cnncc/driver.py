@@ -11,7 +11,8 @@ import os
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ from cnncc.ir.counts import macs, parameters
 from cnncc.ir.graph import Graph
 from cnncc.ir.verify import LEVELS, verify
 from cnncc.kernels.layout import DenseLayout, FlatLayout, Layout, RowMajor
-from cnncc.llvm import host
+from cnncc.llvm import host, rates
 from cnncc.llvm.cache import ObjectCache
 from cnncc.llvm.link import link
 from cnncc.llvm.pool import pool_object
@@ -183,14 +184,21 @@ def _load_graph(path: Path) -> Graph:
 
 
 def target_named(name: str | Target) -> Target:
-    """A target by name; `host` is this machine.
+    """A target by name; `host` is this machine, with rates measured once and remembered.
 
     Raises:
         TargetError: there is none of that name.
     """
     if isinstance(name, Target):
         return name
-    return host.host_target() if name in ("host", "native") else find(name)
+    return _this_machine() if name in ("host", "native") else find(name)
+
+
+@cache
+def _this_machine() -> Target:
+    """The host with its own rates for the cost model, measured once and kept in the cache."""
+    target = host.host_target()
+    return replace(target, machine=rates.remembered(target, ObjectCache()))
 
 
 def steps(target: Target, options: Options = _DEFAULTS) -> tuple[Step, ...]:

@@ -95,8 +95,8 @@ def host_target() -> Target:
         cpu=llvm.get_host_cpu_name(),
         features=_feature_text(),
         requires=tuple(name for name in X86_BITS if name in usable_features()) or best.requires,
-        l1_bytes=_cache_bytes(1) or best.l1_bytes,
-        l2_bytes=_cache_bytes(2) or best.l2_bytes,
+        l1_bytes=cache_bytes(1) or best.l1_bytes,
+        l2_bytes=cache_bytes(2) or best.l2_bytes,
     )
 
 
@@ -114,7 +114,8 @@ def _linux_name(feature: str) -> str:
     return _LINUX_NAMES.get(feature, feature.replace(".", ""))
 
 
-def _cache_bytes(level: int) -> int | None:
+def cache_bytes(level: int) -> int | None:
+    """The size of a data cache as the system states it; `None` where it does not."""
     for folder in sorted(_CACHES.glob("index*")):
         kind, size = _read(folder / "type").strip(), _read(folder / "size").strip()
         if _read(folder / "level").strip() == str(level) and kind in ("Data", "Unified"):

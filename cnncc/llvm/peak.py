@@ -29,6 +29,20 @@ def peak_gflops(target: Target) -> float:
         TargetError: this machine cannot run the target's code.
     """
     accumulators = target.vector_registers - _SPARE_REGISTERS
+    return 2.0 * accumulators * target.lanes() / _turn_seconds(target, accumulators) / 1e9
+
+
+def chain_seconds(target: Target) -> float:
+    """How long a multiply-add takes whose addend is the result of the one before.
+
+    Raises:
+        TargetError: this machine cannot run the target's code.
+    """
+    return _turn_seconds(target, 1)
+
+
+def _turn_seconds(target: Target, accumulators: int) -> float:
+    """The shortest time of one multiply-add in each of so many chains."""
     code = emit_object(
         emit_program(Program([_chains(accumulators, target.lanes())]), target), target
     )
@@ -43,8 +57,7 @@ def peak_gflops(target: Target) -> float:
         return time.perf_counter() - start
 
     turns = max(1000, int(_FIRST_TURNS * _RUN_SECONDS / min(seconds(_FIRST_TURNS) for _ in "ab")))
-    best = min(seconds(turns) for _ in range(_RUNS))
-    return 2.0 * accumulators * target.lanes() * turns / best / 1e9
+    return min(seconds(turns) for _ in range(_RUNS)) / turns
 
 
 def _chains(accumulators: int, lanes: int) -> Func:

@@ -1,7 +1,7 @@
 """The record of a core that the cost model works with: rates, no behaviour.
 
 Named targets carry nominal rates, so that their plans are the same wherever they are made; the host
-has its own, measured once (`cnncc.calibration`).
+has its own, measured once (`llvm/rates.py`).
 """
 
 from __future__ import annotations

@@ -1,0 +1,177 @@
+"""The rates of this machine's cores, measured by generated code and remembered.
+
+Measured rates are rounded to a coarse grid (a quarter of an octave), so that two runs on machines
+of one kind mostly give the same record, and noise does not change plans.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import math
+import time
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from functools import cache
+
+import numpy as np
+
+from cnncc.llvm.cache import ObjectCache, emitter_version
+from cnncc.llvm.emit import emit_program
+from cnncc.llvm.host import cache_bytes
+from cnncc.llvm.jit import Library, load
+from cnncc.llvm.optimize import LLVM_VERSION, emit_object
+from cnncc.llvm.peak import chain_seconds, peak_gflops
+from cnncc.loopir.build import Builder, vector
+from cnncc.loopir.nodes import Func, Program
+from cnncc.targets import Target
+from cnncc.targets.machine import Machine
+
+_VECTORS = 8  # in a turn of the loops
+_RUNS = 6
+_RUN_SECONDS = 1e-3
+_STEPS_PER_OCTAVE = 4
+_STARTS = (0.5, 1.0, 2.0, 3.0, 4.0)  # instructions of a kind that CPUs start in a cycle
+_MOST_BYTES = 128 << 20
+
+
+def remembered(target: Target, cache: ObjectCache) -> Machine:
+    """The rates of this machine for a target: from the cache, or measured and put there.
+
+    Where nothing can be remembered the nominal rates stay: plans that changed from call to call
+    would be worse than those of another machine.
+    """
+    if cache.reason:
+        return target.machine
+    key = _key(target)
+    found = _read(cache.get(key))
+    if found is None:
+        found = measure(target)
+        cache.put(key, json.dumps(asdict(found)).encode())
+    return target.machine if cache.reason else found
+
+
+def _key(target: Target) -> bytes:
+    """What the rates depend on."""
+    sizes = [target.l1_bytes, target.l2_bytes, cache_bytes(3)]
+    record = ["rates", LLVM_VERSION, emitter_version(), target.cpu, target.vector_bits, sizes]
+    return json.dumps(record).encode()
+
+
+def _read(data: bytes | None) -> Machine | None:
+    """The record of an entry; None where there is none that makes sense."""
+    if data is None:
+        return None
+    try:
+        found = Machine(**json.loads(data))
+    except (ValueError, TypeError):
+        return None
+    sound = all(
+        type(value) in (int, float) and math.isfinite(value) and value > 0
+        for value in asdict(found).values()
+    )
+    return found if sound else None
+
+
+def measure(target: Target) -> Machine:
+    """Measure this machine, in less than half a second.
+
+    Raises:
+        TargetError: this machine cannot run the target's code.
+    """
+    nominal = target.machine
+    a_second = peak_gflops(target) * 1e9 / 2 / target.lanes()
+    latency = chain_seconds(target)
+    fmas = _nearest(a_second * latency / nominal.fma_latency)
+    hertz = a_second / fmas
+    l3_bytes = cache_bytes(3) or nominal.l3_bytes
+    far = min(_MOST_BYTES, max(2 * l3_bytes, 8 * target.l2_bytes))
+    buffer = np.empty(far // 4 + 16, np.float32)
+    place = buffer.ctypes.data + -buffer.ctypes.data % 64
+    vector_bytes = target.vector_bits / 8
+
+    def pace(name: str, size: int) -> float:
+        return size / _seconds(_calls(target, name), place, size, target) / hertz
+
+    store = pace("writing", far)  # first of all: it gives the pages memory of their own
+    near = pace("reading", target.l1_bytes // 2) / vector_bytes
+    l2 = pace("reading", target.l2_bytes // 2)
+    l3 = pace("reading", min(l3_bytes // 2, 4 * target.l2_bytes))
+    memory = pace("reading", far)
+    return replace(
+        nominal,
+        hertz=float(f"{hertz:.3g}"),
+        fmas=fmas,
+        loads=_nearest(near),
+        l2_bytes_per_cycle=_rounded(min(l2, _nearest(near) * vector_bytes)),
+        l3_bytes_per_cycle=_rounded(min(l2, l3)),
+        memory_bytes_per_cycle=_rounded(min(l3, memory)),
+        store_bytes_per_cycle=_rounded(min(memory, store)),
+        l3_bytes=l3_bytes,
+    )
+
+
+def _nearest(starts: float) -> float:
+    return min(_STARTS, key=lambda usual: abs(math.log(usual / starts)))
+
+
+def _rounded(rate: float) -> float:
+    """On the grid, to three digits."""
+    octaves = round(math.log2(rate) * _STEPS_PER_OCTAVE) / _STEPS_PER_OCTAVE
+    return float(f"{2.0**octaves:.3g}")
+
+
+def _seconds(call: Callable[[int, int, int], None], place: int, size: int, target: Target) -> float:
+    """The shortest time of one pass over so many bytes."""
+    runs = size // (_VECTORS * target.vector_bits // 8)
+
+    def passes(turns: int) -> float:
+        start = time.perf_counter()
+        call(place, runs, turns)
+        return (time.perf_counter() - start) / turns
+
+    turns = max(1, int(_RUN_SECONDS / max(min(passes(1) for _ in "ab"), 1e-9)))
+    return min(passes(turns) for _ in range(_RUNS))
+
+
+def _calls(target: Target, name: str) -> Callable[[int, int, int], None]:
+    return _loops(target).function(name, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)
+
+
+@cache
+def _loops(target: Target) -> Library:
+    program = Program([_reading(target.lanes()), _writing(target.lanes())])
+    names = [func.name for func in program.funcs]
+    return load([emit_object(emit_program(program, target), target)], names, target)
+
+
+def _reading(lanes: int) -> Func:
+    """`turns` times: sums of `runs` groups of vectors, left at the start so that they count."""
+    b = Builder("reading")
+    x = b.buffer("x", writable=True)
+    runs, turns = b.index_param("runs"), b.index_param("turns")
+    zeros = [b.const(0.0, vector(lanes)) for _ in range(_VECTORS)]
+    with b.loop(0, turns):
+        with b.loop(0, runs, carry=zeros) as loop:
+            at = b.imul(loop.iv, _VECTORS * lanes)
+            read = [b.load(x, at, lanes, offset=k * lanes) for k in range(_VECTORS)]
+            sums = zip(loop.carried, read, strict=True)
+            loop.yields([b.binary("add", total, value) for total, value in sums])
+        total = loop.results[0]
+        for other in loop.results[1:]:
+            total = b.binary("add", total, other)
+        b.store(x, 0, total)
+    return b.func
+
+
+def _writing(lanes: int) -> Func:
+    """`turns` times: zeros to `runs` groups of vectors."""
+    b = Builder("writing")
+    x = b.buffer("x", writable=True)
+    runs, turns = b.index_param("runs"), b.index_param("turns")
+    zero = b.const(0.0, vector(lanes))
+    with b.loop(0, turns), b.loop(0, runs) as loop:
+        at = b.imul(loop.iv, _VECTORS * lanes)
+        for k in range(_VECTORS):
+            b.store(x, at, zero, offset=k * lanes)
+    return b.func
