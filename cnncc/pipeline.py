@@ -37,7 +37,7 @@ from cnncc.passes import (
     Fuse,
     InferTypes,
     NestConcats,
-    PoolFirst,
+    PoolOrder,
     Recognise,
     Simplify,
     Specialise,
@@ -68,7 +68,7 @@ class Step:
 def standard(options: Options = _DEFAULTS) -> tuple[Step, ...]:
     """The machine-free steps, from a parsed graph to a fused one."""
     fuse = Fuse(pools=options.uses("conv-pool"), winograd=options.uses("winograd"))
-    pool_first = Step(PoolFirst(), "after affine maps are in the filters, before groups hide pools")
+    pool_order = Step(PoolOrder(), "after affine maps are in the filters, before groups hide pools")
     return (
         Step(InferTypes(), "every later pass asks for types"),
         Step(EliminateDead(), "a dead reader would keep a value from being folded or fused"),
@@ -82,7 +82,7 @@ def standard(options: Options = _DEFAULTS) -> tuple[Step, ...]:
         Step(FoldBatchNorm(), "before fuse: an affine map in the filters is no step of a group"),
         Step(Decompose(), "what could not be folded gets the form that kernels know"),
         Step(Simplify(), "folding has brought moves and activations next to each other"),
-        *((pool_first,) if options.uses("pool-first") else ()),
+        *((pool_order,) if options.uses("pool-order") else ()),
         Step(NestConcats(), "before equal expressions are one: joins are compared by operands"),
         Step(CommonSubexpressions(), "equal expressions are recognisable once constants are final"),
         Step(fuse, "last of all: a group hides its members from every rule above"),

@@ -27,7 +27,7 @@ from cnncc.passes.fold_constants import FoldConstants
 from cnncc.passes.fuse import Fuse
 from cnncc.passes.infer_types import InferTypes
 from cnncc.passes.nest_concats import NestConcats
-from cnncc.passes.pool_first import PoolFirst
+from cnncc.passes.pool_order import PoolOrder
 from cnncc.passes.recognise import Recognise
 from cnncc.passes.simplify import Simplify
 from cnncc.passes.specialise import Specialise
@@ -45,7 +45,7 @@ PASSES = (
     AbsorbPad,
     FoldBatchNorm,
     Decompose,
-    PoolFirst,
+    PoolOrder,
     NestConcats,
     CommonSubexpressions,
     Fuse,
@@ -64,7 +64,7 @@ __all__ = [
     "Fuse",
     "InferTypes",
     "NestConcats",
-    "PoolFirst",
+    "PoolOrder",
     "Recognise",
     "Simplify",
     "Specialise",

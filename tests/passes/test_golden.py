@@ -173,7 +173,7 @@ CASES: dict[str, Callable[[], Graph]] = {
     "fold-batchnorm/residual": lambda: _residual_block().graph,
     "fold-batchnorm/order": _batch_norms,
     "decompose/lone": _lone_batch_norm,
-    "pool-first/mean": _mean_behind,
+    "pool-order/mean": _mean_behind,
     "common-subexpressions/twins": _twins,
     "nest-concats/grown": _grown,
     "fuse/residual": _fused_residual,

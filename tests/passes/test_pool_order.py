@@ -1,11 +1,11 @@
-"""Averages before pointwise convolutions: when they change places, and what stays as it is."""
+"""Averages and pointwise convolutions: when they change places, and what stays as it is."""
 
 from __future__ import annotations
 
 import pytest
 
 from cnncc.options import Options
-from cnncc.passes import PoolFirst
+from cnncc.passes import PoolOrder
 from cnncc.pipeline import standard
 from tests.passes.nets import Net, assert_same_numbers, ops, values
 
@@ -13,7 +13,7 @@ from tests.passes.nets import Net, assert_same_numbers, ops, values
 def _turned(net: Net, *outputs: int) -> list[str]:
     graph = net.outputs(*outputs)
     want = values(graph)
-    PoolFirst().run(graph)
+    PoolOrder().run(graph)
     assert_same_numbers(want, values(graph), 1e-12)
     return ops(graph)
 
@@ -46,9 +46,49 @@ def test_the_convolution_gives_the_value_that_the_pool_was_called() -> None:
     net = Net()
     mean = net.pool(net.conv(net.input(1, 4, 8, 8), 4, 1), 2, 2, op="avg_pool2d")
     graph = net.outputs(mean)
-    PoolFirst().run(graph)
+    PoolOrder().run(graph)
     assert graph[graph.outputs[0][1]].name == "avg_pool2d1"
     assert len(graph[graph.outputs[0][1]].spans) == 2
+
+
+def _mean_first(net: Net, x: int, **attrs) -> int:
+    return net.add("avg_pool2d", x, window=(3, 3), pads=(1,) * 4, strides=(1, 1), **attrs)
+
+
+SMALLER = {
+    "fewer filters": (lambda net, x: net.conv(_mean_first(net, x), 2, 1), ["conv2d", "avg_pool2d"]),
+    "groups": (
+        lambda net, x: net.conv(_mean_first(net, x), 4, 1, groups=2),
+        ["conv2d", "avg_pool2d"],
+    ),
+    "a border that counts": (
+        lambda net, x: net.conv(_mean_first(net, x, count_pad=True), 2, 1),
+        ["conv2d", "avg_pool2d", "add"],
+    ),
+    "a border that counts, no bias": (
+        lambda net, x: net.conv(_mean_first(net, x, count_pad=True), 2, 1, bias=False),
+        ["conv2d", "avg_pool2d"],
+    ),
+}
+
+
+@pytest.mark.parametrize("case", SMALLER)
+def test_convolutions_with_fewer_filters_come_first(case: str) -> None:
+    net = Net()
+    build, wanted = SMALLER[case]
+    y = build(net, net.input(1, 8, 6, 7))
+    assert _turned(net, y) == wanted
+    assert net.graph[net.graph.outputs[0][1]].name == "conv2d1"
+
+
+def test_means_stay_first_where_they_leave_few_pixels_or_others_read_them() -> None:
+    net = Net()
+    x = net.input(1, 8, 6, 6)
+    few = net.conv(net.pool(x, 2, 2, op="avg_pool2d"), 6, 1)
+    mean = _mean_first(net, x)
+    whole = net.conv(net.add("global_avg_pool", x), 2, 1)
+    kept = net.outputs(few, mean, net.conv(mean, 2, 1), whole)
+    assert _turned(net, *(n for _, n in kept.outputs)) == ops(kept)
 
 
 REFUSALS = {
@@ -87,6 +127,6 @@ def test_another_reader_keeps_the_convolution() -> None:
 
 
 def test_it_can_be_left_out() -> None:
-    names = [s.apply.name for s in standard(Options(without=frozenset({"pool-first"})))]
-    assert "pool-first" not in names
-    assert "pool-first" in [s.apply.name for s in standard()]
+    names = [s.apply.name for s in standard(Options(without=frozenset({"pool-order"})))]
+    assert "pool-order" not in names
+    assert "pool-order" in [s.apply.name for s in standard()]
