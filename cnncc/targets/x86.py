@@ -19,8 +19,8 @@ _AVX2_TILES = ((6, 2), (4, 3), (10, 1))
 # This scheduling model keeps every tile in registers; those of later CPUs (and `generic`) hoist
 # loads into the last free register and spill. Out-of-order cores do not mind.
 _SCHEDULING = "haswell"
-# Without multiply-add an extra register holds each product: (5, 2) and (10, 1) spill.
-_SSE_TILES = ((3, 3), (2, 4), (4, 2), (8, 1))
+# Without multiply-add an extra register holds each product: (3, 3), (5, 2) and (10, 1) spill.
+_SSE_TILES = ((2, 4), (4, 2), (8, 1))
 
 X86_64_V4 = Target(
     name="x86-64-v4",

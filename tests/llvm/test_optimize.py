@@ -10,7 +10,7 @@ from cnncc.llvm.asm_stats import functions, spills_in_inner_loops
 from cnncc.llvm.elf import code_bytes, undefined_symbols
 from cnncc.llvm.emit import emit_program
 from cnncc.llvm.host import host_target
-from cnncc.llvm.optimize import emit_assembly, emit_object
+from cnncc.llvm.optimize import _optimized, emit_assembly, emit_object, machine
 from cnncc.loopir.nodes import Program
 from cnncc.targets import TARGETS, Target, find
 from tests.llvm.microkernel import STEPS, conv_tile
@@ -31,7 +31,7 @@ def test_the_best_tile_stays_in_registers(target: Target) -> None:
     if target.fma:
         fmas = pixels * vectors * STEPS
         assert inner.counts.fmas == fmas
-        assert inner.counts.instructions <= 1.75 * fmas
+        assert inner.counts.instructions <= 1.8 * fmas
 
 
 def test_28_accumulators_do_not_spill() -> None:
@@ -77,3 +77,14 @@ def test_threads_may_compile_at_once() -> None:
         thread.join()
     assert len(images) == 4
     assert len(set(images)) == 1
+
+
+def test_strength_reduction_is_off_for_our_code_only() -> None:
+    """The pass would fill the loop with pointers; whoever uses LLVM beside us still gets it."""
+    target = find("x86-64-v4")
+    text = text_of(target, 14, 1)
+    ours = emit_object(text, target)
+    theirs = machine(target).emit_object(_optimized(text, target))
+    assert ours != theirs
+    assert emit_object(text, target) == ours
+    assert machine(target).emit_object(_optimized(text, target)) == theirs
