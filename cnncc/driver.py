@@ -28,7 +28,7 @@ from cnncc.ir import text
 from cnncc.ir.counts import macs, parameters
 from cnncc.ir.graph import Graph
 from cnncc.ir.verify import LEVELS, verify
-from cnncc.kernels.layout import DenseLayout, FlatLayout, Layout, RowMajor
+from cnncc.kernels.layout import DenseLayout, FlatLayout, Layout, Picked, RowMajor
 from cnncc.llvm import host, rates
 from cnncc.llvm.cache import ObjectCache
 from cnncc.llvm.link import link
@@ -72,7 +72,9 @@ log = logging.getLogger(__name__)
 
 Shapes = Mapping[str, Sequence[int]]
 _DEFAULTS = Options()
-_LAYOUTS: dict[str, type] = {c.__name__: c for c in (Layout, DenseLayout, FlatLayout, RowMajor)}
+_LAYOUTS: dict[str, type] = {
+    c.__name__: c for c in (Layout, DenseLayout, FlatLayout, RowMajor, Picked)
+}
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -14,7 +14,7 @@ from cnncc.ir.types import TensorType
 from cnncc.kernels.conv_depth import Depth, DepthTable, depth_of
 from cnncc.kernels.conv_tile import Taps, Tile, TileChoice, choose_tile, emit_tile, narrow_lanes
 from cnncc.kernels.epilogue import Epilogue, LaneMask
-from cnncc.kernels.layout import Halo, Layout
+from cnncc.kernels.layout import Halo, Layout, Picked
 from cnncc.kernels.template import (
     Arg,
     OperandArg,
@@ -406,9 +406,13 @@ def conv_tile_choice(site: Site, g: ConvGeometry) -> TileChoice:
 
 
 def out_buffer(b: Builder, site: Site) -> tuple[Value, Arg]:
-    """The parameter for the result; it may be an operand's buffer when the site works in place."""
+    """The parameter for the result; it may be an operand's buffer when the site works in place.
+
+    Between the parts of an operand that was picked out of several buffers it may lie too.
+    """
     layout = site.blocked_out
-    value = b.buffer("out", extent=layout.elems, writable=True, unique=site.in_place is None)
+    apart = site.in_place is None and not any(isinstance(x, Picked) for x in site.layouts)
+    value = b.buffer("out", extent=layout.elems, writable=True, unique=apart)
     return value, ResultArg()
 
 

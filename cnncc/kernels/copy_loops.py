@@ -8,6 +8,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from cnncc.kernels.layout import Picked
 from cnncc.kernels.movement import AxisMap, Movement
 from cnncc.loopir.build import Builder, vector
 from cnncc.loopir.nodes import Index, Kind, Value
@@ -34,8 +35,9 @@ class CopyLoops:
         self.tables: list[NDArray[np.float32]] = []
         self.source, self.dest = source, dest = move.cells
         self.rows, self.width = len(source.row), len(source.column)
-        self.x = self.b.buffer("x", source.kind, source.layout.elems)
-        self.out = self.b.buffer("out", Kind.F32, dest.layout.elems, writable=True)
+        apart = not isinstance(source.layout, Picked)  # else the result may lie between its parts
+        self.x = self.b.buffer("x", source.kind, source.layout.elems, unique=apart)
+        self.out = self.b.buffer("out", Kind.F32, dest.layout.elems, writable=True, unique=apart)
         self.row = self._map(source.row, "source_row"), self._map(dest.row, "row")
         self.column = self._map(source.column, "source_column"), self._map(dest.column, "column")
 
@@ -243,6 +245,30 @@ class CopyLoops:
             self._tiles(tile)
 
         return self.move.groups, body
+
+    def shuffle(self) -> tuple[int, Body]:
+        """A row of all groups an item: a few vectors are loaded and shuffled into one."""
+        b, lanes = self.b, self.lanes
+        nothing = b.const(0.0, vector(lanes))
+
+        def body(row: Value) -> None:
+            source, dest = (m.at(b, row) for m in self.row)
+            for group, vectors in enumerate(self.move.vectors):
+                come = self.move.source[group]
+                to = b.iadd(dest, int(self.move.dest[group, 0]))
+                with b.loop(0, self.width, hint="x") as columns:
+                    at, place = (m.at(b, columns.iv) for m in self.column)
+                    value = nothing
+                    for start in vectors:
+                        known = self._load(b.iadd(source, at), lanes, start)
+                        order = [
+                            lanes + int(c) - start if start <= c < start + lanes else lane
+                            for lane, c in enumerate(come)
+                        ]
+                        value = b.shuffle(value, known, order)
+                    b.store(self.out, b.iadd(to, place), value)
+
+        return 1, body
 
     def _lanes_to_rows(self) -> tuple[int, Body]:
         b, lanes = self.b, self.lanes

@@ -1,9 +1,10 @@
-"""Loops of a separable movement: five shapes, the first that fits is taken.
+"""Loops of a separable movement: six shapes, the first that fits is taken.
 
 `runs`: a row of a group is one run of elements on both sides. `lanes`: the channels of a group are
 neighbours on both sides, one vector a pixel. `transpose`: channels are neighbours on one side,
 columns on the other; square tiles go through registers. `interleave`: the same for a few channels
-that become one narrow block. `scalars`: everything else, one element at a time.
+that become one narrow block. `shuffle`: each vector of the result is put together of a few of the
+source. `scalars`: everything else, one element at a time.
 Each may scale on the way: x·factor + summand with one pair of numbers a channel.
 """
 
@@ -14,7 +15,7 @@ from functools import cached_property
 import numpy as np
 
 from cnncc.kernels.copy_loops import CopyLoops, Scaling, turn_elems
-from cnncc.kernels.layout import NARROW
+from cnncc.kernels.layout import NARROW, Layout, Picked
 from cnncc.kernels.movement import Movement, Offsets
 from cnncc.kernels.template import (
     Arg,
@@ -24,7 +25,15 @@ from cnncc.kernels.template import (
 )
 
 # Cycles an element beside the memory traffic, by shape of the loops.
-_CYCLES = {"runs": 0.05, "lanes": 0.1, "transpose": 0.6, "interleave": 0.3, "scalars": 3.0}
+_CYCLES = {
+    "runs": 0.05,
+    "lanes": 0.1,
+    "transpose": 0.6,
+    "interleave": 0.3,
+    "shuffle": 0.4,
+    "scalars": 3.0,
+}
+_MOST_VECTORS = 8  # that one vector of the result is put together of
 _GRAIN_ELEMS = 8192  # below this a second thread costs more than it saves
 
 
@@ -42,7 +51,7 @@ class CopyNest:
 
     @cached_property
     def shape(self) -> str:
-        """Which of the five shapes of loops it is."""
+        """Which of the six shapes of loops it is."""
         move = self.move
         in_line = move.source_in_line(), move.dest_in_line()
         based = bool(np.all(move.source[:, 0] >= 0) and np.all(move.dest[:, 0] >= 0))
@@ -59,7 +68,19 @@ class CopyNest:
             return "lanes"
         if self.width >= self.lanes and self._transposes(in_line):
             return "transpose"
+        if self._shuffles(in_line[1]):
+            return "shuffle"
         return "scalars"
+
+    def _shuffles(self, in_line: bool) -> bool:
+        """Whole vectors of the result, each out of a few vectors of the source."""
+        layout = self.source.layout
+        same = isinstance(layout, Layout | Picked) and layout.block == self.lanes
+        offsets = (self.source.row, self.source.column, self.move.dest[:, :1])
+        aligned = all(bool(np.all(o % self.lanes == 0)) for o in offsets)
+        whole = in_line and self.move.stores_whole_groups and self.scaling is None
+        few = all(len(v) <= _MOST_VECTORS for v in self.move.vectors)
+        return same and self.source.channelled and aligned and whole and few
 
     def _rows_are_runs(self) -> bool:
         return all(self._row_is_run(c.column) for c in self.move.cells)
@@ -96,6 +117,7 @@ class CopyNest:
             "lanes": loops.pixels,
             "transpose": loops.transpose,
             "interleave": loops.interleave,
+            "shuffle": loops.shuffle,
             "scalars": loops.scalars,
         }[self.shape]
         units, body = emit()

@@ -6,7 +6,8 @@ each pixel `b` consecutive floats. The halo around the picture holds zeros, so w
 over the edge need no code of their own. Channels come in *segments*, each beginning on a block
 boundary; the lanes that a segment leaves over hold zeros too. A plain value has one segment; the
 result of a concatenation has one for each operand, so that operands can be written where they
-belong whatever their channel counts.
+belong whatever their channel counts. What is put together of channels that lie in several buffers
+is `Picked`: it has no memory of its own, readers find its channels through a table.
 
 At the ends of a network the caller's arrays are dense: `DenseLayout`. Values that are no feature
 maps or vectors, or no f32, lie in row-major order inside it too: `RowMajor`.
@@ -17,6 +18,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import accumulate
 
 import numpy as np
 from numpy.typing import NDArray
@@ -104,6 +106,12 @@ class Layout:
         channels = np.full(self.blocks * self.block, -1, dtype=np.int64)
         channels[self.channel_slots] = np.arange(self.channels)
         return channels
+
+    @property
+    def slot_offsets(self) -> NDArray[np.int64]:
+        """Element of the top left pixel of each slot, as int64[blocks * b]."""
+        block, lane = np.divmod(np.arange(self.blocks * self.block), self.block)
+        return np.asarray(block * self.plane_pitch + lane + self.origin)
 
     def index(self, b: Builder, block: Index, y: Index, x: Index) -> Index:
         """Element of pixel (y, x) of a channel block; negative y and x reach into the halo."""
@@ -257,4 +265,78 @@ class RowMajor:
         return f"row-major {self.dtype}"
 
 
-AnyLayout = Layout | DenseLayout | FlatLayout | RowMajor
+@dataclass(frozen=True)
+class Picked:
+    """Channels read where they lie in other buffers: a join, cut or shuffle without a copy.
+
+    Attributes:
+        parts: layouts of the values that hold them, equal but for their channels.
+        picks: for each channel its part and its slot there.
+        starts: the element at which each part begins, counted from the first of all; it is memory
+            planning that knows, before it the parts lie one behind the other.
+    """
+
+    parts: tuple[Layout, ...]
+    picks: tuple[tuple[int, int], ...]
+    starts: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.starts:
+            sizes = [p.elems for p in self.parts]
+            object.__setattr__(self, "starts", tuple(accumulate([0, *sizes[:-1]])))
+
+    @property
+    def channels(self) -> int:
+        """Logical channels."""
+        return len(self.picks)
+
+    @property
+    def height(self) -> int:
+        """Rows of the picture."""
+        return self.parts[0].height
+
+    @property
+    def width(self) -> int:
+        """Columns of the picture."""
+        return self.parts[0].width
+
+    @property
+    def block(self) -> int:
+        """Channels per block of every part."""
+        return self.parts[0].block
+
+    @property
+    def row_pitch(self) -> int:
+        """Elements from one row to the next, the same in every part."""
+        return self.parts[0].row_pitch
+
+    @property
+    def elems(self) -> int:
+        """Elements from the first part's begin to the last one's end; others lie in between."""
+        return max(s + p.elems for s, p in zip(self.starts, self.parts, strict=True))
+
+    @property
+    def channel_offsets(self) -> NDArray[np.int64]:
+        """Element of the top left pixel of each channel, as int64[C]."""
+        places = [p.slot_offsets + s for s, p in zip(self.starts, self.parts, strict=True)]
+        return np.array([places[part][slot] for part, slot in self.picks], np.int64)
+
+    def pack(self, array: NDArray[np.float32]) -> NDArray[np.float32]:
+        """`array` [C,H,W] as the flat buffer; NaN in between, which nobody may read."""
+        buffer = np.full(self.elems, np.nan, np.float32)
+        buffer[self._places()] = array.reshape(self.channels, self.height, self.width)
+        return buffer
+
+    def unpack(self, buffer: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The logical array [C,H,W] out of a flat buffer."""
+        return np.ascontiguousarray(buffer[self._places()])
+
+    def _places(self) -> NDArray[np.int64]:
+        row, column = np.arange(self.height) * self.row_pitch, np.arange(self.width) * self.block
+        return self.channel_offsets[:, None, None] + row[:, None] + column
+
+    def __str__(self) -> str:
+        return f"{self.channels} channels of {len(self.parts)} x NCHW{self.block}c"
+
+
+AnyLayout = Layout | DenseLayout | FlatLayout | RowMajor | Picked

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from cnncc.errors import InternalError
 from cnncc.ir.types import DType
-from cnncc.kernels.layout import DenseLayout, Layout
+from cnncc.kernels.layout import DenseLayout, Layout, Picked
 from cnncc.loopir.build import Builder
 from cnncc.loopir.nodes import Index, Kind, Value
 
@@ -46,16 +46,17 @@ class Cells:
     channel: Offsets
     row: Offsets
     column: Offsets
-    layout: Layout | DenseLayout
+    layout: Layout | DenseLayout | Picked
     channelled: bool = True
 
     @classmethod
-    def of(cls, layout: Layout | DenseLayout) -> Cells:
-        """All elements of a buffer in logical order."""
+    def of(cls, layout: Layout | DenseLayout | Picked) -> Cells:
+        """All elements of a value in logical order."""
         if isinstance(layout, Layout):
-            block, lane = np.divmod(layout.channel_slots, layout.block)
-            channel = block * layout.plane_pitch + lane + layout.origin
+            channel = layout.slot_offsets[layout.channel_slots]
             steps = (layout.row_pitch, layout.block)
+        elif isinstance(layout, Picked):
+            channel, steps = layout.channel_offsets, (layout.row_pitch, layout.block)
         else:
             pitch, *rest = layout.pitches
             channel, steps = np.arange(layout.channels) * pitch, (rest[0], rest[1])
@@ -76,7 +77,7 @@ class Cells:
     @property
     def kind(self) -> Kind:
         """Element kind of the buffer."""
-        return Kind.F32 if isinstance(self.layout, Layout) else KINDS[self.layout.dtype]
+        return KINDS[self.layout.dtype] if isinstance(self.layout, DenseLayout) else Kind.F32
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,6 +122,18 @@ class Movement:
         """Whether the lanes of each group are neighbours in the result."""
         return _in_line(self.dest)
 
+    @cached_property
+    def vectors(self) -> list[list[int]]:
+        """For each group where the vectors of the source begin that its lanes lie in.
+
+        Only where the source is in blocks of as many channels as a group has lanes.
+        """
+        found = self.source // self.lanes * self.lanes
+        return [
+            sorted({int(v) for v, come in zip(row, lanes, strict=True) if come >= 0})
+            for row, lanes in zip(found, self.source, strict=True)
+        ]
+
     @property
     def loads_whole_groups(self) -> bool:
         """Whether a group may be read without a mask: lanes that must become 0 are 0 already."""
@@ -156,16 +169,17 @@ def movement(source: Cells, dest: Cells, slots: tuple[int, int] | None = None) -
     if isinstance(layout, Layout):
         first, last = slots or (0, layout.blocks * layout.block)
         lanes = layout.block if first % layout.block == 0 and last % layout.block == 0 else 1
-        slot = np.arange(first, last)
-        block, lane = np.divmod(slot, layout.block)
-        to = block * layout.plane_pitch + lane + layout.origin
+        to = layout.slot_offsets[first:last]
         channel = _positions(dest.channel, to)
         come = np.where(channel >= 0, source.channel[channel], -1)
+    elif isinstance(source.layout, Picked):
+        lanes, come, to = 1, source.channel, dest.channel
+        channel = np.arange(len(come))
     else:
         if not isinstance(source.layout, Layout):
             raise InternalError("a movement from one dense array to another")
         lanes = source.layout.block
-        channel = _positions(source.channel, _slot_offsets(source.layout)).reshape(-1, lanes)
+        channel = _positions(source.channel, source.layout.slot_offsets).reshape(-1, lanes)
         channel = channel[(channel >= 0).any(axis=1)].reshape(-1)
         come = np.where(channel >= 0, source.channel[channel], -1)
         to = np.where(channel >= 0, dest.channel[channel], -1)
@@ -180,19 +194,13 @@ def _positions(offsets: Offsets, wanted: Offsets) -> Offsets:
     return np.array([place.get(int(w), -1) for w in wanted], np.int64)
 
 
-def _slot_offsets(layout: Layout) -> Offsets:
-    """The channel offset of each slot, padding lanes included."""
-    block, lane = np.divmod(np.arange(layout.blocks * layout.block), layout.block)
-    return np.asarray(block * layout.plane_pitch + lane + layout.origin)
-
-
 def _zero_lanes(source: Cells, come: Offsets, to: Offsets) -> NDArray[np.bool_]:
     """Lanes behind the first of a group that are padding lanes of the source, or go nowhere."""
     zero = np.zeros(come.shape, bool)
     layout = source.layout
     if not isinstance(layout, Layout) or layout.block != come.shape[1] or not source.channelled:
         return zero
-    padding = {int(o): bool(c < 0) for o, c in zip(_slot_offsets(layout), layout.slot_channels,
+    padding = {int(o): bool(c < 0) for o, c in zip(layout.slot_offsets, layout.slot_channels,
                                                    strict=True)}  # fmt: skip
     for group, first in enumerate(come[:, 0]):
         for lane in range(come.shape[1]):

@@ -16,7 +16,7 @@ from cnncc.ir.types import DType
 from cnncc.kernels.copy_loops import Scaling
 from cnncc.kernels.copy_nest import CopyNest
 from cnncc.kernels.cost import predict
-from cnncc.kernels.layout import NO_HALO, AnyLayout, DenseLayout, Layout, RowMajor
+from cnncc.kernels.layout import NO_HALO, AnyLayout, DenseLayout, Layout, Picked, RowMajor
 from cnncc.kernels.movement import KINDS, Cells, movement
 from cnncc.kernels.template import Arg, Estimate, Kernel, Launch, OperandArg, PackedArg, Site
 
@@ -38,11 +38,10 @@ class Relayout(Kernel):
         if site.anchor.op == "transpose" and site.anchor.attrs.perm != _turn(site):
             return "turns rows of pixels into maps, and maps into rows of pixels"
         source, out = _source(site)[0], _out(site)
-        if not isinstance(source, Layout | DenseLayout) or not isinstance(
-            out, Layout | DenseLayout
-        ):
+        readable = isinstance(source, Layout | DenseLayout | Picked)
+        if not readable or not isinstance(out, Layout | DenseLayout):
             return "needs blocked or dense layouts"
-        if not isinstance(source, Layout) and not isinstance(out, Layout):
+        if isinstance(source, DenseLayout) and not isinstance(out, Layout):
             return "one side must be blocked"
         if isinstance(source, DenseLayout) and source.dtype not in KINDS:
             return f"cannot read arrays of {source.dtype}"
@@ -108,7 +107,9 @@ def as_dense(layout: AnyLayout) -> AnyLayout:
 
 def _nest(site: Site) -> CopyNest:
     source, out = _source(site)[0], _out(site)
-    if not isinstance(source, Layout | DenseLayout) or not isinstance(out, Layout | DenseLayout):
+    if not isinstance(source, Layout | DenseLayout | Picked):
+        raise InternalError(f"{site.name}: a re-layout of {source}")
+    if not isinstance(out, Layout | DenseLayout):
         raise InternalError(f"{site.name}: a re-layout of {source} to {out}")
     return CopyNest(movement(Cells.of(source), Cells.of(out)), site.lanes, scaling_of(site))
 

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from cnncc.errors import InternalError
 from cnncc.ir.tolerance import Rounding
 from cnncc.ir.types import TensorType
-from cnncc.kernels.layout import AnyLayout, FlatLayout, Layout
+from cnncc.kernels.layout import AnyLayout, FlatLayout, Layout, Picked
 from cnncc.loopir.build import Builder
 from cnncc.loopir.nodes import Func, Kind, Value
 from cnncc.ops.fused import Step
@@ -77,7 +77,8 @@ class Site:
     @property
     def in_rows(self) -> bool:
         """Whether no value of the site lies in blocks."""
-        return not any(isinstance(x, Layout | FlatLayout) for x in (*self.layouts, self.out))
+        kinds = Layout | FlatLayout | Picked
+        return not any(isinstance(x, kinds) for x in (*self.layouts, self.out))
 
     @property
     def lanes(self) -> int:

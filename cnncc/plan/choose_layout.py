@@ -8,6 +8,8 @@ all else in row-major order (`choose_storage.py`). What is decided here is the r
 * the halo of a value is the widest that any of its readers needs;
 * operands of a concatenation are computed where they belong in its result, a slice at a block
   boundary and a flattened map are read where they are: `alias` notes, no copies;
+* any other slice, a channel shuffle and what they are joined to have no memory at all: the
+  convolutions behind them find each channel where it lies (`Picked` layouts, `picks` notes);
 * a reshape of a row-major array is the same memory;
 * `relayout` nodes stand between the two orders (`bridge.py`) and wherever segments do not match;
   a transpose between [1,H,W,C] and [1,C,H,W] is such a copy itself.
@@ -22,10 +24,20 @@ from cnncc.ir.build import add_typed
 from cnncc.ir.decisions import Decision, record
 from cnncc.ir.graph import Graph
 from cnncc.ir.op import Trait, lookup
+from cnncc.kernels.conv_gather import ConvGather, gathers
 from cnncc.kernels.conv_nest import conv_halo, groups_aligned
 from cnncc.kernels.conv_transposed import transposed_halo
 from cnncc.kernels.conv_winograd import ConvWinograd, winograd_halo
-from cnncc.kernels.layout import NARROW, NO_HALO, DenseLayout, FlatLayout, Halo, Layout, RowMajor
+from cnncc.kernels.layout import (
+    NARROW,
+    NO_HALO,
+    DenseLayout,
+    FlatLayout,
+    Halo,
+    Layout,
+    Picked,
+    RowMajor,
+)
 from cnncc.ops.fused import Step
 from cnncc.ops.pool import WINDOW_POOLS
 from cnncc.options import Options
@@ -35,6 +47,7 @@ from cnncc.plan.site import dimensions, joins_channels, steps_of
 from cnncc.targets.target import Target
 
 Segments = tuple[int, ...]
+Channel = tuple[int, int]  # a value and one of its channels
 _DEFAULTS = Options()
 _KEEPS_SEGMENTS = frozenset(
     {*WINDOW_POOLS, "global_avg_pool", "global_max_pool", "upsample2d", "pad2d", "crop2d"}
@@ -47,7 +60,7 @@ class ChooseLayout:
 
     Attributes:
         target: gives the lanes of a block.
-        options: optimisations that need no halo because they are off.
+        options: optimisations that need no halo, and views that become copies, where they are off.
     """
 
     target: Target
@@ -87,6 +100,8 @@ class _Chooser:
         self.segments: dict[int, Segments] = {}
         self.block: dict[int, int] = {}
         self.alias: dict[int, tuple[int, int]] = {}  # value -> (owner, block offset)
+        self.picks: dict[int, list[Channel]] = {}  # value without memory -> where its channels are
+        self.gathered: dict[int, int] = {}  # such a value -> its copy with memory
 
     def run(self) -> None:
         for node_id in self.graph.order():
@@ -103,6 +118,10 @@ class _Chooser:
         steps = steps_of(self.graph, node_id)
         anchor = steps[0]
         self.block[node_id] = self.lanes
+        if self._has_no_memory(node_id, anchor):
+            self._pick(node_id, anchor)
+            return
+        self._gather_operands(node_id)
         if anchor.op in ("normalize", "relayout", "transpose"):
             self.segments[node_id] = (channels,)
             if self._is_narrow(node_id, channels):
@@ -221,6 +240,77 @@ class _Chooser:
         decision = Decision(self._label(node_id), choice, why, against, by="choose-layout")
         record(self.graph, decision)
 
+    # -- channels where they lie -------------------------------------------------------------------
+
+    def _has_no_memory(self, node_id: int, anchor: Step) -> bool:
+        """Whether a value is but a choice of channels that lie in other buffers."""
+        if not self.options.uses(ConvGather.switch) or not _moves_channels(anchor):
+            return False
+        operands = self.graph.operands(node_id)
+        if anchor.op == "slice_channels":
+            return operands[0] in self.picks or self._cut_at_blocks(node_id) is None
+        if anchor.op == "channel_shuffle":
+            return True
+        if not any(self._cannot_place(node_id, index) for index in range(len(operands))):
+            return False
+        # Where someone wants it in one piece, some operands can be computed in that piece.
+        users = self.graph.users(node_id)
+        return all(self._reads_picks(user, index) for user, index in users)
+
+    def _reads_picks(self, node_id: int, index: int) -> bool:
+        """Whether a reader finds channels that lie anywhere."""
+        if self._in_rows(node_id):
+            return True  # it is a copy itself
+        steps, operands = steps_of(self.graph, node_id), self.graph.operands(node_id)
+        anchor = steps[0]
+        if anchor.op == "conv2d":
+            later = [a for s in steps[1:] for a in s.args]
+            window = self.graph.type_of(operands[anchor.args[1]]).shape[2:]
+            return anchor.args[0] == index and index not in later and gathers(steps, window)
+        return anchor.op == "relayout" or _moves_channels(anchor)
+
+    def _pick(self, node_id: int, anchor: Step) -> None:
+        """Note where each channel of a value without memory lies."""
+        found: list[Channel] = []
+        for index, operand in enumerate(self.graph.operands(node_id)):
+            if operand not in self.picks and self.block.get(operand) != self.lanes:
+                channels, _, _ = dimensions(self.graph.type_of(operand))
+                operand = self._copy(node_id, index, (channels,), "it lies in no blocks")
+            channels, _, _ = dimensions(self.graph.type_of(operand))
+            found += self.picks.get(operand) or [(operand, c) for c in range(channels)]
+        if anchor.op == "slice_channels":
+            found = found[anchor.attrs.start : anchor.attrs.stop]
+        elif anchor.op == "channel_shuffle":
+            each = len(found) // anchor.attrs.groups
+            found = [c for first in range(each) for c in found[first::each]]
+        self.picks[node_id] = found
+        why = "readers find each channel where it lies"
+        self._record(node_id, "no copy, no memory", why)
+
+    def _gather_operands(self, node_id: int) -> None:
+        """Put copies before a node whose operands have no memory, unless it reads such."""
+        if joins_channels(steps_of(self.graph, node_id)[0]):
+            return  # these are copied to where they belong
+        for index, operand in enumerate(self.graph.operands(node_id)):
+            if operand not in self.picks or self._reads_picks(node_id, index):
+                continue
+            if operand in self.gathered:
+                self.graph.set_operand(node_id, index, self.gathered[operand])
+            else:
+                channels, _, _ = dimensions(self.graph.type_of(operand))
+                why = "it reads whole blocks of channels"
+                self.gathered[operand] = self._copy(node_id, index, (channels,), why)
+
+    def _note_picks(self) -> None:
+        for node_id, channels in self.picks.items():
+            values = list(dict.fromkeys(value for value, _ in channels))
+            layouts = [self.graph[value].notes["layout"] for value in values]
+            part = {value: number for number, value in enumerate(values)}
+            slots = [layout.channel_slots for layout in layouts]
+            picks = tuple((part[v], int(slots[part[v]][c])) for v, c in channels)
+            notes = self.graph[node_id].notes
+            notes["layout"], notes["picks"] = Picked(tuple(layouts), picks), tuple(values)
+
     # -- views -------------------------------------------------------------------------------------
 
     def _place_operands(self, concat: int) -> None:
@@ -228,7 +318,7 @@ class _Chooser:
         offset = 0
         segments: list[int] = []
         for index, operand in enumerate(self.graph.operands(concat)):
-            reason = self._cannot_place(operand, concat, index)
+            reason = self._cannot_place(concat, index)
             if reason:
                 own = self.segments.get(operand) or (dimensions(self.graph.type_of(operand))[0],)
                 operand = self._copy(concat, index, own, f"operand {index}: {reason}")
@@ -239,12 +329,16 @@ class _Chooser:
         why = "each operand is written straight into its blocks of the result"
         self._record(concat, "no copy", why)
 
-    def _cannot_place(self, operand: int, concat: int, index: int) -> str:
+    def _cannot_place(self, concat: int, index: int) -> str:
+        """Why an operand of a concatenation cannot be computed in its result; empty if it can."""
+        operand = self.graph.operands(concat)[index]
         node = self.graph[operand]
         if node.op in ("input", "constant"):
             return "it is not computed"
         if operand in self.alias:
             return "it already lies in another buffer"
+        if operand in self.picks:
+            return "its channels lie in several buffers"
         if operand in self.graph.operands(concat)[:index]:
             return "it occurs twice"
         if self.block[operand] != self.lanes:
@@ -252,21 +346,27 @@ class _Chooser:
         return ""
 
     def _choose_slice(self, node_id: int) -> None:
-        source = self.graph.operands(node_id)[0]
-        attrs = self.graph[node_id].attrs
-        channels = attrs.stop - attrs.start
+        """Read a slice where it is, if it begins and ends with blocks of its operand."""
+        source, attrs = self.graph.operands(node_id)[0], self.graph[node_id].attrs
+        first = self._cut_at_blocks(node_id)
+        if first is None:
+            self.segments[node_id] = (attrs.stop - attrs.start,)
+            return
+        self.segments[node_id] = _cut(self.segments[source], attrs.start, attrs.stop)
+        self.alias[node_id] = (source, first)
+        self._record(node_id, "no copy", "the slice begins and ends on block boundaries")
+
+    def _cut_at_blocks(self, node_id: int) -> int | None:
+        """The first block of a slice that is made of whole blocks of its operand, else None."""
+        source, attrs = self.graph.operands(node_id)[0], self.graph[node_id].attrs
+        if self.block.get(source) != self.lanes or source in self.picks:
+            return None
         layout = Layout(self.lanes, self.segments[source], 1, 1)
         slots = layout.channel_slots[attrs.start : attrs.stop]
         first = int(slots[0])
         whole = layout.slot_channels[first : -(-(int(slots[-1]) + 1) // self.lanes) * self.lanes]
-        alone = int((whole >= 0).sum()) == channels
-        if first % self.lanes == 0 and alone and self.block[source] == self.lanes:
-            self.segments[node_id] = _cut(self.segments[source], attrs.start, attrs.stop)
-            self.alias[node_id] = (source, first // self.lanes)
-            why = "the slice begins and ends on block boundaries"
-            self._record(node_id, "no copy", why)
-            return
-        self.segments[node_id] = (channels,)
+        alone = int((whole >= 0).sum()) == attrs.stop - attrs.start
+        return first // self.lanes if first % self.lanes == 0 and alone else None
 
     def _flatten_in_place(self, node_id: int) -> bool:
         """Read the map as a vector where it lies, if only fully connected layers read it."""
@@ -301,7 +401,21 @@ class _Chooser:
                 have = halos.get(owner, NO_HALO)
                 top, left, bottom, right = (max(a, c) for a, c in zip(have, need, strict=True))
                 halos[owner] = (top, left, bottom, right)
+        self._even_out(halos)
         return halos
+
+    def _even_out(self, halos: dict[int, Halo]) -> None:
+        """One halo for all buffers that some value is picked out of: rows have one pitch there."""
+        rows = [{self._owner(value) for value, _ in channels} for channels in self.picks.values()]
+        pending = True
+        while pending:
+            pending = False
+            for owners in rows:
+                every = [halos.get(owner, NO_HALO) for owner in owners]
+                if len(set(every)) > 1:
+                    top, left, bottom, right = map(max, zip(*every, strict=True))
+                    halos.update(dict.fromkeys(owners, (top, left, bottom, right)))
+                    pending = True
 
     def _needed_halo(self, node_id: int, index: int) -> Halo:
         """Zero pixels that a node may read beyond the edge of one of its operands."""
@@ -370,6 +484,7 @@ class _Chooser:
                 node.notes["layout"] = FlatLayout(source, node.attrs.order)
             else:
                 node.notes["layout"] = Layout(block, segments, height, width, halo)
+        self._note_picks()
 
     def _note_rows(self, node_id: int) -> None:
         """A row-major array; a reshape of one is the same memory."""
@@ -379,6 +494,11 @@ class _Chooser:
         if node.op == "reshape" and self.graph[operands[0]].op != "constant":
             node.notes["alias"] = (operands[0], 0)
             self._record(node_id, "no copy", "row-major order does not change with the shape")
+
+
+def _moves_channels(step: Step) -> bool:
+    """Whether a step only says which channels of its operands are which of its result."""
+    return step.op in ("slice_channels", "channel_shuffle") or joins_channels(step)
 
 
 def _cut(segments: Segments, start: int, stop: int) -> Segments:

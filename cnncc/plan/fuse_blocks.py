@@ -148,3 +148,5 @@ def _build(
     for _, node in graph.nodes():
         if node.notes.get("alias", (None,))[0] == second:
             node.notes["alias"] = (new, node.notes["alias"][1])
+        if second in node.notes.get("picks", ()):
+            node.notes["picks"] = tuple(new if v == second else v for v in node.notes["picks"])

@@ -15,7 +15,7 @@ from cnncc.errors import InternalError
 from cnncc.ir.graph import Graph
 from cnncc.ir.types import DType
 from cnncc.kernels.fill_halo import fill_halo
-from cnncc.kernels.layout import DenseLayout, FlatLayout, Layout, RowMajor
+from cnncc.kernels.layout import DenseLayout, FlatLayout, Layout, Picked, RowMajor
 from cnncc.kernels.template import Arg, Launch, OperandArg, PackedArg, ResultArg, ScratchArg
 from cnncc.loopir.build import Builder
 from cnncc.loopir.nodes import BufferType, Func, Index, Kind, Program, Value
@@ -260,6 +260,9 @@ class _Lowering:
             return self.buffers[value]
         notes = self.graph[value].notes
         layout = notes["layout"]
+        if isinstance(layout, Picked):
+            place = min(self.graph[part].notes["place"] for part in notes["picks"])
+            return b.view(self.buffers["arena"], place, layout.elems)
         if not isinstance(layout, Layout | FlatLayout | RowMajor):
             raise InternalError(f"node {value} lies in no buffer")
         if isinstance(layout, RowMajor) and "place" not in notes:

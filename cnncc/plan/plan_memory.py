@@ -1,15 +1,16 @@
 """Memory planning: which values share which part of the arena.
 
 Nodes run one after the other; a buffer lives from the first node that writes into it to the last
-that reads any value in it. Buffers are placed greedily, the largest first, each at the lowest
-offset where it overlaps no buffer that lives at the same time (Pisarchyk and Lee, arXiv 2001.03288,
-"greedy by size"). A pointwise step whose operand dies with it writes over the operand.
+that reads any value in it, or any that is picked out of it and others. Buffers are placed greedily,
+the largest first, each at the lowest offset where it overlaps no buffer that lives at the same time
+(Pisarchyk and Lee, arXiv 2001.03288, "greedy by size"). A pointwise step whose operand dies with it
+writes over the operand.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from cnncc.abi import ALIGNMENT
@@ -109,6 +110,10 @@ class _Planner:
         self.owner: dict[int, int] = {}
         self.offset: dict[int, int] = {}  # elements behind the start of the owner's buffer
         self.members: dict[int, list[int]] = {}
+        self.picking: dict[int, list[int]] = {}  # value -> values picked out of it and others
+        for node_id in self.steps:
+            for value in graph[node_id].notes.get("picks", ()):
+                self.picking.setdefault(value, []).append(node_id)
 
     def run(self) -> None:
         order = self.graph.order()
@@ -121,6 +126,7 @@ class _Planner:
         for owner, values in self.members.items():
             for value in values:
                 self.graph[value].notes["place"] = offsets[owner] + self.offset[value]
+        self._place_picks()
         for interval in intervals:
             self._explain(interval, offsets[interval.owner], intervals, offsets)
         self.graph.meta["arena_elems"] = size
@@ -143,8 +149,18 @@ class _Planner:
         self.members.setdefault(owner, []).append(value)
 
     def _last_use(self, values: Sequence[int]) -> int:
-        reads = [self.steps[u] for v in values for u, _ in self.graph.users(v)]
+        readers = [u for v in values for u in (v, *self.picking.get(v, ()))]
+        reads = [self.steps[u] for v in readers for u, _ in self.graph.users(v)]
         return max([*reads, *(self.steps[v] for v in values)])
+
+    def _place_picks(self) -> None:
+        """Tell values that are picked out of several buffers how far apart these lie."""
+        for node_id in self.graph.order():
+            notes = self.graph[node_id].notes
+            if "picks" in notes:
+                places = [self.graph[value].notes["place"] for value in notes["picks"]]
+                starts = tuple(place - min(places) for place in places)
+                notes["layout"] = replace(notes["layout"], starts=starts)
 
     def _interval(self, owner: int) -> Interval:
         values = self.members[owner]
@@ -211,7 +227,7 @@ class _Planner:
         if owner is None or len(self.members[node_id]) != 1:
             return False
         values = self.members[owner]
-        if any("alias" in self.graph[v].notes for v in values):
+        if any("alias" in self.graph[v].notes or v in self.picking for v in values):
             return False
         return self._last_use(values) == self.steps[node_id]
 

@@ -71,6 +71,8 @@ def joins_channels(step: Step) -> bool:
 def is_computed(graph: Graph, node_id: int) -> bool:
     """Whether a node needs a loop nest: it is no source, no view, and not put together in place."""
     node = graph[node_id]
+    if "picks" in node.notes:
+        return False
     joined = isinstance(node.notes.get("layout"), Layout)
     if node.op in _SOURCES or (joined and joins_channels(steps_of(graph, node_id)[0])):
         return False

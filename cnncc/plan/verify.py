@@ -19,7 +19,7 @@ from cnncc.abi import ALIGNMENT
 from cnncc.errors import VerifyError
 from cnncc.ir.graph import Graph
 from cnncc.ir.types import DType
-from cnncc.kernels.layout import DenseLayout, FlatLayout, Layout, RowMajor
+from cnncc.kernels.layout import DenseLayout, FlatLayout, Layout, Picked, RowMajor
 from cnncc.kernels.template import MOST_STACK_BYTES, Launch, ScratchArg
 from cnncc.loopir.nodes import Alloc, BufferType, Stmt, Value, sub_bodies
 from cnncc.plan.choose_kernel import kernel_named
@@ -76,6 +76,11 @@ def _check_layout(graph: Graph, node_id: int) -> None:
         if (layout.dtype, layout.shape) != (type_.dtype, type_.shape):
             raise _fail(graph, node_id, f"a value of {type_} does not lie in {layout}")
         return
+    if isinstance(layout, Picked) != ("picks" in graph[node_id].notes):
+        raise _fail(graph, node_id, f"{layout} and `picks` belong together")
+    if isinstance(layout, Picked):
+        _check_picked(graph, node_id, layout)
+        return
     shape = dimensions(type_)
     outside = graph[node_id].op == "input" or graph.is_output(node_id)
     if outside != isinstance(layout, DenseLayout):
@@ -90,6 +95,39 @@ def _check_layout(graph: Graph, node_id: int) -> None:
         raise _fail(graph, node_id, f"{layout} is no layout")
     elif (layout.channels, layout.height, layout.width) != shape:
         raise _fail(graph, node_id, f"a value of {shape} does not lie in {layout}")
+
+
+def _check_picked(graph: Graph, node_id: int, layout: Picked) -> None:
+    """Every channel is picked from where the operands' channels lie."""
+    values = graph[node_id].notes["picks"]
+    if len(values) != len(layout.parts) or len(values) != len(layout.starts):
+        raise _fail(graph, node_id, f"{layout} is picked out of {len(values)} values")
+    first = layout.parts[0]
+    for value, part in zip(values, layout.parts, strict=True):
+        alike = (part.block, part.height, part.width, part.halo)
+        sound = alike == (first.block, first.height, first.width, first.halo)
+        if value not in graph or graph[value].notes.get("layout") != part or not sound:
+            raise _fail(graph, node_id, f"{layout} is not where node {value} lies")
+    expected = [c for o in graph.operands(node_id) for c in _channels(graph, o)]
+    step = steps_of(graph, node_id)[0]
+    if step.op == "slice_channels":
+        expected = expected[step.attrs.start : step.attrs.stop]
+    elif step.op == "channel_shuffle":
+        order = np.arange(len(expected)).reshape(step.attrs.groups, -1).T.reshape(-1)
+        expected = [expected[c] for c in order]
+    elif not joins_channels(step):
+        raise _fail(graph, node_id, "only moves of whole channels are picked")
+    if [(values[part], slot) for part, slot in layout.picks] != expected:
+        raise _fail(graph, node_id, f"{layout} has other channels than its operands")
+
+
+def _channels(graph: Graph, value: int) -> list[tuple[int, int]]:
+    """For each channel the value that has it in memory and its slot there."""
+    notes = graph[value].notes
+    layout = notes.get("layout")
+    if isinstance(layout, Picked) and len(notes.get("picks", ())) == len(layout.parts):
+        return [(notes["picks"][part], slot) for part, slot in layout.picks]
+    return [(value, int(slot)) for slot in getattr(layout, "channel_slots", ())]
 
 
 def _is_whole(layout: Layout) -> bool:
@@ -231,6 +269,10 @@ class _Memory:
         ]
         self.roots: dict[int, int] = {}
         self.buffer: dict[int, list[int]] = {}  # its root -> all values in it
+        self.picking: dict[int, list[int]] = {}  # value -> values picked out of it and others
+        for node_id, node in graph.nodes():
+            for value in node.notes.get("picks", ()):
+                self.picking.setdefault(value, []).append(node_id)
 
     def check(self) -> None:
         """Places, ends of the arena, lives."""
@@ -241,6 +283,16 @@ class _Memory:
             if "in_place" in self.graph[value].notes:
                 self._check_overwritten(value)
         self._check_apart()
+        self._check_picks()
+
+    def _check_picks(self) -> None:
+        """Values that are picked out of several buffers know where these lie."""
+        for node_id, node in self.graph.nodes():
+            if "picks" in node.notes:
+                places = [self.graph[value].notes.get("place", -1) for value in node.notes["picks"]]
+                starts = tuple(place - min(places) for place in places)
+                if min(places) < 0 or node.notes["layout"].starts != starts:
+                    raise _fail(self.graph, node_id, f"does not begin at {starts}")
 
     def _check_places(self) -> None:
         arena = self.graph.meta.get("arena_elems")
@@ -288,7 +340,9 @@ class _Memory:
         return root
 
     def _last_read(self, value: int) -> int:
-        return max([self.step[value], *(self.step[user] for user, _ in self.graph.users(value))])
+        readers = [value, *self.picking.get(value, ())]
+        reads = [self.step[user] for reader in readers for user, _ in self.graph.users(reader)]
+        return max([self.step[value], *reads])
 
     def _check_overwritten(self, value: int) -> None:
         """Nothing else in the buffer is read after `value` was written into it."""

@@ -21,7 +21,7 @@ from cnncc.abi import ALIGNMENT, aligned
 from cnncc.ir import tolerance
 from cnncc.ir.op import lookup
 from cnncc.ir.types import DType, TensorType
-from cnncc.kernels.layout import DenseLayout, FlatLayout, Layout
+from cnncc.kernels.layout import DenseLayout, FlatLayout, Layout, Picked
 from cnncc.kernels.template import (
     Kernel,
     Launch,
@@ -260,7 +260,7 @@ def pack(layout: Any, array: np.ndarray) -> np.ndarray:
             return source.pack(array.reshape(shape).transpose(2, 0, 1))
         return source.pack(array.reshape(shape))
     logical = array.reshape(layout.channels, layout.height, layout.width)
-    if isinstance(layout, Layout):
+    if isinstance(layout, Layout | Picked):
         return layout.pack(logical)
     ordered = logical if layout.memory == "chw" else logical.transpose(1, 2, 0)
     return np.ascontiguousarray(ordered).reshape(-1)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cnncc.ir.types import DType
-from cnncc.kernels.layout import DenseLayout, FlatLayout, Layout
+from cnncc.kernels.layout import DenseLayout, FlatLayout, Layout, Picked
 from cnncc.loopir import interp
 from cnncc.loopir.build import Builder
 
@@ -100,3 +100,23 @@ def test_words():
     assert str(segments) == "NCHW8c segments=3+5 halo=1,0,1,0"
     assert str(FlatLayout(plain, "hwc")) == "flat(hwc) NCHW8c"
     assert str(DenseLayout(DType.U8, 3, 2, 2, "hwc")) == "hwc u8"
+
+
+def test_picked_channels():
+    """Two channels of one buffer and one of another, which lies before it."""
+    parts = (Layout(4, (5,), 2, 3, (1, 0, 0, 2)), Layout(4, (3,), 2, 3, (1, 0, 0, 2)))
+    layout = Picked(parts, ((0, 4), (1, 2), (0, 1)))
+    assert layout.starts == (0, parts[0].elems)
+    assert (layout.channels, layout.height, layout.width, layout.block) == (3, 2, 3, 4)
+    assert layout.elems == sum(p.elems for p in parts)
+    moved = Picked(parts, layout.picks, (parts[1].elems + 16, 0))
+    arrays = [distinct(p) * sign for p, sign in zip(parts, (1, -1), strict=True)]
+    for made in (layout, moved):
+        buffer = np.zeros(made.elems, np.float32)
+        for start, part, array in zip(made.starts, parts, arrays, strict=True):
+            buffer[start : start + part.elems] = part.pack(array)
+        assert np.array_equal(made.unpack(buffer), [arrays[0][4], arrays[1][2], arrays[0][1]])
+        packed = made.pack(made.unpack(buffer))
+        assert np.array_equal(made.unpack(packed), made.unpack(buffer))
+        assert np.count_nonzero(np.isfinite(packed)) == 3 * 2 * 3
+    assert str(layout) == "3 channels of 2 x NCHW4c"

@@ -56,7 +56,9 @@ WIDE = Layout(16, (64,), 8, 8)
     ("op", "attrs", "out", "shape"),
     [
         ("slice_channels", SliceChannelsAttrs(16, 48), (1, 32, 8, 8), "runs"),
-        ("slice_channels", SliceChannelsAttrs(3, 48), (1, 45, 8, 8), "scalars"),
+        ("slice_channels", SliceChannelsAttrs(3, 48), (1, 45, 8, 8), "shuffle"),
+        ("channel_shuffle", ChannelShuffleAttrs(2), (1, 64, 8, 8), "shuffle"),
+        ("channel_shuffle", ChannelShuffleAttrs(16), (1, 64, 8, 8), "shuffle"),
         ("crop2d", Crop2dAttrs((1, 1, 1, 1)), (1, 64, 6, 6), "runs"),
         ("pad2d", Pad2dAttrs((1, 2, 1, 1)), (1, 64, 10, 11), "runs"),
         ("upsample2d", Upsample2dAttrs((2, 2)), (1, 64, 16, 16), "lanes"),

@@ -7,9 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cnncc import driver
 from cnncc.errors import UnsupportedError
 from cnncc.ir.types import DType, f32
-from cnncc.kernels.layout import DenseLayout, FlatLayout, Layout
+from cnncc.kernels.layout import DenseLayout, FlatLayout, Layout, Picked
+from cnncc.options import Options
 from cnncc.plan.choose_layout import dimensions, merge_segments
 from cnncc.targets import find
 from tests.passes.nets import Net
@@ -129,7 +131,8 @@ def test_a_value_in_two_joins():
     x = net.conv(net.input(1, 3, 4, 4), 4, 1)
     y = net.conv(net.input(1, 3, 4, 4), 4, 1)
     first, second = net.add("concat", x, y), net.add("concat", y, x)
-    plan = check(net.outputs(net.conv(first, 2, 1), net.conv(second, 2, 1)))
+    ends = [net.conv(join, 2, 3, **SAME) for join in (first, second)]
+    plan = check(net.outputs(*ends))
     assert copies(plan.graph) == 2
     reasons = [d.reason for d in by(plan.graph, "choose-layout") if "copy" in d.choice]
     assert sum("already lies in another buffer" in r for r in reasons) == 2
@@ -138,8 +141,13 @@ def test_a_value_in_two_joins():
 def test_a_value_twice_in_a_join():
     net = Net()
     x = net.conv(net.input(1, 3, 4, 4), 5, 1)
-    plan = check(net.outputs(net.conv(net.add("concat", x, x, x), 2, 1)))
+    join = net.add("concat", x, x, x)
+    plan = check(net.outputs(net.conv(join, 2, 3, **SAME)))
     assert copies(plan.graph) == 2
+    net = Net()
+    x = net.conv(net.input(1, 3, 4, 4), 5, 1)
+    plan = check(net.outputs(net.conv(net.add("concat", x, x, x), 2, 1)))
+    assert copies(plan.graph) == 0
 
 
 def test_inputs_and_constants_in_a_join():
@@ -174,11 +182,12 @@ def test_slices_on_block_boundaries_are_views():
 
 
 @pytest.mark.parametrize(("start", "stop"), [(2, 8), (4, 6), (0, 3), (5, 16), (8, 15)])
-def test_other_slices_copy(start, stop):
+def test_other_slices_copy_for_readers_of_whole_blocks(start, stop):
     net = Net()
     x = net.conv(net.input(1, 3, 4, 4), 16, 1)
     plan = check(net.outputs(net.add("tanh", net.add("slice_channels", x, start=start, stop=stop))))
-    assert "slice_channels" in computed(plan.graph)
+    assert "slice_channels" not in computed(plan.graph)
+    assert copies(plan.graph) == 1
 
 
 def test_joined_channels_are_mixed_and_cut_where_they_lie():
@@ -189,7 +198,86 @@ def test_joined_channels_are_mixed_and_cut_where_they_lie():
     mixed = net.add("channel_shuffle", joined, groups=2)
     parts = [net.add("slice_channels", v, start=1, stop=7) for v in (mixed, joined)]
     plan = check(net.outputs(net.add("add", *parts)))
+    assert copies(plan.graph) == 2  # one before each operand of the sum
+
+
+def shuffle_net(units=3):
+    """Units that split their channels in two, compute on one half, join and mix."""
+    net = Net()
+    x = net.input(1, 3, 6, 5)
+    whole = net.add("concat", net.conv(x, 10, 1), net.conv(x, 10, 1))
+    for _ in range(units):
+        mixed = net.add("channel_shuffle", whole, groups=2)
+        left = net.add("slice_channels", mixed, start=0, stop=10)
+        right = net.add("slice_channels", mixed, start=10, stop=20)
+        deep = net.conv(net.conv(net.conv(right, 10, 1), 10, 3, groups=10, **SAME), 10, 1)
+        whole = net.add("concat", left, net.add("relu", deep))
+    mixed = net.add("channel_shuffle", whole, groups=2)
+    return net, mixed
+
+
+@pytest.mark.parametrize("name", ["x86-64", "x86-64-v3", "x86-64-v4"])
+def test_shuffle_units_move_nothing(name):
+    """Shuffles, cuts and joins have no memory: convolutions find every channel where it lies."""
+    net, mixed = shuffle_net()
+    plan = check(net.outputs(net.conv(mixed, 4, 1)), find(name), threads=2)
     assert copies(plan.graph) == 0
+    assert not {"channel_shuffle", "slice_channels", "concat"} & set(computed(plan.graph))
+    last = next(n for _, n in reversed(list(plan.graph.nodes())) if n.op == "channel_shuffle")
+    assert isinstance(last.notes["layout"], Picked)
+    assert len(last.notes["picks"]) == 4  # what each unit made, and the first join
+
+
+def test_one_copy_serves_all_readers_of_whole_blocks():
+    net, mixed = shuffle_net(1)
+    deep = net.conv(mixed, 20, 3, groups=20, **SAME)
+    plan = check(net.outputs(net.add("add", deep, net.add("tanh", mixed)), net.conv(mixed, 3, 1)))
+    assert copies(plan.graph) == 1
+
+
+def test_switched_off_moves_copy():
+    net, mixed = shuffle_net(1)
+    options = Options(frozenset({"gather"}))
+    model = driver.Model(net.outputs(net.conv(mixed, 4, 1)), ())
+    plan = driver.plan_model(model, find("x86-64-v3"), options=options).plan
+    assert not any("picks" in n.notes for _, n in plan.graph.nodes())
+    assert "channel_shuffle" in computed(plan.graph)
+    assert "conv_gather" not in {n.notes.get("kernel") for _, n in plan.graph.nodes()}
+
+
+def test_a_value_that_two_joins_take_is_read_where_it_lies():
+    """The second join cannot have it in its own buffer; its 1x1 convolution does not mind."""
+    net = Net()
+    x = net.input(1, 3, 4, 4)
+    one, two, three = (net.conv(x, n, 1) for n in (5, 6, 7))
+    first = net.add("concat", one, two)
+    second = net.add("concat", one, three)
+    wide = net.conv(first, 4, 3, **SAME)  # its halo is everyone's
+    plan = check(net.outputs(net.add("add", wide, net.conv(second, 4, 1))))
+    assert copies(plan.graph) == 0
+    layout = layout_of(plan.graph, second)
+    assert isinstance(layout, Picked)
+    assert {part.halo for part in layout.parts} == {(1, 1, 1, 1)}
+    net = Net()
+    x = net.input(1, 3, 4, 4)
+    one, two, three = (net.conv(x, n, 1) for n in (5, 6, 7))
+    joins = [net.add("concat", one, other) for other in (two, three)]
+    plan = check(net.outputs(*(net.conv(join, 4, 3, **SAME) for join in joins)))
+    assert copies(plan.graph) == 1  # only `one` is copied, not the whole join
+
+
+def test_values_without_memory_at_the_end_of_a_network():
+    net, mixed = shuffle_net(1)
+    check(net.outputs(mixed, net.add("slice_channels", mixed, start=3, stop=9)))
+
+
+def test_what_others_are_picked_out_of_is_not_written_over():
+    """A sum whose operand dies with it would be written over it, were its channels not read."""
+    net = Net()
+    x = net.input(1, 3, 4, 4)
+    one, other = net.conv(x, 6, 1), net.conv(x, 6, 1)
+    mixed = net.add("channel_shuffle", one, groups=2)
+    check(net.outputs(net.add("add", net.conv(mixed, 6, 1), one), other))
 
 
 def test_a_slice_of_a_join_is_its_operand():

@@ -109,3 +109,13 @@ def test_slices_of_a_blocks_result_lie_in_it():
     (block,) = blocks(plan.graph)
     slices = [n for _, n in plan.graph.nodes() if n.op == "slice_channels"]
     assert [n.notes["alias"] for n in slices] == [(block, 0), (block, 1)]
+
+
+def test_channels_of_a_blocks_result_are_found_in_it():
+    net = Net()
+    x = net.conv(net.conv(net.input(1, 5, 6, 6), 8, 1), 8, 1)
+    deep = net.conv(x, 8, 3, groups=8, **SAME)
+    plan = check(net.outputs(net.conv(net.add("channel_shuffle", deep, groups=2), 4, 1)))
+    (block,) = blocks(plan.graph)
+    (mixed,) = [n for _, n in plan.graph.nodes() if n.op == "channel_shuffle"]
+    assert mixed.notes["picks"] == (block,)

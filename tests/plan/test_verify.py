@@ -229,3 +229,55 @@ def test_only_equal_layouts_are_written_over():
     node.notes["place"] = graph[graph.operands(node_id)[0]].notes["place"]
     with pytest.raises(VerifyError, match="does not lie like operand 0"):
         verify_plan(graph, SSE)
+
+
+def shuffled():
+    """A join of two buffers whose channels are mixed: the convolution behind finds them."""
+    net = Net()
+    x = net.input(1, 3, 4, 4)
+    halves = [net.conv(x, 6, 1), net.conv(x, 6, 1)]
+    kept = net.add("tanh", net.add("concat", *halves))
+    mixed = net.add("channel_shuffle", net.add("concat", halves[0], kept), groups=3)
+    graph = plan_of(net.outputs(net.conv(mixed, 3, 1), kept)).graph
+    verify_plan(graph, SSE)
+    return graph
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda p: {"picks": (p.picks[1], p.picks[0], *p.picks[2:])}, "other channels than"),
+        (lambda p: {"picks": p.picks[1:]}, "other channels than"),
+        (lambda p: {"parts": p.parts[1:]}, "is picked out of 2 values"),
+        (lambda p: {"parts": p.parts[::-1]}, "is not where node"),
+        (lambda p: {"starts": (p.starts[0] + 16, *p.starts[1:])}, "does not begin at"),
+    ],
+)
+def test_channels_that_lie_elsewhere(change, message):
+    graph = shuffled()
+    node = next(n for _, n in graph.nodes() if n.op == "channel_shuffle")
+    layout = node.notes["layout"]
+    node.notes["layout"] = replace(layout, **{"starts": layout.starts, **change(layout)})
+    with pytest.raises(VerifyError, match=message):
+        verify_plan(graph, SSE)
+
+
+def test_picked_channels_and_their_values_belong_together():
+    graph = shuffled()
+    node = next(n for _, n in graph.nodes() if n.op == "channel_shuffle")
+    del node.notes["picks"]
+    with pytest.raises(VerifyError, match="belong together"):
+        verify_plan(graph, SSE)
+
+
+def test_what_is_picked_out_of_a_buffer_keeps_it():
+    """The convolution reads the first half, long after the join that it was computed in."""
+    graph = shuffled()
+    mixed = next(n for n, node in graph.nodes() if node.op == "channel_shuffle")
+    reader, _ = graph.users(mixed)[0]
+    values = graph[mixed].notes["picks"]
+    later = next(n for n in reversed(graph.order()) if "place" in graph[n].notes)
+    assert reader in graph.order()
+    graph[later].notes["place"] = graph[values[0]].notes["place"]
+    with pytest.raises(VerifyError):
+        verify_plan(graph, SSE)
