@@ -34,6 +34,7 @@ from cnncc.kernels.conv_ring import ConvRing, RingShape, ring_shape
 from cnncc.kernels.conv_tile import TileChoice, bytes_per_cycle, choose_tile
 from cnncc.kernels.cost import predict
 from cnncc.kernels.epilogue import Epilogue
+from cnncc.kernels.layout import Layout
 from cnncc.kernels.template import (
     Arg,
     Estimate,
@@ -98,6 +99,8 @@ class ConvBlock(Kernel):
         """Two convolutions, the second one depthwise, both with filters known at compile time."""
         if not site.last_conv or site.ends_in_pool:
             return "no depthwise convolution follows"
+        if not isinstance(site.layouts[site.anchor.args[0]], Layout):
+            return "needs blocked layouts"
         step = site.steps[site.last_conv]
         filters = site.types[step.args[1]].shape
         between = conv_type(site)
