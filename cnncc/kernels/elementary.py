@@ -24,7 +24,7 @@ _EXP_FIT = (
     *(0.0013814539415761828, 0.00836874544620514, 0.04166838899254799),
     *(0.1666652113199234, 0.4999999403953552, 1.0, 1.0),
 )
-_DECAY_LIFT = 64  # e^-104 times 2^64 is a normal number
+_DECAY_LOW = -87.33654  # the least number whose exponential is normal
 _ATANH_SERIES = (1 / 9, 1 / 7, 1 / 5, 1 / 3)  # of (atanh(s)/s - 1) / s^2, in powers of s^2
 _TANH_SMALL = 0.625
 # erf(x)/x in x^2 up to 1, and erfc(x)^(-1/8) from 1 to 3.95: least squares of the relative error
@@ -52,8 +52,9 @@ class ElementaryFunctions(ScalarArithmetic[V]):
 
         Overflow gives infinity; underflow passes through the subnormal numbers to 0.
         """
-        high = self.const(_EXP_HIGH)
+        low, high = self.const(_EXP_LOW), self.const(_EXP_HIGH)
         x = self.select(self.lt(high, a), high, a)
+        x = self.select(self.lt(x, low), low, x)
         power, bits = self._reduced_power(x, _ROUNDER + 2 * _EXPONENT_BIAS)
         # In two factors, since 2^n alone may be infinite or subnormal where the product is not.
         half = self._integer("shr", bits, 1)
@@ -61,15 +62,16 @@ class ElementaryFunctions(ScalarArithmetic[V]):
         return self.mul(power, self._power_of_two(self.sub(bits, half)))
 
     def decay(self, a: V) -> V:
-        """e^a of numbers that are not positive, in fewer steps."""
-        power, bits = self._reduced_power(a, _ROUNDER + _EXPONENT_BIAS + _DECAY_LIFT)
-        lifted = self.mul(power, self._power_of_two(bits))
-        return self.mul(lifted, self.const(2.0**-_DECAY_LIFT))
+        """e^a of numbers that are not positive, with 0 for subnormal results.
 
-    def _reduced_power(self, a: V, rounder: float) -> tuple[V, V]:
+        Those would be of no use, and CPUs take a hundred cycles over each.
+        """
+        power, bits = self._reduced_power(a, _ROUNDER + _EXPONENT_BIAS)
+        scaled = self.mul(power, self._power_of_two(bits))
+        return self.select(self.lt(a, self.const(_DECAY_LOW)), self.const(0.0), scaled)
+
+    def _reduced_power(self, x: V, rounder: float) -> tuple[V, V]:
         """e^r of the reduction of `exp`, and the bits of n + `rounder`."""
-        low = self.const(_EXP_LOW)
-        x = self.select(self.lt(a, low), low, a)
         shifted = self.fma(x, self.const(_LOG2_E), self.const(rounder))
         n = self.sub(shifted, self.const(rounder))
         r = self.fma(n, self.const(-_LN2_HIGH), x)
