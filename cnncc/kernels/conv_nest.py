@@ -99,21 +99,30 @@ def last_lanes(site: Site) -> int:
     return narrow_lanes(site.target, int(held.sum(axis=1).max()))
 
 
-def refuses_layouts(site: Site, halo: Halo) -> str:
-    """Why the layouts or operands of a site do not suit the dense kernels."""
+def refuses_operands(site: Site, halo: Halo) -> str:
+    """Why the operands of a site do not suit any convolution in blocks."""
     x, w = site.anchor.args[:2]
     if site.constants[w] is None:
         return "the filter is computed at run time"
     if not isinstance(site.layouts[x], Layout) or not isinstance(site.out, Layout):
         return "needs blocked layouts"
-    if site.out.block != site.lanes:
-        return f"the result's blocks must have {site.lanes} channels"
-    source, groups = site.blocked(x), site.anchor.attrs.groups
-    for layout, what in ((source, "input"), (site.out, "output")):
-        if not groups_aligned(layout, groups):
-            return f"{what} channels of a group do not begin on a block boundary"
+    source = site.blocked(x)
     if any(have < want for have, want in zip(source.halo, halo, strict=True)):
         return f"needs a halo of {halo}, has {source.halo}"
+    return ""
+
+
+def refuses_layouts(site: Site, halo: Halo) -> str:
+    """Why the layouts or operands of a site do not suit the dense kernels."""
+    reason = refuses_operands(site, halo)
+    if reason:
+        return reason
+    if site.blocked_out.block != site.lanes:
+        return f"the result's blocks must have {site.lanes} channels"
+    source, groups = site.blocked(site.anchor.args[0]), site.anchor.attrs.groups
+    for layout, what in ((source, "input"), (site.blocked_out, "output")):
+        if not groups_aligned(layout, groups):
+            return f"{what} channels of a group do not begin on a block boundary"
     return ""
 
 

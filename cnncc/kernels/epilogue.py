@@ -120,6 +120,8 @@ class Epilogue:
             offset = layout.offset(blocks, 0, 0)
         else:
             offset = layout.offset(blocks, rows, columns)
+        if layout is None and self.site.blocked_out.block == 1:  # lanes are pixels
+            return b.load_splat(stream.param, self._base[operand], self.site.lanes, offset=offset)
         return b.load(stream.param, self._base[operand], self.site.lanes, offset=offset)
 
     @cached_property

@@ -26,6 +26,7 @@ from cnncc.ir.graph import Graph
 from cnncc.ir.op import Trait, lookup
 from cnncc.kernels.conv_gather import ConvGather, gathers
 from cnncc.kernels.conv_nest import conv_halo, groups_aligned
+from cnncc.kernels.conv_planes import ConvPlanes, suits_planes
 from cnncc.kernels.conv_transposed import transposed_halo
 from cnncc.kernels.conv_winograd import ConvWinograd, winograd_halo
 from cnncc.kernels.layout import (
@@ -175,6 +176,11 @@ class _Chooser:
         plain = self._epilogue_segments(node_id) or (channels,)
         if groups == 1:
             self.segments[node_id] = plain
+            if self._suits_planes(node_id, anchor, source):
+                self.block[node_id] = 1
+                why = f"{channels} output channels would leave most of {self.lanes} lanes empty"
+                against = (f"blocks of {self.lanes}", "predicted to take longer")
+                self._record(node_id, "one channel a block", why, against)
             return
         if groups == taken == channels and anchor.op == "conv2d":  # depthwise
             self.segments[node_id] = self.segments[source]
@@ -184,6 +190,21 @@ class _Chooser:
         self.segments[node_id] = (
             plain if self._aligned(plain, groups) else (channels // groups,) * groups
         )
+
+    def _suits_planes(self, node_id: int, anchor: Step, source: int) -> bool:
+        """Whether only copies read the result, which are as well off with planes of channels."""
+        readers = [self.graph[user].op for user, _ in self.graph.users(node_id)]
+        ends_in_pool = steps_of(self.graph, node_id)[-1].op in WINDOW_POOLS
+        if not self.options.uses(ConvPlanes.switch) or set(readers) != {"relayout"}:
+            return False
+        if source not in self.segments or ends_in_pool or self._epilogue_values(node_id):
+            return False
+        w = self.graph.type_of(self.graph.operands(node_id)[anchor.args[1]]).shape
+        taps, filters = float(w[2] * w[3]), w[0]
+        if anchor.op == "conv2d_transpose":
+            taps, filters = taps / (anchor.attrs.strides[0] * anchor.attrs.strides[1]), w[1]
+        layout = Layout(self.block[source], self.segments[source], 1, 1)
+        return suits_planes(self.target, layout, taps, filters)
 
     def _aligned(self, segments: Segments, groups: int) -> bool:
         return groups_aligned(Layout(self.lanes, segments, 1, 1), groups)

@@ -135,18 +135,28 @@ def weighted_site_of(case: Case, target: Target, rng: np.random.Generator) -> Si
             halo = HALOS[int(rng.integers(len(HALOS)))]
             layouts.append(blocked(type_.shape, lanes, segments=out, halo=halo))
     halo = HALOS[int(rng.integers(len(HALOS)))]
+    whole = blocked(result.shape, lanes, segments=out, halo=halo)
+    planes = blocked(result.shape, 1, halo=halo)
     return Site(
         name=f"test.{case.op}",
         steps=steps,
         types=case.types,
         result=result,
         layouts=tuple(layouts),
-        out=blocked(result.shape, lanes, segments=out, halo=halo),
+        out=planes if _may_be_planes(steps, layouts, lanes) and rng.integers(3) == 0 else whole,
         constants=tuple(
             a if p is None else None for a, p in zip(case.arrays, layouts, strict=True)
         ),
         target=target,
     )
+
+
+def _may_be_planes(steps: tuple[Step, ...], layouts: list[Any], lanes: int) -> bool:
+    """Whether a kernel can write the result channel by channel."""
+    anchor, values = steps[0], sum(layout is not None for layout in layouts)
+    if anchor.op not in ("conv2d", "conv2d_transpose") or anchor.attrs.groups > 1:
+        return False
+    return values == 1 and layouts[0].block == lanes and not steps[-1].op.endswith("pool2d")
 
 
 def _alone(case: Case) -> Step:

@@ -40,7 +40,8 @@ class Conv:
         out_segments: of the result; empty for one.
         narrow: whether the input's blocks have as many lanes as it has channels.
         in_place: operand that the result overwrites.
-        values: `normal`, `special` (some NaN and infinities), `negative`.
+        values: `normal`, `special` (some NaN and infinities), `negative`, `whole` (numbers).
+        out_block: channels of a block of the result; None for the lanes of the target.
     """
 
     x: tuple[int, int, int]
@@ -57,6 +58,7 @@ class Conv:
     narrow: bool = False
     in_place: int | None = None
     values: str = "normal"
+    out_block: int | None = None
     seed: int = 0
 
     @property
@@ -81,6 +83,8 @@ class Conv:
             for number, special in enumerate((np.nan, np.inf, -np.inf)):
                 flat[(number * 7919) % flat.size] = special
         made = [x, rng.standard_normal(shape).astype(np.float32)]
+        if self.values == "whole":
+            made = [np.round(4 * a) for a in made]
         if self.bias:
             made.append(rng.standard_normal(self.filters).astype(np.float32))
         return [*made, *self.extras]
@@ -113,7 +117,7 @@ class Conv:
             self.attrs,
             arrays,
             [x, *[None] * (self.first_extra - 1), *others],
-            blocked(shape, lanes, segments=self.out_segments, halo=self.out_halo),
+            blocked(shape, self.out_block or lanes, segments=self.out_segments, halo=self.out_halo),
             target,
             steps=self.steps,
             in_place=self.in_place,

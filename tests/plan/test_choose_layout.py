@@ -123,6 +123,25 @@ def net_type(channels, size):
     return f32(1, channels, size, size)
 
 
+def test_few_channels_that_only_leave_the_network_lie_in_planes():
+    net = Net()
+    deep = net.conv(net.input(1, 3, 6, 6), 40, 1)
+    graph = laid_out(
+        net.outputs(net.conv(deep, 1, 3, **SAME), net.conv(deep, 40, 1)), find("x86-64-v4")
+    )
+    blocks = {n.type.shape[1]: layout_of(graph, i).block for i, n in graph.nodes()
+              if n.op == "conv2d"}  # fmt: skip
+    assert blocks == {1: 1, 40: 16}
+    assert any("one channel a block" in d.choice for d in by(graph, "choose-layout"))
+
+
+def test_planes_only_where_nothing_else_reads_them():
+    net = Net()
+    few = net.conv(net.conv(net.input(1, 3, 6, 6), 40, 1), 1, 3, **SAME)
+    graph = laid_out(net.outputs(few, net.conv(few, 4, 3, **SAME)), find("x86-64-v4"))
+    assert all(layout_of(graph, i).block == 16 for i, n in graph.nodes() if n.op == "conv2d")
+
+
 # -- joins that need a copy ----------------------------------------------------------------------
 
 
