@@ -1,10 +1,8 @@
 """Memory planning: which values share which part of the arena.
 
 Nodes run one after the other; a buffer lives from the first node that writes into it to the last
-that reads any value in it, or any that is picked out of it and others. Buffers are placed greedily,
-the largest first, each at the lowest offset where it overlaps no buffer that lives at the same time
-(Pisarchyk and Lee, arXiv 2001.03288, "greedy by size"). A pointwise step whose operand dies with it
-writes over the operand.
+that reads any value in it, or any that is picked out of it and others. `arena.py` finds the places.
+A pointwise step whose operand dies with it writes over the operand.
 """
 
 from __future__ import annotations
@@ -20,24 +18,11 @@ from cnncc.ir.graph import Graph
 from cnncc.ir.op import Trait, lookup
 from cnncc.kernels.layout import FlatLayout, Layout, RowMajor
 from cnncc.ops.pool import WINDOW_POOLS
+from cnncc.plan.arena import Interval, most_live, place
 from cnncc.plan.site import is_computed, steps_of
 
 _ELEM_BYTES = 4
 _ALIGN_ELEMS = ALIGNMENT // _ELEM_BYTES
-
-
-@dataclass(frozen=True, slots=True)
-class Interval:
-    """A buffer: `elems` floats that live from step `first` to step `last`, both included."""
-
-    owner: int
-    elems: int
-    first: int
-    last: int
-
-    def meets(self, other: Interval) -> bool:
-        """Whether both live at some step."""
-        return self.first <= other.last and other.first <= self.last
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,29 +40,6 @@ class PlanMemory:
     def run(self, graph: Graph) -> None:
         """Plan the whole graph."""
         _Planner(graph).run()
-
-
-def place(intervals: Sequence[Interval]) -> tuple[dict[int, int], int]:
-    """Offsets by owner, and the elements of the arena."""
-    placed: list[tuple[int, Interval]] = []
-    for item in sorted(intervals, key=lambda i: (-i.elems, i.first, i.owner)):
-        taken = sorted((at, at + i.elems) for at, i in placed if i.meets(item))
-        offset = 0
-        for start, end in taken:
-            if start - offset >= item.elems:
-                break
-            offset = max(offset, end)
-        placed.append((offset, item))
-    size = max((at + i.elems for at, i in placed), default=0)
-    return {i.owner: at for at, i in placed}, size
-
-
-def most_live(intervals: Sequence[Interval]) -> int:
-    """The largest sum of sizes that live at one step."""
-    steps = sorted({i.first for i in intervals})
-    return max(
-        (sum(i.elems for i in intervals if i.first <= s <= i.last) for s in steps), default=0
-    )
 
 
 def lies_in_arena(graph: Graph, value: int) -> bool:
