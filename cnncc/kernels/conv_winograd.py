@@ -1,4 +1,4 @@
-"""Convolution of stride 1 with fewer multiplications, after Winograd, Toom and Cook.
+"""Convolution with fewer multiplications, after Winograd, Toom and Cook.
 
 A work item is one panel of output channels of one block of tiles. Its steps stay in the caches:
 the inputs of the block are transformed into this thread's scratch memory (once for all panels that
@@ -69,14 +69,14 @@ class ConvWinograd(Kernel):
     @staticmethod
     def _refuses_geometry(site: Site) -> str:
         attrs: Conv2dAttrs = site.anchor.attrs
-        if any(s != 1 for s in (*attrs.strides, *attrs.dilations)):
-            return "has strides or dilations"
+        if attrs.dilations != (1, 1):
+            return "has dilations"
         if site.blocked(site.anchor.args[0]).block != site.lanes:
             return "the input's blocks are narrow"
         if site.ends_in_pool and pool_of(site).overlaps:
             return "pooling windows overlap or hang over the edge"
         if not winograd_choices(site.target, winograd_shape(site)):
-            return "no transform saves multiplications of such windows"
+            return "no transform saves multiplications of such windows and strides"
         return ""
 
     @staticmethod
@@ -129,7 +129,14 @@ def winograd_shape(site: Site) -> WinogradShape:
     g = conv_geometry(site)
     window = tuple(site.steps[-1].attrs.window) if site.ends_in_pool else (1, 1)
     return WinogradShape(
-        g.rows, g.columns, g.in_blocks, g.out_blocks, g.attrs.groups, g.kernel, window
+        g.rows,
+        g.columns,
+        g.in_blocks,
+        g.out_blocks,
+        g.attrs.groups,
+        g.kernel,
+        g.attrs.strides,
+        window,
     )
 
 
@@ -151,11 +158,13 @@ def winograd_halo(
     """
     (_, channels, height, width), (filters, _, *kernel) = types[0].shape, types[1].shape
     lanes, groups = target.lanes(), attrs.groups
-    if channels < lanes or any(s != 1 for s in (*attrs.strides, *attrs.dilations)):
+    if channels < lanes or attrs.dilations != (1, 1):
         return NO_HALO
     ins, outs = (-(-count // groups // lanes) for count in (channels, filters))
     rows, columns = result.shape[2:]
-    shape = WinogradShape(rows, columns, ins, outs, groups, (kernel[0], kernel[1]), window)
+    shape = WinogradShape(
+        rows, columns, ins, outs, groups, (kernel[0], kernel[1]), attrs.strides, window
+    )
     choices = winograd_choices(target, shape)
     if not choices:
         return NO_HALO
@@ -169,11 +178,11 @@ def tile_rounding(choice: WinogradChoice, attrs: Conv2dAttrs, x: Array, w: Array
     """`u K T` [N,O,h,w] with `T = sum over c of sum |w_c| * max over the tile of |x_c|`."""
     top, left = attrs.pads[:2]
     tall, wide = choice.vertical, choice.horizontal
-    below = choice.down * tall.outputs + tall.taps - 1 - top - x.shape[2]
-    right = choice.across * wide.outputs + wide.taps - 1 - left - x.shape[3]
-    size = np.pad(np.abs(x), ((0, 0), (0, 0), (top, max(below, 0)), (left, max(right, 0))))
+    _, _, below, right = choice.halo((top, left), x.shape[2], x.shape[3])
+    size = np.pad(np.abs(x), ((0, 0), (0, 0), (top, below), (left, right)))
     tiles = np.lib.stride_tricks.sliding_window_view(size, (tall.inputs, wide.inputs), (2, 3))
-    tiles = tiles[:, :, :: tall.outputs, :: wide.outputs][:, :, : choice.down, : choice.across]
+    step = tall.outputs * tall.stride, wide.outputs * wide.stride
+    tiles = tiles[:, :, :: step[0], :: step[1]][:, :, : choice.down, : choice.across]
     most = tiles.max(axis=(4, 5))
     # Transforms add up a few numbers: those near the largest overflow on the way.
     most = np.where(most < np.finfo(np.float32).max / choice.rounding, most, np.inf)
@@ -187,8 +196,8 @@ def tile_rounding(choice: WinogradChoice, attrs: Conv2dAttrs, x: Array, w: Array
     spoilt = ~np.isfinite(of_groups).all(axis=2, keepdims=True)
     total = np.where(spoilt, np.inf, total).reshape(batch, -1, down, across)
     spread = total.repeat(tall.outputs, axis=2).repeat(wide.outputs, axis=3)
-    rows = x.shape[2] + top + attrs.pads[2] - tall.taps + 1
-    columns = x.shape[3] + left + attrs.pads[3] - wide.taps + 1
+    rows = (x.shape[2] + top + attrs.pads[2] - tall.taps) // tall.stride + 1
+    columns = (x.shape[3] + left + attrs.pads[3] - wide.taps) // wide.stride + 1
     bound: F64 = 2.0**-24 * choice.rounding * spread[:, :, :rows, :columns]
     return bound
 
@@ -276,8 +285,8 @@ class _WinogradNest:
             source = self.source.index(
                 b,
                 b.iadd(b.imul(group, self.g.in_blocks), blocks.iv),
-                b.isub(b.imul(down, tall.outputs), top),
-                b.isub(b.imul(across, wide.outputs), left),
+                b.isub(b.imul(down, tall.outputs * tall.stride), top),
+                b.isub(b.imul(across, wide.outputs * wide.stride), left),
             )
             to = b.imul(b.iadd(b.imul(blocks.iv, count), tiles.iv), lanes)
             for rows in tall.groups():
@@ -293,7 +302,7 @@ class _WinogradNest:
                         seen = {k: columns[k][place] for k in wide.reads(group_of)}
                         made = wide.transform_inputs(b, group_of, seen)
                         for k, value in zip(group_of, made, strict=True):
-                            plane = row * wide.inputs + k
+                            plane = row * wide.products + k
                             b.store(self.inputs, to, value, offset=plane * self.plane)
 
     def _transform_outputs(
@@ -308,10 +317,10 @@ class _WinogradNest:
             where = self._tile_place(b, b.iadd(start, tiles.iv))
             at = b.imul(b.iadd(b.imul(vector, count), tiles.iv), lanes)
             columns = []
-            for k in range(wide.inputs):
+            for k in range(wide.products):
                 products = [
-                    b.load(self.products, at, lanes, offset=(i * wide.inputs + k) * pitch)
-                    for i in range(tall.inputs)
+                    b.load(self.products, at, lanes, offset=(i * wide.products + k) * pitch)
+                    for i in range(tall.products)
                 ]
                 columns.append(tall.transform_outputs(b, products))
             pixels = []

@@ -1,4 +1,4 @@
-"""Minimal filtering F(m, r): m outputs of a filter of r taps with m + r - 1 multiplications.
+"""Minimal filtering F(m, r): m outputs of a filter of r taps with m + r - 1 products.
 
 `y = A^T [(G g) * (B^T d)]` for inputs d [n], taps g [r], outputs y [m], n = m + r - 1; in two
 dimensions each transform is applied along both axes. (S. Winograd, "Arithmetic Complexity of
@@ -9,10 +9,14 @@ row p of G the powers of p over M'(p), column p of A^T the powers of p.
 
 Points 0, +-sqrt(1/2), +-sqrt(2) round about half as badly as 0, +-1, +-2 (`docs/decisions`). As
 points come in pairs p, -p, rows do too: both are a sum of even and odd terms, made once.
+
+With a stride s the inputs fall into s phases, and each phase of the taps filters its own with a
+stride of 1: y is the sum of F(m, taps of the phase), whose products are rows of the same form.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -24,40 +28,71 @@ from cnncc.loopir.build import Builder
 from cnncc.loopir.nodes import Value
 
 F64 = NDArray[np.float64]
-# Points above zero by inputs of a tile; each stands for its negative too, and 0 and infinity join.
-_POINTS = {2: (), 4: (1.0,), 6: (0.5**0.5, 2.0**0.5), 8: (0.5, 1.0, 2.0)}
+# Points above zero by products; each stands for its negative too, and infinity joins, and 0 where
+# their number is even.
+_POINTS = {
+    2: (),
+    3: (1.0,),
+    4: (1.0,),
+    5: (0.5**0.5, 2.0**0.5),
+    6: (0.5**0.5, 2.0**0.5),
+    8: (0.5, 1.0, 2.0),
+}
 
 
 @dataclass(frozen=True)
 class CookToom:
-    """F(m, r) in one dimension; F(1, 1) is the identity.
+    """F(m, r) in one dimension, of some stride; with one tap it is the identity.
 
     Attributes:
         outputs: m.
         taps: r.
+        stride: inputs from one output to the next.
     """
 
     outputs: int
     taps: int
+    stride: int = 1
 
     @property
     def inputs(self) -> int:
-        """Of a tile, n = m + r - 1; the multiplications too."""
-        return self.outputs + self.taps - 1
+        """Neighbouring inputs that a tile reads, (m - 1) s + r."""
+        return (self.outputs - 1) * self.stride + self.taps
+
+    @cached_property
+    def products(self) -> int:
+        """Multiplications of a tile, n."""
+        if self.stride == 1:
+            return self.outputs + self.taps - 1
+        return sum(phase.products for phase in self.phases)
+
+    @cached_property
+    def phases(self) -> tuple[CookToom, ...]:
+        """The filter of every stride-th tap, from each of the first taps on."""
+        if self.stride == 1:
+            return (self,)
+        counts = (-(-(self.taps - k) // self.stride) for k in range(min(self.stride, self.taps)))
+        return tuple(CookToom(self.outputs, count) for count in counts)
 
     @cached_property
     def points(self) -> tuple[float, ...]:
-        """The finite points, in the order of the rows: 0, p, -p, ..."""
-        if self.inputs not in _POINTS:
+        """The finite points of stride 1, in the order of the rows: 0 if it is one, p, -p, ..."""
+        if self.products not in _POINTS or self.stride != 1:
             raise InternalError(f"no points for F({self.outputs}, {self.taps})")
-        return (0.0, *(s * p for p in _POINTS[self.inputs] for s in (1, -1)))
+        zero = (0.0,) if self.products % 2 == 0 else ()
+        return (*zero, *(s * p for p in _POINTS[self.products] for s in (1, -1)))
 
     @cached_property
     def input_matrix(self) -> F64:
-        """B^T [n,n]."""
-        if self.inputs == 1:
-            return np.ones((1, 1))
-        rows = np.zeros((self.inputs, self.inputs))
+        """B^T [n,inputs]."""
+        rows = np.zeros((self.products, self.inputs))
+        if self.stride > 1:
+            for offset, start, phase in self._placed():
+                end, last = start + phase.products, offset + self.stride * phase.inputs
+                rows[start:end, offset : last : self.stride] = phase.input_matrix
+            return rows
+        if self.taps == 1:
+            return np.eye(self.outputs)
         for number, point in enumerate(self.points):
             others = [q for q in self.points if q != point]
             rows[number, : self.inputs - 1] = np.poly(others)[::-1]
@@ -67,9 +102,14 @@ class CookToom:
     @cached_property
     def filter_matrix(self) -> F64:
         """G [n,r]."""
-        if self.inputs == 1:
-            return np.ones((1, 1))
-        rows = np.zeros((self.inputs, self.taps))
+        rows = np.zeros((self.products, self.taps))
+        if self.stride > 1:
+            for offset, start, phase in self._placed():
+                end = start + phase.products
+                rows[start:end, offset :: self.stride] = phase.filter_matrix
+            return rows
+        if self.taps == 1:
+            return np.ones((self.outputs, 1))
         for number, point in enumerate(self.points):
             others = np.array([q for q in self.points if q != point])
             rows[number] = point ** np.arange(self.taps) / np.prod(point - others)
@@ -79,51 +119,96 @@ class CookToom:
     @cached_property
     def output_matrix(self) -> F64:
         """A^T [m,n]."""
-        if self.inputs == 1:
-            return np.ones((1, 1))
+        if self.stride > 1:
+            return np.hstack([phase.output_matrix for phase in self.phases])
+        if self.taps == 1:
+            return np.eye(self.outputs)
         powers = np.arange(self.outputs)[:, None]
         columns = np.array(self.points)[None, :] ** powers
         last = np.zeros((self.outputs, 1))
         last[-1] = 1.0
         return np.hstack([columns, last])
 
+    def _placed(self) -> Iterator[tuple[int, int, CookToom]]:
+        """Each phase with its first input and its first row."""
+        start = 0
+        for offset, phase in enumerate(self.phases):
+            yield offset, start, phase
+            start += phase.products
+
+    def _phase_of(self, group: list[int]) -> tuple[int, CookToom, list[int]]:
+        """The phase that rows belong to, its first input, and their numbers in it."""
+        for offset, start, phase in self._placed():
+            if start <= group[0] < start + phase.products:
+                return offset, phase, [row - start for row in group]
+        raise InternalError(f"there is no row {group[0]}")
+
     def groups(self) -> list[list[int]]:
         """Rows of B^T that are made together: those of a point and its negative."""
-        pairs = [[k, k + 1] for k in range(1, self.inputs - 1, 2)]
-        ends = [[0], [self.inputs - 1]] if self.inputs > 1 else [[0]]
-        return [ends[0], *pairs, *ends[1:]]
+        if self.stride > 1:
+            return [
+                [start + row for row in group]
+                for _, start, phase in self._placed()
+                for group in phase.groups()
+            ]
+        if self.taps == 1:
+            return [[row] for row in range(self.outputs)]
+        zero = self.products % 2 == 0
+        pairs = [[k, k + 1] for k in range(int(zero), self.products - 1, 2)]
+        return [*([[0]] if zero else []), *pairs, [self.products - 1]]
 
     def transform_inputs(
         self, b: Builder, group: list[int], values: dict[int, Value]
     ) -> list[Value]:
         """Rows `group` of B^T times the vectors `values`, by place; see `reads`."""
+        if self.stride > 1:
+            first, phase, rows = self._phase_of(group)
+            own = {k: values[first + self.stride * k] for k in phase.reads(rows)}
+            return phase.transform_inputs(b, rows, own)
         matrix = self.input_matrix
         if len(group) == 1:
             return [combine(b, [(matrix[group[0], k], values[k]) for k in self.reads(group)])]
         point = self.points[group[0]]
         row = matrix[group[0]]
-        even = [(row[k], values[k]) for k in self.reads(group) if k % 2 == 0]
-        odd = [(row[k] / point, values[k]) for k in self.reads(group) if k % 2 == 1]
-        return _sum_and_difference(b, combine(b, even), combine(b, odd), point)
+        # The highest power has the factor 1, and the one below it the point itself.
+        whole = [k for k in self.reads(group) if (self.inputs - 2 - k) % 2 == 0]
+        part = [k for k in self.reads(group) if k not in whole]
+        return _sum_and_difference(
+            b,
+            combine(b, [(row[k], values[k]) for k in whole]),
+            combine(b, [(row[k] / point, values[k]) for k in part]),
+            point,
+        )
 
     def reads(self, group: list[int]) -> list[int]:
         """The places that rows of a group read."""
+        if self.stride > 1:
+            first, phase, rows = self._phase_of(group)
+            return [first + self.stride * k for k in phase.reads(rows)]
         row = self.input_matrix[group[0]]
         return [k for k in range(self.inputs) if row[k] != 0.0]
 
     def transform_outputs(self, b: Builder, values: list[Value]) -> list[Value]:
         """A^T times n vectors: m vectors."""
-        if self.inputs == 1:
+        if self.stride > 1:
+            parts = [
+                phase.transform_outputs(b, values[start : start + phase.products])
+                for _, start, phase in self._placed()
+            ]
+            return [combine(b, [(1.0, v) for v in terms]) for terms in zip(*parts, strict=True)]
+        if self.taps == 1:
             return values
+        zero = self.products % 2 == 0
         sums, differences = [], []
-        for k in range(1, self.inputs - 1, 2):
+        for k in range(int(zero), self.products - 1, 2):
             sums.append(b.binary("add", values[k], values[k + 1]))
             differences.append(b.binary("sub", values[k], values[k + 1]))
         made = []
         for power in range(self.outputs):
             halves = differences if power % 2 else sums
-            terms = [(self.points[2 * k + 1] ** power, h) for k, h in enumerate(halves)]
-            if power == 0:
+            points = _POINTS[self.products]
+            terms = [(point**power, h) for point, h in zip(points, halves, strict=True)]
+            if power == 0 and zero:
                 terms.insert(0, (1.0, values[0]))
             if power == self.outputs - 1:
                 terms.append((1.0, values[-1]))

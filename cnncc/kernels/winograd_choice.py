@@ -18,16 +18,32 @@ from cnncc.kernels.layout import Halo
 from cnncc.targets.target import Target
 
 IDENTITY = CookToom(1, 1)
-# Transforms by taps. Larger ones round worse than they save (F(6,3): 9 times the error of F(4,3)).
+# Transforms by taps and stride. Larger ones round worse than they save: F(6,3) has 9 times the
+# error of F(4,3).
 _TRANSFORMS = {
-    1: (IDENTITY,),
-    3: (CookToom(2, 3), CookToom(4, 3)),
-    5: (CookToom(2, 5), CookToom(4, 5)),
-    7: (CookToom(2, 7),),
+    (1, 1): (IDENTITY,),
+    (3, 1): (CookToom(2, 3), CookToom(4, 3)),
+    (5, 1): (CookToom(2, 5), CookToom(4, 5)),
+    (7, 1): (CookToom(2, 7),),
+    (3, 2): (CookToom(2, 3, 2), CookToom(4, 3, 2)),
+    (5, 2): (CookToom(2, 5, 2),),
 }
-# Rule C of the tolerances: |error| <= u (K T + (4 + 2 sqrt(n)) S). K by inputs of the two
+# Rule C of the tolerances: |error| <= u (K T + (4 + 2 sqrt(n)) S). K by products of the two
 # transforms, at least 3 times the worst of `docs/decisions/017-winograd.md`.
-_ROUNDING = {(1, 4): 16.0, (1, 6): 36.0, (1, 8): 112.0, (4, 4): 16.0, (4, 6): 48.0, (6, 6): 64.0}
+_ROUNDING = {
+    (1, 4): 16.0,
+    (1, 5): 16.0,
+    (1, 6): 36.0,
+    (1, 8): 112.0,
+    (1, 9): 40.0,
+    (4, 4): 16.0,
+    (4, 6): 48.0,
+    (5, 5): 16.0,
+    (5, 9): 28.0,
+    (6, 6): 64.0,
+    (7, 7): 12.0,
+    (9, 9): 52.0,
+}
 _MOST_BLOCK_BYTES = 1 << 22  # transformed inputs of a block of tiles
 _L3_BYTES = 16 << 20  # filters that find room there beside everything else
 _L3_BYTES_PER_CYCLE = 11.0
@@ -37,7 +53,7 @@ _HIDDEN = 0.8  # share of the shorter of arithmetic and streaming that the longe
 
 @dataclass(frozen=True, slots=True)
 class WinogradShape:
-    """What decides about a convolution of stride 1.
+    """What decides about a convolution without dilation.
 
     Attributes:
         rows: of the result, before a pool.
@@ -46,6 +62,7 @@ class WinogradShape:
         out_blocks: blocks of output channels of a group.
         groups: groups of channels.
         kernel: rows and columns of the filter.
+        strides: down and across.
         window: rows and columns of a pool behind it, else (1, 1); a tile holds whole windows.
     """
 
@@ -55,6 +72,7 @@ class WinogradShape:
     out_blocks: int
     groups: int
     kernel: tuple[int, int]
+    strides: tuple[int, int] = (1, 1)
     window: tuple[int, int] = (1, 1)
 
 
@@ -83,7 +101,7 @@ class WinogradChoice:
     @property
     def planes(self) -> int:
         """Products of matrices."""
-        return self.vertical.inputs * self.horizontal.inputs
+        return self.vertical.products * self.horizontal.products
 
     @property
     def tiles(self) -> int:
@@ -97,19 +115,26 @@ class WinogradChoice:
 
     def halo(self, pads: tuple[int, int], height: int, width: int) -> Halo:
         """Zero pixels around an input picture so that no tile needs code of its own."""
-        bottom = self.down * self.vertical.outputs + self.vertical.taps - 1 - pads[0] - height
-        right = self.across * self.horizontal.outputs + self.horizontal.taps - 1 - pads[1] - width
+        bottom = _extent(self.vertical, self.down) - pads[0] - height
+        right = _extent(self.horizontal, self.across) - pads[1] - width
         return pads[0], pads[1], max(0, bottom), max(0, right)
 
     def __str__(self) -> str:
         v, h = self.vertical, self.horizontal
         name = f"F({v.outputs}x{h.outputs}, {v.taps}x{h.taps})"
+        if (v.stride, h.stride) != (1, 1):
+            name += f" of stride {v.stride}x{h.stride}"
         return f"{name}, blocks of {self.block} tiles, products {self.tile}"
+
+
+def _extent(f: CookToom, tiles: int) -> int:
+    """Inputs that so many tiles in a row read."""
+    return (tiles * f.outputs - 1) * f.stride + f.taps
 
 
 def rounding_of(vertical: CookToom, horizontal: CookToom) -> float:
     """K of the tolerances' rule C for a pair of transforms."""
-    least, most = sorted((vertical.inputs, horizontal.inputs))
+    least, most = sorted((vertical.products, horizontal.products))
     return _ROUNDING[least, most]
 
 
@@ -117,9 +142,10 @@ def rounding_of(vertical: CookToom, horizontal: CookToom) -> float:
 def winograd_choices(target: Target, shape: WinogradShape) -> tuple[WinogradChoice, ...]:
     """What can be done for a shape, the quickest first; empty where nothing saves products."""
     found = []
-    for vertical in _TRANSFORMS.get(shape.kernel[0], ()):
-        for horizontal in _TRANSFORMS.get(shape.kernel[1], ()):
-            least, most = sorted((vertical.inputs, horizontal.inputs))
+    downwards, sideways = zip(shape.kernel, shape.strides, strict=True)
+    for vertical in _TRANSFORMS.get(downwards, ()):
+        for horizontal in _TRANSFORMS.get(sideways, ()):
+            least, most = sorted((vertical.products, horizontal.products))
             whole = (
                 vertical.outputs % shape.window[0] == 0
                 and horizontal.outputs % shape.window[1] == 0
@@ -134,7 +160,7 @@ def _blocked(
 ) -> list[WinogradChoice]:
     """The choices for a pair of transforms, by how many tiles go together."""
     down, across = -(-shape.rows // vertical.outputs), -(-shape.columns // horizontal.outputs)
-    tiles, planes = down * across, vertical.inputs * horizontal.inputs
+    tiles, planes = down * across, vertical.products * horizontal.products
     depth = shape.in_blocks * target.lanes()
     tile_bytes = planes * depth * 4
     found = []
@@ -152,7 +178,8 @@ def _blocked(
         tail = choose_tile(target, 1, last, shape.out_blocks, depth).cycles
         products = planes * (regs.cycles * (blocks - 1) + tail)
         filters = planes * depth * shape.out_blocks * target.vector_bits // 8
-        spill = block * tile_bytes > target.l2_bytes // 2
+        held = tile_bytes + planes * regs.tile.vectors * target.vector_bits // 8
+        spill = block * held > target.l2_bytes // 2
         panels = shape.out_blocks // regs.tile.vectors
         streamed = filters / _MEMORY_BYTES_PER_CYCLE
         if blocks > 1 and filters > target.l2_bytes // 2:
@@ -168,10 +195,10 @@ def _blocked(
 
 def _input_cycles(vertical: CookToom, horizontal: CookToom) -> float:
     """One tile of one block of input channels: about an operation and a store a number."""
-    return 4.0 * vertical.inputs * horizontal.inputs + 20
+    return 4.5 * vertical.products * horizontal.products + 20
 
 
 def _output_cycles(vertical: CookToom, horizontal: CookToom) -> float:
     """One tile of one block of output channels."""
     results = vertical.outputs * horizontal.outputs
-    return 3.0 * vertical.inputs * horizontal.inputs + 4.0 * results + 20
+    return 3.5 * vertical.products * horizontal.products + 4.0 * results + 20

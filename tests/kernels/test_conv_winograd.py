@@ -47,6 +47,17 @@ def test_windows(kernel, target):
     run(KERNEL, conv, target)
 
 
+@pytest.mark.parametrize("strides", [(2, 2), (1, 2), (2, 1)], ids=str)
+@pytest.mark.parametrize("kernel", [(3, 3), (1, 3), (5, 5)], ids=str)
+@pytest.mark.parametrize("size", [(9, 12), (7, 7), (3, 20)], ids=str)
+def test_strides(strides, kernel, size):
+    target = TARGETS[sum(size) % 3]
+    pads = (kernel[0] // 2, kernel[1] // 2) * 2
+    conv = Conv((4, *size), 6, kernel, Conv2dAttrs(strides, pads), halo=ROOM)
+    if winograd_choices(target, winograd_shape(conv.site(target))):
+        run(KERNEL, conv, target)
+
+
 @pytest.mark.parametrize("pads", [(0, 0, 0, 0), (2, 0, 1, 3), (4, 4, 4, 4), (0, 2, 3, 0)], ids=str)
 def test_paddings(pads):
     run(KERNEL, Conv((4, 6, 7), 5, attrs=Conv2dAttrs(pads=pads), halo=ROOM), WIDE)
@@ -113,7 +124,10 @@ def test_integers_are_exact_with_two_outputs_a_tile():
 
 
 REFUSED = {
-    "strides": (Conv((4, 8, 8), 4, attrs=Conv2dAttrs((2, 2), (1, 1, 1, 1)), halo=ROOM), "strides"),
+    "strides": (
+        Conv((4, 8, 8), 4, attrs=Conv2dAttrs((3, 3), (1, 1, 1, 1)), halo=ROOM),
+        "no transform",
+    ),
     "dilation": (
         Conv((4, 8, 8), 4, attrs=Conv2dAttrs((1, 1), (2, 2, 2, 2), (2, 2)), halo=ROOM),
         "dilations",
@@ -148,8 +162,8 @@ def test_the_halo_is_wanted_where_it_pays():
     assert winograd_halo(WIDE, SAME, types, result, (1, 1)) == (1, 1, 3, 3)
     few = (f32(1, 3, 14, 14), f32(64, 3, 3, 3))
     assert winograd_halo(WIDE, SAME, few, result, (1, 1)) == (0, 0, 0, 0)
-    strided = Conv2dAttrs((2, 2), (1, 1, 1, 1))
-    assert winograd_halo(WIDE, strided, types, f32(1, 64, 7, 7), (1, 1)) == (0, 0, 0, 0)
+    dilated = Conv2dAttrs((1, 1), (2, 2, 2, 2), (2, 2))
+    assert winograd_halo(WIDE, dilated, types, result, (1, 1)) == (0, 0, 0, 0)
 
 
 def test_the_bound_grows_with_the_tile():
