@@ -7,6 +7,7 @@ and versions; nothing here gates a test by its time.
 
 To change how time is taken open `timing.py`; the time of single stages, `layers.py`; how well the
 cost model predicts, `predictions.py`; a network's latency, `latency.py`; a peer,
-`onnx_peer.py`; single kernels, `kernels.py`; elementary functions, `functions.py`; compile and
-import times, `compile_time.py`; what is said about the machine, `machine.py`.
+`onnx_peer.py`; single kernels, `kernels.py`; elementary functions, `functions.py`; registers that
+loops spill, `spills.py`; compile and import times, `compile_time.py`; what is said about the
+machine, `machine.py`.
 """
