@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import os
 
     from cnncc.abi import Interface, Port
-    from cnncc.driver import compile
+    from cnncc.compiling import compile
     from cnncc.errors import (
         ArtifactError,
         CnnccError,
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
-    "compile": "cnncc.driver",
+    "compile": "cnncc.compiling",
     "Interface": "cnncc.abi",
     "Port": "cnncc.abi",
     "Memory": "cnncc.runtime.network",

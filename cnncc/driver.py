@@ -9,7 +9,7 @@ import gc
 import logging
 import os
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache
@@ -57,7 +57,6 @@ __all__ = [
     "Model",
     "build",
     "build_program",
-    "compile",
     "compile_model",
     "load_model",
     "load_program",
@@ -412,48 +411,3 @@ def summary_rows(compilation: Compilation) -> list[dict[str, Any]]:
         }
         for row in layer_rows(compilation.model.graph)
     ]
-
-
-def compile(
-    path: str | Path,
-    *,
-    threads: int | None = None,
-    target: str | Target = "host",
-    params: Mapping[str, object] | None = None,
-    weights: str | Path | Mapping[str, Any] | None = None,
-    shapes: Shapes | None = None,
-    winograd: bool = True,
-    without: Collection[str] = (),
-    tune: str = "off",
-) -> Network:
-    """Compile a model file into a network that can be called.
-
-    Args:
-        path: a `.cnn` or `.onnx` file.
-        threads: threads that share one inference; by default the cores this process may use, or
-            one for a network so small that waking a second takes longer.
-        target: `host`, or a target by name, such as `x86-64-v3`.
-        params: values for the file's `param`s.
-        weights: a weight file, or arrays by name, instead of what the file names.
-        shapes: whole shapes by input name, for the dynamic dimensions of an `.onnx` file.
-        winograd: whether convolutions may be computed with fewer multiplications, which rounds
-            otherwise; `cnncc explain` states the bound of the error.
-        without: other optimisations to leave out, names of `cnncc.options.SWITCHES`.
-        tune: `off` chooses kernels by the cost model, `quick` times the best few on this machine
-            and remembers.
-
-    Raises:
-        InputError: there is no such optimisation or way of tuning.
-        SpecError: the file has mistakes, or the weights do not fit it; the message lists them all.
-        TargetError: the target is unknown, or this machine cannot run it.
-    """
-    left_out = frozenset(without) | (frozenset() if winograd else {"winograd"})
-    found = compile_model(
-        path,
-        target=target,
-        params=params,
-        weights=weights,
-        shapes=shapes,
-        options=Options(left_out, tune),
-    )
-    return build(found, threads=threads)

@@ -1,4 +1,4 @@
-"""`cnncc cache`: the folder of compiled kernels."""
+"""`cnncc cache`: the folder of compiled kernels and networks."""
 
 from __future__ import annotations
 
@@ -18,8 +18,9 @@ from cnncc.cli.screen import screen, size_text
 @json_option
 @output_options
 def command(what: str, as_json: bool) -> None:
-    """Show where the cache of compiled kernels is (`path`), how large (`size`), or `clear` it."""
-    from cnncc.llvm.cache import ObjectCache, default_folder
+    """Show where the cache of kernels and networks is (`path`), how large (`size`), or `clear` it."""
+    from cnncc.llvm.cache import ObjectCache
+    from cnncc.private_folder import default_folder
 
     folder = default_folder()
     cache = ObjectCache(folder)
@@ -41,22 +42,25 @@ def command(what: str, as_json: bool) -> None:
     elif what == "path":
         screen().result(str(folder))
     elif what == "clear":
-        screen().result(f"removed {len(gone)} kernels, {size_text(size)}, from {folder}")
+        screen().result(
+            f"removed {len(gone)} kernels and networks, {size_text(size)}, from {folder}"
+        )
     else:
-        screen().result(f"{len(entries)} kernels, {size_text(size)}, in {folder}")
+        screen().result(f"{len(entries)} kernels and networks, {size_text(size)}, in {folder}")
     if cache.reason and folder is not None:
         screen().note(f"the cache is not used: {cache.reason}")
 
 
 def _entries(folder: Path) -> list[tuple[Path, int]]:
     """The files that cnncc keeps there, with their sizes."""
-    from cnncc.llvm.cache import SUFFIX
+    from cnncc.llvm.cache import SUFFIX as KERNEL
+    from cnncc.network_store import SUFFIX as NETWORK
 
     found = []
     with suppress(OSError):
         for entry in os.scandir(folder):
             with suppress(OSError):
-                if entry.name.endswith(SUFFIX) and entry.is_file(follow_symlinks=False):
+                if entry.name.endswith((KERNEL, NETWORK)) and entry.is_file(follow_symlinks=False):
                     found.append((Path(entry.path), entry.stat(follow_symlinks=False).st_size))
     return found
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import stat
 import struct
 import tempfile
 import time
@@ -20,6 +19,7 @@ from functools import cache
 from pathlib import Path
 
 from cnncc.llvm.optimize import LLVM_VERSION
+from cnncc.private_folder import READ_FLAGS, default_folder, is_private, open_folder
 from cnncc.targets import Target
 
 DEFAULT_LIMIT = 512 << 20
@@ -28,7 +28,6 @@ _HEAD = struct.Struct("<8sQQ")
 _DIGEST = 32
 SUFFIX = ".cnnobj"
 _STALE_SECONDS = 3600.0
-_READ_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # pipes do not block
 
 
 @cache
@@ -52,21 +51,6 @@ def _facts(target: Target) -> tuple[object, ...]:
     return tuple(getattr(target, f.name) for f in fields(target) if f.name != "machine")
 
 
-def default_folder() -> Path | None:
-    """Where the environment wants the cache; None when it is switched off.
-
-    `CNNCC_CACHE=off` switches it off, `CNNCC_CACHE_DIR` names the folder; otherwise it lies in the
-    user's cache folder.
-    """
-    if os.environ.get("CNNCC_CACHE", "").lower() in ("off", "0", "no", "false"):
-        return None
-    if chosen := os.environ.get("CNNCC_CACHE_DIR"):
-        return Path(chosen)
-    shared = os.environ.get("XDG_CACHE_HOME", "")
-    base = Path(shared) if os.path.isabs(shared) else Path(os.path.expanduser("~/.cache"))
-    return base / "cnncc"
-
-
 class ObjectCache:
     """A folder of compiled objects.
 
@@ -78,7 +62,7 @@ class ObjectCache:
         self._limit = limit
         self._folder = folder if folder is not None else default_folder()
         self._room = 0  # bytes that may be written before the folder is measured again
-        self.reason = self._open()
+        self.reason = open_folder(self._folder)
 
     def get(self, key: bytes) -> bytes | None:
         """The object that was stored under a full key, or None."""
@@ -86,10 +70,9 @@ class ObjectCache:
             return None
         path = self._path(key)
         try:
-            with os.fdopen(os.open(path, _READ_FLAGS), "rb") as file:
+            with os.fdopen(os.open(path, READ_FLAGS), "rb") as file:
                 found = os.fstat(file.fileno())
-                private = found.st_uid == os.geteuid() and not found.st_mode & 0o022
-                payload = unpack(file.read(), key) if private else None
+                payload = unpack(file.read(), key) if is_private(found) else None
         except OSError:
             return None
         with suppress(OSError):
@@ -111,25 +94,6 @@ class ObjectCache:
                 self._evict()
         except OSError as error:
             self.reason = f"cannot write to {self._folder}: {error.strerror or error}"
-
-    def _open(self) -> str:
-        """Make or inspect the folder; gives what is wrong with it."""
-        if self._folder is None:
-            return "switched off by CNNCC_CACHE"
-        if os.geteuid() != os.getuid():
-            return "the process runs with another user's rights"
-        try:
-            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            found = os.lstat(self._folder)
-        except OSError as error:
-            return f"cannot open {self._folder}: {error.strerror or error}"
-        if stat.S_ISLNK(found.st_mode) or not stat.S_ISDIR(found.st_mode):
-            return f"{self._folder} is a link or no folder"
-        if found.st_uid != os.geteuid():
-            return f"{self._folder} belongs to another user"
-        if found.st_mode & 0o022:
-            return f"others may write to {self._folder}"
-        return ""
 
     def _path(self, key: bytes) -> Path:
         assert self._folder is not None

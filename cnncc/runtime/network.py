@@ -15,7 +15,7 @@ import numpy.typing as npt
 from cnncc.abi import ALIGNMENT, Image, Interface, Port, aligned
 from cnncc.errors import InputError
 from cnncc.runtime.artifact import Contents, Row, map_file, pack, unpack
-from cnncc.runtime.atomic import write_file
+from cnncc.runtime.atomic import Chunk, write_file
 from cnncc.runtime.buffers import Array, InputSlot, OutputSlot, common_batch
 from cnncc.runtime.cpu import require
 from cnncc.runtime.module import Executable
@@ -291,9 +291,23 @@ class Network:
         """
         return cls._made(unpack(memoryview(data), "the pickled network"), threads)
 
+    @classmethod
+    def from_memory(cls, data: memoryview, threads: int | None = None) -> Self:
+        """A network whose weights stay in the memory given, which nobody writes any more.
+
+        Raises:
+            ArtifactError: the bytes are damaged, or of another version.
+            TargetError: this machine cannot run the code.
+        """
+        return cls._made(unpack(data, "the stored network"), threads)
+
     def to_bytes(self) -> bytes:
         """What `save` writes."""
-        return b"".join(pack(self._contents))
+        return b"".join(self.to_chunks())
+
+    def to_chunks(self) -> list[Chunk]:
+        """The bytes of `to_bytes` in pieces, of which the weights are not copied."""
+        return pack(self._contents)
 
     @classmethod
     def _made(cls, contents: Contents, threads: int | None) -> Self:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from cnncc import driver
+import cnncc
 from cnncc.spec import check
 from tests.cli.conftest import answer
 
@@ -77,8 +77,8 @@ def test_the_numbers_are_the_same(run, model):
     run("import", model, *SHAPE)
     x = np.random.default_rng(1).normal(size=(1, 3, 9, 8)).astype(np.float32)
     answers = [
-        driver.compile(model, shapes={"image": (1, 3, 9, 8)})(x),
-        driver.compile(model.with_suffix(".cnn"))(x),
+        cnncc.compile(model, shapes={"image": (1, 3, 9, 8)})(x),
+        cnncc.compile(model.with_suffix(".cnn"))(x),
     ]
     first, second = (np.asarray(a if isinstance(a, np.ndarray) else a["soft:0"]) for a in answers)
     assert first.tobytes() == second.tobytes()
@@ -100,7 +100,7 @@ def test_real_models(run, tmp_path, name):
     assert check(spec) == ()
     assert len(spec.read_text().splitlines()) <= 75
     x = np.load(folder / "golden.npz")["input"]
-    answers = [driver.compile(path)(x) for path in (folder / "model.onnx", spec)]
+    answers = [cnncc.compile(path)(x) for path in (folder / "model.onnx", spec)]
     flat = [a.values() if isinstance(a, dict) else a for a in answers]
     flat = [[a] if isinstance(a, np.ndarray) else list(a) for a in flat]
     assert [a.tobytes() for a in flat[0]] == [a.tobytes() for a in flat[1]]

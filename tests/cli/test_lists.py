@@ -82,7 +82,7 @@ def test_cache(run, tmp_path, monkeypatch):
     full = answer(run("cache", "--json"), "cnncc.cache/1")
     assert full["entries"] >= 7
     assert full["bytes"] > 1000
-    assert run("cache").stdout.startswith(f"{full['entries']} kernels, ")
+    assert run("cache").stdout.startswith(f"{full['entries']} kernels and networks, ")
     cleared = answer(run("cache", "clear", "--json"), "cnncc.cache/1")
     assert (cleared["removed"], cleared["entries"], cleared["bytes"]) == (full["entries"], 0, 0)
     assert [p.name for p in (tmp_path / "c").iterdir()] == ["mine.txt"]
