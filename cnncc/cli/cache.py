@@ -18,7 +18,7 @@ from cnncc.cli.screen import screen, size_text
 @json_option
 @output_options
 def command(what: str, as_json: bool) -> None:
-    """Show where the cache of kernels and networks is (`path`), how large (`size`), or `clear` it."""
+    """Show where the cache of what was compiled is (`path`), how large (`size`), or `clear` it."""
     from cnncc.llvm.cache import ObjectCache
     from cnncc.private_folder import default_folder
 
