@@ -17,14 +17,12 @@ import numpy as np
 from cnncc.errors import InternalError
 from cnncc.ir import op as ops
 from cnncc.kernels.layout import Layout
-from cnncc.kernels.scalar_math import NumpyScalars, VectorScalars
+from cnncc.kernels.scalar_math import SHORT, NumpyScalars, VectorScalars, count_operations
 from cnncc.kernels.template import Arg, OperandArg, PackedArg, Site, per_channel
 from cnncc.loopir.build import Builder
-from cnncc.loopir.nodes import Const, Index, Kind, Value
+from cnncc.loopir.nodes import Index, Kind, Value
 from cnncc.ops.channels import channel_numbers
 from cnncc.ops.fused import Step
-
-_SHORT = 12  # operations that find room in registers beside the accumulators of a tile
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,15 +125,12 @@ class Epilogue:
     @cached_property
     def operations(self) -> int:
         """Arithmetic operations on each vector."""
-        probe = Builder("probe")
-        scalars = VectorScalars(probe, self.site.lanes)
-        self._run(scalars, scalars.const(0.0), lambda _: scalars.const(0.0))
-        return sum(not isinstance(node, Const) for node in probe.func.body)
+        return count_operations(self.steps, self.site.lanes)
 
     @property
     def is_long(self) -> bool:
         """Whether its own values would drive a tile's accumulators out of registers."""
-        return self.operations > _SHORT
+        return self.operations > SHORT
 
     @property
     def keeps_zero(self) -> bool:

@@ -90,6 +90,9 @@ class Tiles(_Nest):
         self.tile = tile_of(site.target, product_of(site))
         self.packed = False
         super().__init__(site)
+        self.held: Value | None = None
+        if self.steps.is_long:
+            self.held = self.buffers.scratch("sums", self.tile[0] * self.width)
 
     @property
     def width(self) -> int:
@@ -186,14 +189,36 @@ class Tiles(_Nest):
         masks: Sequence[Value | None],
         sums: Sequence[Value],
     ) -> None:
+        count = len(masks)
+        if self.held is None:
+            for i in range(height):
+                values = sums[i * count : (i + 1) * count]
+                self._finish(where, self.b.iadd(row, i), column, masks, values)
+            return
+        # The steps want the registers of the sums themselves: row by row, from memory.
+        for number, value in enumerate(sums):
+            self.b.store(self.held, number * self.lanes, value)
+        with self.b.loop(0, height, hint="row") as rows:
+            at = self.b.imul(rows.iv, count * self.lanes)
+            values = [self.b.load(self.held, at, self.lanes, offset=v * self.lanes)
+                      for v in range(count)]  # fmt: skip
+            self._finish(where, self.b.iadd(row, rows.iv), column, masks, values)
+
+    def _finish(
+        self,
+        where: Sequence[Index],
+        row: Index,
+        column: Index,
+        masks: Sequence[Value | None],
+        values: Sequence[Value],
+    ) -> None:
+        """The steps on one row of a tile, and its way to memory."""
         b, p, lanes = self.b, self.p, self.lanes
-        for i in range(height):
-            self.steps.open(b, self._place(where, b.iadd(row, i)))
-            base = flat(b, [*where, b.iadd(row, i)], pitches_of((*p.batch, p.rows, p.columns))[:-1])
-            for v, mask in enumerate(masks):
-                value = sums[i * len(masks) + v]
-                value = self.steps.apply(b, value, column, lanes, offset=v * lanes, mask=mask)
-                b.store(self.out, b.iadd(base, column), value, offset=v * lanes, mask=mask)
+        self.steps.open(b, self._place(where, row))
+        base = flat(b, [*where, row], pitches_of((*p.batch, p.rows, p.columns))[:-1])
+        for v, (mask, value) in enumerate(zip(masks, values, strict=True)):
+            made = self.steps.apply(b, value, column, lanes, offset=v * lanes, mask=mask)
+            b.store(self.out, b.iadd(base, column), made, offset=v * lanes, mask=mask)
 
 
 class Dots(_Nest):

@@ -13,7 +13,7 @@ from typing import Any
 
 from cnncc.ir.op import Trait, lookup
 from cnncc.kernels.row_major import Buffers, Shape, collapse, flat, pitches_of
-from cnncc.kernels.scalar_math import VectorScalars
+from cnncc.kernels.scalar_math import SHORT, VectorScalars, count_operations
 from cnncc.kernels.template import Site
 from cnncc.loopir.build import Builder
 from cnncc.loopir.nodes import Index, Value
@@ -141,6 +141,11 @@ class RowSteps:
             kept = self._spread.get((stream, lanes))
             return b.load_splat(param, base, lanes) if kept is None else kept
         return b.load(param, b.iadd(base, at), lanes, offset=offset, mask=mask)
+
+    @property
+    def is_long(self) -> bool:
+        """Whether values of f32 steps would drive a tile's accumulators out of registers."""
+        return count_operations(self.steps, self.site.lanes) > SHORT
 
     @property
     def operations(self) -> float:

@@ -6,17 +6,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from cnncc.errors import InternalError
+from cnncc.ir.op import lookup
 from cnncc.ir.types import DType
 from cnncc.kernels.elementary_wide import WideFunctions
 from cnncc.kernels.scalar_operations import nearest
 from cnncc.loopir.build import Builder
-from cnncc.loopir.nodes import Kind, Type, Value
+from cnncc.loopir.nodes import Const, Kind, Type, Value
+from cnncc.ops.fused import Step
 
 _SAME_WIDTH = {
     DType.F32: DType.I32,
@@ -27,6 +29,7 @@ _SAME_WIDTH = {
     DType.I16: DType.F16,
 }
 Rule = Callable[..., Any]
+SHORT = 12  # operations of steps that find room in registers beside the accumulators of a tile
 
 
 class VectorScalars(WideFunctions[Value]):
@@ -72,6 +75,16 @@ class VectorScalars(WideFunctions[Value]):
         return self._b.bitcast(a, Kind[_SAME_WIDTH[self.dtype_of(a)].name])
 
     _from_bits = _bits
+
+
+def count_operations(steps: Sequence[Step], lanes: int) -> int:
+    """Arithmetic operations of f32 steps on each vector, loads not counted."""
+    probe = Builder("probe")
+    scalars = VectorScalars(probe, lanes)
+    for step in steps:
+        operands = [scalars.const(0.0) for _ in step.args]
+        lookup(step.op).scalar(scalars, operands, step.attrs)
+    return sum(not isinstance(node, Const) for node in probe.func.body)
 
 
 class NumpyScalars(WideFunctions[Any]):

@@ -30,6 +30,9 @@ ANCHORS = frozenset(
         *("global_avg_pool", "global_max_pool"),
     }
 )
+"""What computes on maps in blocks of channels, and takes steps along."""
+ROW_ANCHORS = frozenset({"matmul"})
+"""What computes on arrays of any shape, row by row, and takes steps along."""
 
 
 @dataclass(slots=True)
@@ -110,6 +113,8 @@ class _Grouping:
                     continue
                 if not self._take_pool(node_id):
                     self._open(node_id, anchored=True)
+            elif self._graph[node_id].op in ROW_ANCHORS:
+                self._open(node_id, anchored=True)
             elif is_pointwise(self._graph, node_id) and not self._take_step(node_id):
                 self._open(node_id, anchored=False)
         for group in self._groups:
@@ -147,7 +152,11 @@ class _Grouping:
             return reason
         if graph.type_of(tail).shape != graph.type_of(node_id).shape:
             return f"its result {graph.type_of(node_id)} is larger than {graph.type_of(tail)}"
-        return self._refuses_operands(node_id, tail) if group.anchored else ""
+        if not group.anchored:
+            return ""
+        if graph[group.members[0]].op in ROW_ANCHORS:
+            return self._refuses_rows(node_id)
+        return self._refuses_operands(node_id, tail)
 
     def _refuses_reader(self, group: _Group, node_id: int) -> str:
         """Why the group cannot grow at its tail at all."""
@@ -160,6 +169,16 @@ class _Grouping:
             return f"{label(self._graph, group.tail)} is read by {readers} nodes"
         if len(group.members) > self._options.max_epilogue:
             return f"a group has at most {self._options.max_epilogue} steps behind the first"
+        return ""
+
+    def _refuses_rows(self, node_id: int) -> str:
+        """Why a step cannot run on the rows of a result; its operands may be spread over them."""
+        graph = self._graph
+        for value in (*graph.operands(node_id), node_id):
+            if graph.type_of(value).dtype is not DType.F32:
+                return f"{label(graph, value)} is {graph.type_of(value).dtype}"
+        if lookup(graph[node_id].op).per_channel:
+            return f"`{graph[node_id].op}` has parameters a channel"
         return ""
 
     def _refuses_operands(self, node_id: int, tail: int | None) -> str:
@@ -222,7 +241,7 @@ class _Grouping:
                 reason = self._refuses_pool(group, user)
             elif is_pointwise(graph, user):
                 reason = self._refuses_step(group, user) or self._taken_by(user)
-            elif node.op in ANCHORS or node.op == "fused":
+            elif node.op in ANCHORS | ROW_ANCHORS or node.op == "fused":
                 continue  # one anchor a loop nest: nothing was considered, so nothing rejected
             else:
                 reason = f"`{node.op}` is a loop nest of its own"

@@ -7,10 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cnncc.ir.op import NoAttrs
+from cnncc.ir.op import NoAttrs, lookup
 from cnncc.ir.types import DType
 from cnncc.kernels.row_matmul import RowMatmul
 from cnncc.kernels.row_matmul_tile import Product, product_of, tile_of
+from cnncc.kernels.row_steps import RowSteps
 from cnncc.ops.fused import Step
 from cnncc.targets import find
 from tests.kernels.harness import TARGETS, each_target
@@ -63,6 +64,27 @@ def test_steps_behind(columns, target):
     for in_place in (None, 2):
         site = row_site("matmul", NoAttrs(), [x, w, other], target, steps=steps, in_place=in_place)
         check(KERNEL, site, [x, w, other])
+
+
+@each_target
+@pytest.mark.parametrize("columns", [1, 7, 70])
+def test_long_steps_run_row_by_row_from_memory(columns, target):
+    x, w = numbers(1, DType.F32, (3, 7, 11)), numbers(2, DType.F32, (3, 11, columns))
+    other, bias = numbers(3, DType.F32, (3, 7, columns)), numbers(4, DType.F32, (columns,))
+    rows = numbers(5, DType.F32, (7, 1))
+    steps = (
+        Step("add", NoAttrs(), (~0, 3)),
+        Step("gelu", lookup("gelu").Attrs(), (~1,)),
+        Step("mul", NoAttrs(), (~2, 4)),
+        Step("add", NoAttrs(), (~3, 2)),
+    )
+    arrays = [x, w, other, bias, rows]
+    for in_place in (None, 2):
+        site = row_site(
+            "matmul", NoAttrs(), arrays, target, steps=steps, constants=(3,), in_place=in_place
+        )
+        assert RowSteps(site).is_long
+        check(KERNEL, site, arrays)
 
 
 def test_tiles_fit_the_shape():

@@ -8,9 +8,9 @@ import multiprocessing
 import numpy as np
 import pytest
 
-from cnncc.ir.op import FLT_MIN, ulp
+from cnncc.ir.op import FLT_MIN, lookup, ulp
 from cnncc.kernels.elementary_wide import quarter_turns
-from cnncc.kernels.scalar_math import NumpyScalars, VectorScalars
+from cnncc.kernels.scalar_math import SHORT, NumpyScalars, VectorScalars, count_operations
 from cnncc.llvm.elf import undefined_symbols
 from cnncc.llvm.emit import emit_program
 from cnncc.llvm.host import missing
@@ -18,6 +18,7 @@ from cnncc.llvm.optimize import emit_object
 from cnncc.loopir import interp
 from cnncc.loopir.build import Builder
 from cnncc.loopir.nodes import Func, Program
+from cnncc.ops.fused import Step
 from cnncc.targets import TARGETS, find
 
 # Those that are computed in f64 are all but correctly rounded.
@@ -244,3 +245,11 @@ def test_pointwise_arithmetic():
     assert not scalars.gt(a, b)[1:].any()
     assert scalars.const(0.1) == np.float32(0.1)
     np.testing.assert_array_equal(scalars.sqrt(np.float32([4.0])), [2.0])
+
+
+def test_operations_of_steps_are_counted_without_loads_and_constants():
+    relu, gelu = (Step(n, lookup(n).Attrs(), (~0,)) for n in ("relu", "gelu"))
+    add = Step("add", lookup("add").Attrs(), (~0, 1))
+    assert count_operations((), 16) == 0
+    assert count_operations((add,), 4) == 1
+    assert count_operations((add, relu), 16) <= SHORT < count_operations((gelu,), 16)

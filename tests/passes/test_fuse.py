@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 
 from cnncc.ir.decisions import decisions
+from cnncc.ir.types import DType
 from cnncc.ir.verify import verify
 from cnncc.passes import Decompose, Fuse
 from tests.passes.nets import Net, assert_same_numbers, node, values
@@ -173,6 +174,34 @@ def test_an_anchored_chain_is_preferred_to_one_without() -> None:
     conv, other = net.conv(x, 4, 1), net.add("tanh", net.add("relu", x))
     found = _fuse(net, net.add("add", other, conv))
     assert found == {"relu1": ["relu", "tanh"], "conv2d1": ["conv2d", "add"]}
+
+
+def test_products_of_matrices_take_steps_whose_operands_are_spread_over_their_rows() -> None:
+    net = Net()
+    x = net.input(1, 3, 5, 4)
+    h = net.add("add", net.add("matmul", x, net.param(4, 6)), net.param(6))
+    h = net.add("mul", net.add("gelu", h), net.param(3, 1, 1))
+    other = net.add("matmul", x, net.param(4, 6), name="other")
+    y = net.add("add", h, other)
+    assert _fuse(net, y)["other"] == ["matmul", "add"]
+    assert node(net.graph, "matmul1").attrs.steps[0].op == "matmul"
+    assert [s.op for s in node(net.graph, "matmul1").attrs.steps] == [
+        "matmul",
+        "add",
+        "gelu",
+        "mul",
+    ]
+
+
+def test_steps_that_widen_a_product_or_change_its_type_stay_apart() -> None:
+    net = Net()
+    x = net.input(1, 1, 5, 4)
+    wide = net.add("add", net.add("matmul", x, net.param(4, 6)), net.param(3, 5, 6))
+    flags = net.add("cast", net.add("matmul", x, net.param(4, 2)), to=DType.I32)
+    found = _fuse(net, wide, flags)
+    assert found["matmul1"] == found["matmul2"] == ["matmul"]
+    assert "is larger than" in _reasons(net, "matmul1")["take add1"]
+    assert "is i32" in _reasons(net, "matmul2")["take cast1"]
 
 
 def test_max_epilogue_bounds_a_group_and_the_rest_forms_its_own() -> None:
