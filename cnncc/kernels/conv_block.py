@@ -123,10 +123,10 @@ class ConvBlock(Kernel):
         blocks = site.blocked_out.blocks
         held = ring.pixels * choice.tile.vectors * site.lanes * 4
         taps = _taps(second, site.lanes, choice.tile.vectors)
-        read = (
-            ring.width * site.lanes * 4 * second.kernel[0] / bytes_per_cycle(site.target, 2 * held)
-        )
-        behind = max(row_cycles(site.target, taps, second.columns), read)
+        behind = row_cycles(site.target, taps, second.columns)
+        if held > site.target.l1_bytes:
+            read = ring.width * site.lanes * 4 * second.kernel[0]
+            behind = max(behind, read / bytes_per_cycle(site.target, held))
         rows = min(g.rows, ring.reach - ring.top)
         first = choice.cycles * rows * g.attrs.groups
         cycles = first + blocks * second.rows * behind

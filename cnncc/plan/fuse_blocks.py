@@ -22,6 +22,7 @@ from cnncc.plan.site import is_computed, site_of
 from cnncc.targets.target import Target
 
 _DEFAULTS = Options()
+_GRAIN = 1.01  # predictions closer than this are equal: then one node, which needs less memory
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +63,8 @@ class FuseBlocks:
         words = f"a node each, predicted {alone * 1e6:.1f} us"
         block = f"one node, predicted {together * 1e6:.1f} us"
         subject, name = sites[0].name, sites[1].name
-        if together >= alone:
-            reason = f"no slower than a block with {name}"
+        if together > _GRAIN * alone:
+            reason = f"quicker than a block with {name}"
             record(graph, Decision(subject, words, reason, (("a block", block),), by=self.name))
             return
         saved = {"bytes_saved": float(2 * graph.type_of(first).size_bytes)}
