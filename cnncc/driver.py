@@ -50,6 +50,7 @@ from cnncc.runtime.threads import POOL_EXPORTS
 from cnncc.spec import load as load_spec
 from cnncc.stages import Lowered, load_program
 from cnncc.targets import Target, find
+from cnncc.tuning import QuickTuner
 
 __all__ = [
     "Compilation",
@@ -212,10 +213,23 @@ def steps(target: Target, options: Options = _DEFAULTS) -> tuple[Step, ...]:
             "asks kernels on both layouts, and before one is chosen for each",
         ),
         Step(
-            ChooseKernel(target, options), "before memory: only nodes that run have a place in time"
+            ChooseKernel(target, options, _tuner(target, options)),
+            "before memory: only nodes that run have a place in time",
         ),
         Step(PlanMemory(), "last: every buffer and its size is known"),
     )
+
+
+def _tuner(target: Target, options: Options) -> QuickTuner | None:
+    """What times kernels, if that is wanted.
+
+    Raises:
+        TargetError: this machine cannot run the target's code.
+    """
+    if options.tune == "off":
+        return None
+    host.require(target)
+    return QuickTuner(ObjectCache())
 
 
 def plan_model(

@@ -46,6 +46,9 @@ class ConvDirect(Kernel):
         choice = conv_tile_choice(site, conv_geometry(site))
         return tile_estimate(site, choice, site.anchor.attrs.groups)
 
+    def picks(self, site: Site) -> int:
+        return 1 + len(conv_tile_choice(site, conv_geometry(site)).rejected)
+
     def lower(self, site: Site) -> list[Launch]:
         g = conv_geometry(site)
         tile = conv_tile_choice(site, g).tile

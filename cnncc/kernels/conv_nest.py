@@ -411,7 +411,16 @@ def conv_place(
 def conv_tile_choice(site: Site, g: ConvGeometry) -> TileChoice:
     """The register tile of a site."""
     last = last_lanes(site)
-    return choose_tile(site.target, g.rows, g.columns, g.out_blocks, g.steps, last=last, sides=True)
+    return choose_tile(
+        site.target,
+        g.rows,
+        g.columns,
+        g.out_blocks,
+        g.steps,
+        last=last,
+        sides=True,
+        pick=site.pick,
+    )
 
 
 def out_buffer(b: Builder, site: Site) -> tuple[Value, Arg]:

@@ -222,6 +222,7 @@ def choose_tile(
     most_vectors: int | None = None,
     last: int = 0,
     sides: bool = False,
+    pick: int = 0,
 ) -> TileChoice:
     """The tile with the fewest predicted cycles.
 
@@ -235,6 +236,7 @@ def choose_tile(
         most_vectors: an upper bound for the vectors of a tile.
         last: lanes of the last vector of all where it is narrow, as in `Tile`.
         sides: whether the tiles of the last columns may have rows of their own.
+        pick: the rank of the tile that is wanted, the best of those there are if too high.
     """
     spared = 1 - last / target.lanes() if last else 0.0
     options: list[tuple[float, int, Tile]] = []
@@ -256,6 +258,8 @@ def choose_tile(
     options.sort(key=lambda o: (o[0], o[1], -o[2].vectors, -o[2].columns))
     if not options:
         raise InternalError(f"no register tile of `{target.name}` holds {unit} pixels")
+    if pick < len(options):
+        options.insert(0, options.pop(pick))
     cycles, _, tile = options[0]
     ideal = rows * columns * (out_blocks - spared) * steps / fma_per_cycle(target)
     rejected = tuple((t, c) for c, _, t in options[1:4])

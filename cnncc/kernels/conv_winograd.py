@@ -96,7 +96,7 @@ class ConvWinograd(Kernel):
         ]
 
     def estimate(self, site: Site) -> Estimate:
-        choice = self._choices(site)[0]
+        choice = self._choices(site)[site.pick]
         figures = {"error_bound_k": choice.rounding}
         g = conv_geometry(site)
         filters = g.attrs.groups * choice.planes * g.in_blocks * site.lanes * g.out_blocks
@@ -109,9 +109,12 @@ class ConvWinograd(Kernel):
             weights=filters * site.target.vector_bits / 8,
         )
 
+    def picks(self, site: Site) -> int:
+        return len(self._choices(site))
+
     def algorithm(self, site: Site) -> Rounding:
         """Rule C: the error of a tile, infinite where it meets numbers that are not finite."""
-        choice = self._choices(site)[0]
+        choice = self._choices(site)[site.pick]
 
         def rounding(op: str, attrs: Any, arrays: Sequence[Array]) -> F64 | None:
             if op != "conv2d":
@@ -121,7 +124,7 @@ class ConvWinograd(Kernel):
         return rounding
 
     def lower(self, site: Site) -> list[Launch]:
-        return _WinogradNest(site, self._choices(site)[0]).launches(self.name)
+        return _WinogradNest(site, self._choices(site)[site.pick]).launches(self.name)
 
 
 def winograd_shape(site: Site) -> WinogradShape:

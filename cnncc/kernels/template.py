@@ -46,6 +46,7 @@ class Site:
         target: the machine.
         in_place: operand whose buffer the result overwrites, or `None`.
         network_bytes: weights of the whole network, all of which pass between two calls.
+        pick: which of a kernel's ways is meant, by rank of predicted time; see `Kernel.picks`.
     """
 
     name: str
@@ -58,6 +59,7 @@ class Site:
     target: Target
     in_place: int | None = None
     network_bytes: int = 0
+    pick: int = 0
 
     @property
     def anchor(self) -> Step:
@@ -178,6 +180,11 @@ class Bound:
     compute: float = 0.0
     memory: float = 0.0
 
+    @property
+    def seconds(self) -> float:
+        """The longer of both."""
+        return max(self.compute, self.memory)
+
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
@@ -222,6 +229,10 @@ class Kernel(ABC):
     def algorithm(self, site: Site) -> Rounding | None:
         """What is added to the tolerance of the site's steps; None for a kernel by definition."""
         return None
+
+    def picks(self, site: Site) -> int:
+        """How many ways of its own are worth timing; `estimate` and `lower` obey `site.pick`."""
+        return 1
 
     @abstractmethod
     def lower(self, site: Site) -> list[Launch]:

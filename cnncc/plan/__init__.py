@@ -1,7 +1,7 @@
 """The plan: decisions that ask the machine, as notes on the graph, and the program they make.
 
 Takes: a graph at level `fused` and a `Target`. Gives: a graph at level `planned` (notes `layout`,
-`alias`, `kernel`, `choice`, `predicted_us`, `bound_us`, `place`, `in_place`) and a `Plan`: LoopIR
+`alias`, `kernel`, `pick`, `choice`, `predicted_us`, `bound_us`, `place`, `in_place`) and a `Plan`: LoopIR
 program, packed weights, interface.
 May import: `ir`, `ops`, `loopir`, `targets`, `kernels`, `abi`, `options`, `errors`.
 Invariants: notes never change numbers; each decision is recorded with its reason and what it beat;

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from cnncc.errors import UnsupportedError, VerifyError
@@ -15,6 +16,31 @@ from cnncc.plan.site import is_computed, site_of
 from cnncc.targets.target import Target
 
 _DEFAULTS = Options()
+# What tuning times: so many ways, predicted to take no more than so much of the best of them.
+_MOST_WAYS = 3
+_WORTH_TIMING = 1.3
+_ROOM = 1.12  # of its bound: a kernel that is predicted to come closer needs no other tile
+_LEAST_SECONDS = 5e-6  # a shorter stage is not worth a compilation
+Offer = tuple[Kernel, Estimate]
+# Measures seconds of ways to compute one site, in their order.
+Tuner = Callable[[Sequence[tuple[Kernel, Site]]], list[float]]
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """A kernel and which of its own ways, with what is known of its time.
+
+    Attributes:
+        kernel: the template.
+        site: the node, with the pick.
+        estimate: what the model predicts.
+        seconds: what was measured.
+    """
+
+    kernel: Kernel
+    site: Site
+    estimate: Estimate
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,10 +50,12 @@ class ChooseKernel:
     Attributes:
         target: the machine.
         options: optimisations whose kernels are left out.
+        tuner: times the best few, if that is wanted; it then decides.
     """
 
     target: Target
     options: Options = _DEFAULTS
+    tuner: Tuner | None = None
     name: ClassVar[str] = "choose-kernel"
     needs: ClassVar[str] = "fused"
     gives: ClassVar[str] = "fused"
@@ -48,16 +76,40 @@ class ChooseKernel:
                 why = "; ".join(f"{k}: {r}" for k, r in refusals) or "no kernel computes it"
                 helpless.append(f"{site.name} ({site.anchor.op}): {why}")
                 continue
-            kernel, best = offers[0]
+            timed = self._timed(site, offers)
+            if timed:
+                node.notes["pick"] = timed[0].site.pick
+            kernel, best = (timed[0].kernel, timed[0].estimate) if timed else offers[0]
             node.notes["kernel"] = kernel.name
             node.notes["choice"] = best.choice
             node.notes["predicted_us"] = round(best.seconds * 1e6, 2)
             bound = best.bound
             node.notes["bound_us"] = tuple(round(s * 1e6, 3) for s in (bound.compute, bound.memory))
-            record(graph, _decision(site, offers, refusals))
+            record(
+                graph, _measured(timed, refusals) if timed else _decision(site, offers, refusals)
+            )
         if helpless:
             listed = "\n  ".join(helpless)
             raise UnsupportedError(f"no kernel for {len(helpless)} node(s):\n  {listed}")
+
+    def _timed(self, site: Site, offers: Sequence[Offer]) -> list[Way]:
+        """The best few ways by measured time, the quickest first; none where there is no choice."""
+        if self.tuner is None or offers[0][1].seconds < _LEAST_SECONDS:
+            return []
+        ways = [Way(kernel, site, estimate) for kernel, estimate in offers]
+        best = ways[0]
+        if best.estimate.seconds > _ROOM * best.estimate.bound.seconds:
+            for pick in range(1, min(best.kernel.picks(site), _MOST_WAYS)):
+                way = replace(site, pick=pick)
+                ways.append(Way(best.kernel, way, best.kernel.estimate(way)))
+        ways.sort(key=lambda way: way.estimate.seconds)
+        most = ways[0].estimate.seconds * _WORTH_TIMING
+        ways = [way for way in ways if way.estimate.seconds <= most][:_MOST_WAYS]
+        if len(ways) < 2:
+            return []
+        times = self.tuner([(way.kernel, way.site) for way in ways])
+        measured = [replace(w, seconds=t) for w, t in zip(ways, times, strict=True)]
+        return sorted(measured, key=lambda way: way.seconds)
 
 
 def candidates(
@@ -94,8 +146,8 @@ def _decision(
     site: Site, offers: list[tuple[Kernel, Estimate]], refusals: list[tuple[str, str]]
 ) -> Decision:
     kernel, best = offers[0]
-    slower = [(k.name, f"predicted {e.seconds * 1e6:.1f} us, {e.choice}") for k, e in offers[1:]]
-    reason = f"predicted {best.seconds * 1e6:.1f} us"
+    slower = [(k.name, f"predicted {_us(e.seconds)}, {e.choice}") for k, e in offers[1:]]
+    reason = f"predicted {_us(best.seconds)}"
     if slower:
         reason += ", the least of those that can do it"
     return Decision(
@@ -106,3 +158,22 @@ def _decision(
         figures=best.figures,
         by="choose-kernel",
     )
+
+
+def _measured(timed: Sequence[Way], refusals: list[tuple[str, str]]) -> Decision:
+    """The record of a choice that was tuned."""
+    best = timed[0]
+    slower = [(w.kernel.name, f"measured {_us(w.seconds)}, {w.estimate.choice}") for w in timed[1:]]
+    return Decision(
+        best.site.name,
+        f"kernel {best.kernel.name}, {best.estimate.choice}",
+        f"measured {_us(best.seconds)} (predicted {_us(best.estimate.seconds)}), the least of those"
+        " that were timed",
+        rejected=tuple(slower + refusals),
+        figures={**best.estimate.figures, "measured_us": round(best.seconds * 1e6, 2)},
+        by="choose-kernel",
+    )
+
+
+def _us(seconds: float) -> str:
+    return f"{seconds * 1e6:.1f} us"

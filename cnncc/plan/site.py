@@ -43,7 +43,7 @@ def layout_of(graph: Graph, node_id: int) -> AnyLayout | None:
 
 
 def site_of(graph: Graph, node_id: int, target: Target, in_place: int | None = None) -> Site:
-    """The site of a node whose layouts are chosen."""
+    """The site of a node whose layouts are chosen, with the way that tuning picked, if it did."""
     operands = graph.operands(node_id)
     node = graph[node_id]
     out = layout_of(graph, node_id)
@@ -59,6 +59,7 @@ def site_of(graph: Graph, node_id: int, target: Target, in_place: int | None = N
         constants=tuple(graph.constant(o) for o in operands),
         target=target,
         in_place=in_place,
+        pick=node.notes.get("pick", 0),
         network_bytes=4 * int(graph.meta.get("parameters", 0)),
     )
 

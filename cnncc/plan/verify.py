@@ -11,6 +11,7 @@ fit the parameters, scratch memory holds what is declared, and the stack is spar
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -206,6 +207,8 @@ def _check_kernel(graph: Graph, node_id: int, target: Target) -> None:
     reason = kernel.refuses(site)
     if reason:
         raise _fail(graph, node_id, f"the kernel `{name}` {reason}")
+    if not (isinstance(site.pick, int) and 0 <= site.pick < kernel.picks(replace(site, pick=0))):
+        raise _fail(graph, node_id, f"the kernel `{name}` has no way number {site.pick}")
 
 
 # -- launches --------------------------------------------------------------------------------------

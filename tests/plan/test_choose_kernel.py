@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
+from cnncc import driver
 from cnncc.errors import UnsupportedError
 from cnncc.kernels import KERNELS
+from cnncc.kernels.conv_block import ConvBlock
 from cnncc.kernels.row_nms import RowNms
+from cnncc.options import Options
 from cnncc.passes.fuse_pool import MAX_HELD_PIXELS, MAX_WINDOW_IN_REGISTERS
-from cnncc.plan.choose_kernel import candidates, kernel_named
+from cnncc.plan.choose_kernel import ChooseKernel, candidates, kernel_named
 from cnncc.plan.site import is_computed, site_of
 from cnncc.targets import TARGETS, find
 from tests.passes.nets import Net
@@ -28,7 +33,9 @@ def test_each_operator_gets_its_kernel():
     d = net.conv(c, 8, 3, groups=8, **SAME)
     e = net.deconv(d, 5, 2, strides=(2, 2))
     f = net.dense(net.add("flatten", net.add("global_avg_pool", e)), 4)
-    plan = plan_of(net.outputs(net.add("softmax", f)))
+    model = driver.Model(net.outputs(net.add("softmax", f)), ())
+    apart = Options(frozenset({ConvBlock.switch}))
+    plan = driver.plan_model(model, SSE, options=apart).plan
     chosen = [n.notes["kernel"] for _, n in plan.graph.nodes() if "kernel" in n.notes]
     assert chosen == [
         "relayout",
@@ -125,3 +132,47 @@ def test_a_pool_that_is_fused_has_a_kernel_on_every_target(name, k, s, pad):
 def test_register_tiles_hold_the_windows_that_fuse_thinks_they_hold():
     for target in TARGETS.values():
         assert max(pixels for pixels, _ in target.tiles) >= MAX_WINDOW_IN_REGISTERS
+
+
+def test_a_tuner_decides_among_the_best_few():
+    """It sees ways that differ, predicted about equally well, the best first."""
+    net = Net()
+    x = net.conv(net.input(1, 64, 14, 14), 64, 3, **SAME)
+    graph = placed(net.outputs(net.conv(x, 64, 3, **SAME)))
+    seen = []
+
+    def tuner(ways):
+        seen.append(ways)
+        return [float(len(ways) - k) for k in range(len(ways))]
+
+    ChooseKernel(SSE, tuner=tuner).run(graph)
+    assert seen
+    for ways in seen:
+        times = [kernel.estimate(site).seconds for kernel, site in ways]
+        assert times == sorted(times)
+        assert 2 <= len(ways) == len({(k.name, s.pick) for k, s in ways})
+        assert times[-1] <= 1.3 * times[0]
+        kernel, site = ways[-1]
+        (node,) = [n for _, n in graph.nodes() if n.name == site.name]
+        assert (node.notes["kernel"], node.notes["pick"]) == (kernel.name, site.pick)
+        assert node.notes["choice"] == kernel.estimate(site).choice
+        told = by(graph, "choose-kernel")[-len(seen) :]
+        assert any("measured" in d.reason for d in told)
+
+
+def test_every_pick_has_a_time_and_can_be_lowered():
+    net = Net()
+    x = net.conv(net.input(1, 64, 14, 14), 64, 3, **SAME)
+    graph = placed(net.outputs(net.conv(x, 64, 3, **SAME)))
+    last = [i for i, n in graph.nodes() if n.op == "conv2d"][-1]
+    site = site_of(graph, last, SSE)
+    offers, _ = candidates(site)
+    assert any(kernel.picks(site) > 1 for kernel, _ in offers)
+    for kernel, best in offers:
+        times = []
+        for pick in range(min(3, kernel.picks(site))):
+            way = replace(site, pick=pick)
+            times.append(kernel.estimate(way).seconds)
+            assert kernel.lower(way)
+        assert times[0] == best.seconds
+        assert times == sorted(times)

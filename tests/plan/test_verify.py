@@ -137,6 +137,15 @@ def test_a_kernel_that_refuses():
         verify_plan(graph, SSE)
 
 
+@pytest.mark.parametrize("pick", [-1, 1000, 0.5, "1", None])
+def test_a_way_that_the_kernel_does_not_have(pick):
+    graph = planned()
+    node = next(n for _, n in graph.nodes() if n.notes.get("kernel") == "conv_direct")
+    node.notes["pick"] = pick
+    with pytest.raises(VerifyError, match="has no way number"):
+        verify_plan(graph, SSE)
+
+
 @pytest.mark.parametrize("place", [None, -16, 1 << 40, 1.5])
 def test_a_place_outside_of_the_arena(place):
     graph = planned()
