@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from cnncc.abi import aligned
 from cnncc.errors import InternalError
 from cnncc.ir.types import DType
+from cnncc.kernels.layout import Picked
 from cnncc.kernels.template import Arg, Kernel, Launch, OperandArg, PackedArg, ScratchArg, Site
 from cnncc.llvm.cache import ObjectCache, full_key
 from cnncc.llvm.emit import emit_program
@@ -151,8 +152,8 @@ class _Loaded:
         if isinstance(arg, ScratchArg):
             return aligned(arg.words)
         layout = self.site.layouts[arg.operand] if isinstance(arg, OperandArg) else self.site.out
-        if layout is None:
-            raise InternalError(f"{self.site.name}: a constant operand is not packed")
+        if layout is None or isinstance(layout, Picked):
+            raise InternalError(f"{self.site.name}: operand {arg} lies in no buffer of its own")
         memory = aligned(layout.words)
         memory[:] = np.random.default_rng(0).standard_normal(memory.size, np.float32)
         return memory

@@ -55,7 +55,7 @@ ROOMS = sorted(p.parent.name for p in PACKAGE.glob("*/__init__.py"))
 OWNERS = {
     "networkx": ("ir/graph.py",),
     "llvmlite": ("llvm/",),
-    "ctypes": ("llvm/", "runtime/", "bench/", "verification.py"),
+    "ctypes": ("llvm/", "runtime/", "bench/", "verification.py", "tuning.py"),
     "safetensors": ("spec/weight_files.py",),
     "click": ("cli/",),
     "rich": ("cli/",),

@@ -1,8 +1,8 @@
 """The plan: decisions that ask the machine, as notes on the graph, and the program they make.
 
 Takes: a graph at level `fused` and a `Target`. Gives: a graph at level `planned` (notes `layout`,
-`alias`, `kernel`, `pick`, `choice`, `predicted_us`, `bound_us`, `place`, `in_place`) and a `Plan`: LoopIR
-program, packed weights, interface.
+`alias`, `kernel`, `pick`, `choice`, `predicted_us`, `bound_us`, `place`, `in_place`) and a
+`Plan`: LoopIR program, packed weights, interface.
 May import: `ir`, `ops`, `loopir`, `targets`, `kernels`, `abi`, `options`, `errors`.
 Invariants: notes never change numbers; each decision is recorded with its reason and what it beat;
 a value's buffer holds nothing else while the value lives; results do not depend on the number of

@@ -10,6 +10,7 @@ from cnncc.errors import UnsupportedError, VerifyError
 from cnncc.ir.decisions import Decision, record
 from cnncc.ir.graph import Graph
 from cnncc.kernels import KERNELS
+from cnncc.kernels.layout import Picked
 from cnncc.kernels.template import Estimate, Kernel, Site
 from cnncc.options import Options
 from cnncc.plan.site import is_computed, site_of
@@ -96,6 +97,8 @@ class ChooseKernel:
         """The best few ways by measured time, the quickest first; none where there is no choice."""
         if self.tuner is None or offers[0][1].seconds < _LEAST_SECONDS:
             return []
+        if any(isinstance(layout, Picked) for layout in site.layouts):
+            return []  # there is no array to time them on: it lies in pieces of others
         ways = [Way(kernel, site, estimate) for kernel, estimate in offers]
         best = ways[0]
         if best.estimate.seconds > _ROOM * best.estimate.bound.seconds:
