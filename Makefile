@@ -8,7 +8,7 @@ READY := $(VENV)/.ready-$(STAMP)
 PIP := $(BIN)/python -m pip install -q --disable-pip-version-check
 TESTS ?= tests
 
-.PHONY: demo test lint unit fuzz oracle mutants docs conformance models zoo smith bench bench-kernels bench-compile bench-resnet18 bench-predictions clean help
+.PHONY: demo test lint unit fuzz oracle mutants docs conformance models zoo smith bench bench-kernels bench-rounding bench-compile bench-resnet18 bench-predictions clean help
 
 help:  ## List the targets.
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /: /'
@@ -66,6 +66,9 @@ bench: bench-kernels bench-compile bench-resnet18  ## All measurements.
 
 bench-kernels: $(READY)  ## Kernels against the multiply-add peak of this machine.
 	@$(BIN)/python -m cnncc.bench.kernels
+
+bench-rounding: $(READY)  ## How far minimal filtering rounds, beside what the tolerances allow.
+	@$(BIN)/python -m tests.kernels.winograd_rounding
 
 bench-compile: $(READY)  ## Compile time of ResNet-18, cold and cached; import times.
 	@$(BIN)/python -m cnncc.bench.compile_time

@@ -29,12 +29,12 @@ _TRANSFORMS = {
     (5, 2): (CookToom(2, 5, 2),),
 }
 # Rule C of the tolerances: |error| <= u (K T + (4 + 2 sqrt(n)) S). K by products of the two
-# transforms, at least 3 times the worst of `docs/decisions/017-winograd.md`.
+# transforms, at least 3 times the worst of `docs/decisions/026-winograd.md`.
 _ROUNDING = {
     (1, 4): 16.0,
     (1, 5): 16.0,
-    (1, 6): 36.0,
-    (1, 8): 112.0,
+    (1, 6): 40.0,
+    (1, 8): 168.0,
     (1, 9): 40.0,
     (4, 4): 16.0,
     (4, 6): 48.0,
@@ -42,7 +42,7 @@ _ROUNDING = {
     (5, 9): 28.0,
     (6, 6): 64.0,
     (7, 7): 12.0,
-    (9, 9): 52.0,
+    (9, 9): 72.0,
 }
 _MOST_BLOCK_BYTES = 1 << 22  # transformed inputs of a block of tiles
 _L3_BYTES = 16 << 20  # filters that find room there beside everything else

@@ -7,6 +7,7 @@ import pytest
 from cnncc.kernels.winograd_choice import WinogradShape, rounding_of, winograd_choices
 from cnncc.targets import find
 from tests.kernels.harness import each_target
+from tests.kernels.winograd_rounding import DATA, PAIRS, error
 
 WIDE = find("x86-64-v4")
 
@@ -52,3 +53,10 @@ def test_the_halo_holds_whole_tiles():
     assert best.halo((1, 1), 14, 14) == (1, 1, 3, 3)
     assert rounding_of(best.vertical, best.horizontal) == best.rounding == 64.0
     assert str(best).startswith("F(4x4, 3x3), blocks of ")
+
+
+@pytest.mark.parametrize("pair", PAIRS, ids=str)
+@pytest.mark.parametrize("kind", DATA)
+def test_the_bound_has_room(pair, kind):
+    """K comes from `python -m tests.kernels.winograd_rounding`; this is a part of it."""
+    assert error(pair, 16, kind, 1) <= rounding_of(*pair) / 2
