@@ -31,7 +31,7 @@ from cnncc.kernels.conv_nest import (
 from cnncc.kernels.conv_pool import combine_window, pool_of
 from cnncc.kernels.conv_tile import Taps, Tile, choose_tile, emit_tile
 from cnncc.kernels.cost import predict
-from cnncc.kernels.layout import NO_HALO, Halo, Layout
+from cnncc.kernels.layout import NO_HALO, Halo
 from cnncc.kernels.template import (
     Arg,
     Estimate,
@@ -415,17 +415,17 @@ class _WinogradNest:
 
 
 def pack_transformed(site: Site, choice: WinogradChoice) -> NDArray[np.float32]:
-    """Filters [O,C/g,kh,kw] as `[panel][plane][block][channel][vectors * lanes]`, transformed."""
-    filters = site.constant(site.anchor.args[1])
-    transformed = np.einsum(
-        "ip,ocpq,kq->ocik",
-        choice.vertical.filter_matrix,
-        filters.astype(np.float64),
-        choice.horizontal.filter_matrix,
-        optimize=True,
-    ).astype(np.float32)
-    planes = transformed.reshape(*filters.shape[:2], choice.planes, 1)
-    source: Layout = site.blocked(site.anchor.args[0])
-    groups = site.anchor.attrs.groups
-    packed = pack_filters(planes, source, site.blocked_out, groups, choice.tile.vectors)
-    return np.ascontiguousarray(packed[:, :, :, 0].transpose(0, 2, 1, 3, 4))
+    """Filters [O,C/g,kh,kw] as `[panel][plane][block][channel][vectors * lanes]`, transformed.
+
+    Each panel is one product in f64, whose result lies as it is wanted.
+    """
+    filters = np.asarray(site.constant(site.anchor.args[1]), np.float32)
+    source, out = site.blocked(site.anchor.args[0]), site.blocked_out
+    packed = pack_filters(filters, source, out, site.anchor.attrs.groups, choice.tile.vectors)
+    both = np.kron(choice.vertical.filter_matrix, choice.horizontal.filter_matrix)
+    panels, blocks, _, _, channels, width = packed.shape
+    made = np.empty((panels, choice.planes, blocks, channels, width), np.float32)
+    for panel, taps in zip(made, packed, strict=True):
+        lines = taps.transpose(1, 2, 0, 3, 4).astype(np.float64).reshape(both.shape[1], -1)
+        panel[...] = (both @ lines).reshape(panel.shape)
+    return made
