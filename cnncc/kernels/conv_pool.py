@@ -3,13 +3,14 @@
 Where windows do not overlap, a register tile covers whole windows and each pooled pixel is the
 maximum (or mean) of accumulators. Where they overlap, a work item walks down a band of pooled rows
 and keeps as many finished rows of the convolution as the window is high in a ring of scratch
-memory; only the rows above a band are computed twice.
+memory; only the rows above a thread's first band are computed twice.
 """
 
 from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass
+from functools import partial, reduce
 from typing import ClassVar
 
 import numpy as np
@@ -215,8 +216,7 @@ class ConvPoolBand(_ConvPool):
         choice, pool = self._choice(site), pool_of(site)
         attrs = pool.step.attrs
         band = band_rows(pool.rows, attrs.window[0], attrs.strides[0])
-        bands = -(-pool.rows // band)
-        rows = pool.rows * attrs.strides[0] + bands * max(0, attrs.window[0] - attrs.strides[0])
+        rows = pool.rows * attrs.strides[0] + max(0, attrs.window[0] - attrs.strides[0])
         pooled = site.blocked_out.blocks * pool.rows * pool.columns * np.prod(attrs.window)
         cycles = choice.cycles * rows * site.anchor.attrs.groups + float(pooled)
         figures = {"utilisation": choice.utilisation, "band_rows": float(band)}
@@ -246,12 +246,15 @@ class ConvPoolBand(_ConvPool):
             panel, number = b.idiv(items.iv, bands), b.irem(items.iv, bands)
             first = b.imul(number, band)
             last = b.imin(b.iadd(first, band), pool.rows)
-            _Band(b, ring, pool, divisor, out).emit(panel, first, last)
+            # The band before left the rows that both share in the ring, if this call computed it.
+            anew = b.select(b.compare("eq", number, 0), first, -1)
+            anew = b.select(b.compare("eq", items.iv, lo), first, anew)
+            _Band(b, ring, pool, divisor, out).emit(panel, first, last, anew)
         return [Launch(b.func, (*args, out_arg, ring_arg), nest.panels * bands)]
 
 
 def band_rows(rows: int, window: int, stride: int) -> int:
-    """Pooled rows of a band: enough that few rows of the convolution are computed twice."""
+    """Pooled rows of a band: enough that few rows are computed twice, if all are apart."""
     shared = max(0, window - stride)
     least = max(1, int(np.ceil(shared / stride / _BAND_OVERHEAD))) if shared else 1
     bands = max(1, rows // max(least, 4))
@@ -287,15 +290,15 @@ class _Band:
         self.divisor, self.out = divisor, out
         self.attrs = pool.step.attrs
 
-    def emit(self, panel: Index, first: Index, last: Index) -> None:
-        """Pooled rows `first ..< last` of one panel."""
+    def emit(self, panel: Index, first: Index, last: Index, anew: Index) -> None:
+        """Pooled rows `first ..< last` of one panel; before row `anew` the ring holds nothing."""
         b, (window, _), (stride, _) = self.b, self.attrs.window, self.attrs.strides
         self.ring.clear_edges()
         with b.loop(first, last, hint="oy") as pooled:
             start = b.imul(pooled.iv, stride)
             new = start
             if window > stride:
-                is_first = b.compare("eq", pooled.iv, first)
+                is_first = b.compare("eq", pooled.iv, anew)
                 new = b.select(is_first, start, b.iadd(start, window - stride))
             self.ring.fill(panel, new, b.iadd(start, window))
             self._pool_row(panel, pooled.iv)
@@ -306,19 +309,25 @@ class _Band:
         start = b.imul(oy, self.attrs.strides[0])
         slots = [ring.row(b.iadd(start, i)) for i in range(window[0])]
         out, vectors, lanes = ring.nest.out, ring.tile.vectors, ring.lanes
-        with b.loop(0, self.pool.columns, hint="ox") as columns:
-            x = b.imul(columns.iv, self.attrs.strides[1] * ring.pixel)
+        op = "max" if self.pool.is_max else "add"
+        stride = self.attrs.strides[1]
+        shared = max(0, window[1] - stride)  # columns that the next window takes too
+
+        def column(x: Index, number: int, v: int) -> Value:
+            offset = number * ring.pixel + v * lanes
+            values = [b.load(ring.buffer, b.iadd(s, x), lanes, offset=offset) for s in slots]
+            return reduce(partial(b.binary, op), values)
+
+        held = [column(0, n, v) for n in range(shared) for v in range(vectors)]
+        with b.loop(0, self.pool.columns, carry=held, hint="ox") as columns:
+            x = b.imul(columns.iv, stride * ring.pixel)
             base = out.index(b, b.imul(panel, vectors), oy, columns.iv)
+            fresh = [column(x, n, v) for n in range(shared, window[1]) for v in range(vectors)]
+            held = [*columns.carried, *fresh]
+            if shared:
+                columns.yields(held[-shared * vectors :])
             for v in range(vectors):
-                total: Value | None = None
-                for slot in slots:
-                    at = b.iadd(slot, x)
-                    for j in range(window[1]):
-                        value = b.load(ring.buffer, at, lanes, offset=j * ring.pixel + v * lanes)
-                        op = "max" if self.pool.is_max else "add"
-                        total = value if total is None else b.binary(op, total, value)
-                if total is None:
-                    continue
+                total = reduce(partial(b.binary, op), held[v::vectors])
                 if self.divisor is not None:
                     at = b.iadd(b.imul(oy, self.pool.columns), columns.iv)
                     total = b.binary("div", total, b.load_splat(self.divisor, at, lanes))
