@@ -13,7 +13,7 @@ from cnncc.errors import InputError
 
 SWITCHES: dict[str, str] = {
     "winograd": "convolutions with fewer multiplications, in a transformed domain",
-    "pool-order": "averages and 1x1 convolutions in the cheaper order",
+    "pool-order": "averages, upsampling and 1x1 convolutions in the cheaper order",
     "conv-block": "a depthwise convolution in the loop nest of the convolution before it",
     "planes": "convolutions of few output channels multiply lanes of input channels",
     "conv-pool": "a pool computed in the loop nest of the convolution before it",

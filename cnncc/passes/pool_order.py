@@ -1,10 +1,13 @@
-"""pool-order: averages and pointwise convolutions change places where that is less work.
+"""pool-order: averages, upsampling and pointwise convolutions change places for less work.
 
 Both are linear, and a 1x1 filter looks at one pixel at a time, so that
 mean(conv2d(x, w)) = conv2d(mean(x), w). With the average first, the convolution has only as many
 pixels as the pool leaves; with the convolution first, the pool has only as many channels as there
 are filters. A bias stays what it is as long as the weights of each mean add up to 1. Where a border
 of zeros counts they do not, and a bias that would come before the mean is added behind it.
+
+Upsampling is a mean of neighbours, too, whose weights always add up to 1: a convolution before it
+has a fraction of the pixels.
 """
 
 from __future__ import annotations
@@ -15,11 +18,13 @@ from typing import Any, ClassVar
 
 from cnncc.ir.build import add_constant, add_typed
 from cnncc.ir.graph import Graph
+from cnncc.ir.op import Trait, lookup
 from cnncc.ir.rewrite import Rule, rewrite
 from cnncc.passes.match import label, producer, sole_user
 
 POOL_FIRST = "mean(conv2d(x, 1x1)) = conv2d(mean(x), 1x1)"
 CONV_FIRST = "conv2d(mean(x), 1x1) = mean(conv2d(x, 1x1))"
+UPSAMPLE_LAST = "conv2d(upsample2d(x), 1x1) = upsample2d(conv2d(x, 1x1))"
 POOLS = frozenset({"avg_pool2d", "global_avg_pool"})
 
 
@@ -48,6 +53,24 @@ def _conv_first(graph: Graph, conv: int) -> int | None:
     column = add_constant(graph, f"{label(graph, conv)}.bias.column", bias.reshape(1, -1, 1, 1))
     mean = _swapped(graph, pool, conv, operands=2)
     return add_typed(graph, "add", (mean, column), spans=graph[conv].spans)
+
+
+def _upsample_last(graph: Graph, conv: int) -> int | None:
+    large = graph.operands(conv)[0]
+    if graph[large].op != "upsample2d" or sole_user(graph, large) != conv:
+        return None
+    if not _is_pointwise(graph, conv):
+        return None
+    attrs: Any = graph[large].attrs
+    channels, pixels = graph.type_of(large).shape[1], math.prod(graph.type_of(large).shape[2:])
+    filters, depth = graph.type_of(graph.operands(conv)[1]).shape[:2]
+    taps = 1 if attrs.mode == "nearest" else 4
+    # What a convolution would do to its result on the way has to pass over memory behind it.
+    behind = any(Trait.POINTWISE in lookup(graph[u].op).traits for u, _ in graph.users(conv))
+    first = pixels * (channels * taps + filters * depth)
+    small = pixels // math.prod(attrs.factors) * filters * depth
+    then = small + pixels * filters * taps * (2 if behind else 1)
+    return _swapped(graph, large, conv) if then < first else None
 
 
 def _is_pointwise(graph: Graph, conv: int) -> bool:
@@ -92,7 +115,7 @@ def _swapped(graph: Graph, inner: int, outer: int, operands: int = 3) -> int:
 
 @dataclass(frozen=True, slots=True)
 class PoolOrder:
-    """Let averages and 1x1 convolutions that only they read, or that only read them, swap."""
+    """Let averages, upsampling and 1x1 convolutions that only they read, or read them, swap."""
 
     name: ClassVar[str] = "pool-order"
     needs: ClassVar[str] = "typed"
@@ -103,5 +126,6 @@ class PoolOrder:
         rules = (
             Rule(POOL_FIRST, _pool_first, POOLS),
             Rule(CONV_FIRST, _conv_first, frozenset({"conv2d"})),
+            Rule(UPSAMPLE_LAST, _upsample_last, frozenset({"conv2d"})),
         )
         rewrite(graph, rules, by=self.name)

@@ -130,3 +130,26 @@ def test_it_can_be_left_out() -> None:
     names = [s.apply.name for s in standard(Options(without=frozenset({"pool-order"})))]
     assert "pool-order" not in names
     assert "pool-order" in [s.apply.name for s in standard()]
+
+
+@pytest.mark.parametrize("mode", ["nearest", "bilinear"])
+def test_upsampling_comes_behind_the_convolution_that_reads_it(mode: str) -> None:
+    net = Net()
+    large = net.add("upsample2d", net.input(1, 12, 3, 4), factors=(2, 3), mode=mode)
+    assert _turned(net, net.conv(large, 6, 1, groups=2)) == ["conv2d", "upsample2d"]
+    net = Net()
+    large = net.add("upsample2d", net.input(1, 12, 3, 4), factors=(2, 2), mode=mode)
+    ends = net.add("relu", net.conv(net.conv(large, 10, 1), 8, 1))
+    assert _turned(net, ends) == ["conv2d", "conv2d", "upsample2d", "relu"]
+
+
+def test_upsampling_stays_where_it_is_less_work_or_others_see_it() -> None:
+    net = Net()
+    large = net.add("upsample2d", net.input(1, 2, 3, 4), factors=(2, 2), mode="bilinear")
+    assert _turned(net, net.conv(large, 40, 1)) == ["upsample2d", "conv2d"]
+    net = Net()
+    large = net.add("upsample2d", net.input(1, 12, 3, 4), factors=(2, 2))
+    assert _turned(net, net.conv(large, 6, 1), large) == ["upsample2d", "conv2d"]
+    net = Net()
+    large = net.add("upsample2d", net.input(1, 12, 3, 4), factors=(2, 2))
+    assert _turned(net, net.conv(large, 6, 3)) == ["upsample2d", "conv2d"]
