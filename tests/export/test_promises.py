@@ -30,6 +30,25 @@ mapped = concat(u, i, h, f) -> conv(3x3, filters=9, pad=1) as c1 -> silu
 output mapped
 output scores = mapped -> maxpool(3x3) -> global_avgpool -> flatten -> dense(5) as fc -> softmax
 """
+# One layer for each kernel that multiplies, on maps that no register tile divides.
+LAYERS = """\
+cnncc 1
+weights random { seed = 5 }
+input x: 30x29x3
+conv(7x7, filters=24, stride=2, pad=3) -> relu -> maxpool(3x3, stride=2, pad=1)
+conv(3x3, filters=32, pad=1) -> silu
+conv(3x3, filters=32, pad=1) -> tanh
+conv(1x1, filters=40) -> hswish
+dwconv(3x3, stride=2, pad=1) -> sigmoid
+conv(1x1, filters=20) -> gelu
+dwconv(5x5, pad=2) -> silu
+conv(3x3, filters=80, pad=1, groups=5) -> relu
+deconv(2x2, filters=12, stride=2) -> elu
+flatten
+dense(11)
+softmax
+output y
+"""
 KINDS = ("lib", "header", "main")
 
 
@@ -47,8 +66,8 @@ def _glue(face: Interface) -> str:
     )
 
 
-def _exported(folder: Path, target: str) -> driver.Compilation:
-    (folder / "net.cnn").write_text(SPEC)
+def _exported(folder: Path, target: str, spec: str = SPEC) -> driver.Compilation:
+    (folder / "net.cnn").write_text(spec)
     found = driver.compile_model(folder / "net.cnn", target=target)
     plan = found.plan
     export(folder, "net", plan.program, plan.target, plan.interface, plan.weights, kinds=KINDS)
@@ -104,11 +123,13 @@ def test_a_lesser_cpu_is_told_so(tmp_path, target, lesser, enough):
     run([emulator, "-cpu", enough, "./main"], tmp_path)
 
 
-def test_the_first_aarch64_cpus_run_the_code(tmp_path):
+@pytest.mark.parametrize("spec", [SPEC, LAYERS], ids=["ports", "layers"])
+def test_the_first_aarch64_cpus_run_the_code(tmp_path, spec):
     emulator, gcc = _emulator("qemu-aarch64"), compiler("aarch64-linux-gnu-gcc")
-    _exported(tmp_path, "aarch64")
+    _exported(tmp_path, "aarch64", spec)
     run([gcc, "-std=c99", "-static", "main.c", "libnet.a", "-o", "main"], tmp_path)
-    given = {name: array[:1] for name, array in _inputs().items()}
+    drawn = {"x": np.random.default_rng(7).standard_normal((1, 30, 29, 3)).astype(np.float32)}
+    given = {name: a[:1] for name, a in _inputs().items()} if spec is SPEC else drawn
     (tmp_path / "data").write_bytes(b"".join(a.tobytes() for a in given.values()))
     lines = run([emulator, "-cpu", "cortex-a53", "./main", "data"], tmp_path).splitlines()
     found = values("\n".join(line for line in lines if not line.startswith("#")))
