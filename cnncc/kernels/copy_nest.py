@@ -27,9 +27,9 @@ from cnncc.kernels.template import (
 # Cycles an element beside the memory traffic, by shape of the loops.
 _CYCLES = {
     "runs": 0.05,
-    "lanes": 0.1,
+    "lanes": 0.4,
     "transpose": 0.6,
-    "interleave": 0.3,
+    "interleave": 0.6,
     "shuffle": 0.4,
     "scalars": 3.0,
 }

@@ -10,10 +10,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from math import prod
 
-from cnncc.kernels.layout import Layout
+from cnncc.kernels.layout import DenseLayout, Layout
 from cnncc.kernels.template import Bound, Estimate, Site
 from cnncc.targets.target import Target
 
+_FIRST_TOUCH = 0.6  # of a cache's pace, for data that comes in short runs
 _OVERLAP = 0.8  # of the shorter of computing and moving hides behind the longer
 
 
@@ -58,14 +59,21 @@ def data_cycles(site: Site, moved: float | None = None) -> float:
     """Cycles of moving feature maps: operands are read once, the result is written once.
 
     A stage finds its operands where the stages before it left them. What all of them take tells
-    how far away that is.
+    how far away that is. A caller's array is as far away as the weights.
     """
-    read = sum(value_bytes(site, k) for k in range(len(site.types)) if site.constants[k] is None)
-    written = value_bytes(site, None)
-    if moved is not None:
-        scale = moved / max(1.0, read + written)
-        read, written = read * scale, written * scale
-    return (read + written) / pace(site.target, read + written)
+    values = [k for k in range(len(site.types)) if site.constants[k] is None]
+    near = far = 0.0
+    for size, layout in [
+        *((value_bytes(site, k), site.layouts[k]) for k in values),
+        (value_bytes(site, None), site.out),
+    ]:
+        if isinstance(layout, DenseLayout):
+            far += size
+        else:
+            near += size
+    scale = 1.0 if moved is None else moved / max(1.0, near + far)
+    cycles = near / pace(site.target, (near + far) * scale) + far / weight_pace(site)
+    return cycles * scale
 
 
 def value_bytes(site: Site, operand: int | None) -> float:
@@ -78,8 +86,14 @@ def value_bytes(site: Site, operand: int | None) -> float:
 
 
 def weight_pace(site: Site) -> float:
-    """Bytes a cycle at which weights come: all weights of a network pass between two uses."""
-    return pace(site.target, site.network_bytes)
+    """Bytes a cycle at which weights come: all weights of a network pass between two uses.
+
+    Feature maps pass as well, and take their part of the cache. Each run of weights is new to the
+    prefetcher, which is not as quick as in a loop over one array.
+    """
+    found = pace(site.target, 1.5 * site.network_bytes)
+    machine = site.target.machine
+    return max(machine.memory_bytes_per_cycle, _FIRST_TOUCH * found)
 
 
 def pace(target: Target, working_set: float) -> float:

@@ -7,8 +7,9 @@ from dataclasses import replace
 import pytest
 
 from cnncc import driver
+from cnncc.ir.types import DType
 from cnncc.kernels.cost import data_cycles, pace, predict, value_bytes, weight_pace
-from cnncc.kernels.layout import Layout
+from cnncc.kernels.layout import DenseLayout, Layout
 from cnncc.plan.site import site_of
 from cnncc.spec import load
 from cnncc.targets import find
@@ -56,7 +57,9 @@ def test_data_comes_at_the_pace_of_what_holds_it():
 
 
 def test_weights_come_from_where_the_whole_network_fits(site):
-    assert weight_pace(replace(site, network_bytes=1000)) == 32
+    assert weight_pace(replace(site, network_bytes=1000)) == pytest.approx(0.6 * 32)
+    assert weight_pace(replace(site, network_bytes=400_000)) == pytest.approx(0.6 * 16)
+    assert weight_pace(replace(site, network_bytes=600_000)) == 4
     assert weight_pace(replace(site, network_bytes=100 << 20)) == 4
 
 
@@ -65,6 +68,14 @@ def test_operands_and_result_move_once_without_their_halo(site):
     assert read == 16 * 16 * 8 * 4
     assert data_cycles(site) == pytest.approx((read + written) / 32)
     assert data_cycles(site, moved=3200.0) == pytest.approx(100)
+
+
+def test_callers_arrays_are_as_far_away_as_weights(site):
+    far = replace(site, network_bytes=100 << 20)
+    caller = DenseLayout(DType.F32, 8, 16, 16, "chw")
+    assert data_cycles(far) == data_cycles(site)
+    moved = data_cycles(replace(far, layouts=(caller, *far.layouts[1:])))
+    assert moved == pytest.approx(value_bytes(site, 0) / 4 + value_bytes(site, None) / 32)
 
 
 def test_the_longer_of_computing_and_moving_hides_most_of_the_other(site):
