@@ -10,8 +10,6 @@ Each may scale on the way: x·factor + summand with one pair of numbers a channe
 
 from __future__ import annotations
 
-from functools import cached_property
-
 import numpy as np
 
 from cnncc.kernels.copy_loops import CopyLoops, Scaling, turn_elems
@@ -41,16 +39,25 @@ class CopyNest:
     """The loop nest of one movement on a machine with vectors of `lanes` f32."""
 
     def __init__(self, move: Movement, lanes: int, scaling: Scaling | None = None) -> None:
-        self.move = move
         self.lanes = lanes
         self.scaling = scaling
+        self._set(move)
+        # Rows that are too short for vectors may be long enough together.
+        whole = move.in_one_row() if self.shape == "scalars" else None
+        if whole is not None:
+            self._set(whole)
+            if self.shape == "scalars":
+                self._set(move)
+
+    def _set(self, move: Movement) -> None:
+        self.move = move
         self.source, self.dest = move.cells
         self.rows, self.width = len(self.source.row), len(self.source.column)
+        self.shape = self._choose()
 
     # -- choice ------------------------------------------------------------------------------------
 
-    @cached_property
-    def shape(self) -> str:
+    def _choose(self) -> str:
         """Which of the six shapes of loops it is."""
         move = self.move
         in_line = move.source_in_line(), move.dest_in_line()

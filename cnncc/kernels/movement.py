@@ -114,6 +114,20 @@ class Movement:
         """Lanes that carry an element from the source to the result."""
         return (self.source >= 0) & (self.dest >= 0)
 
+    def in_one_row(self) -> Movement | None:
+        """The same with all rows one behind the other as a single one, where both sides allow it.
+
+        They do where rows follow each other at the pace of the columns: there is no halo between.
+        """
+        sides = []
+        for cells in self.cells:
+            places = (cells.row[:, None] + cells.column).reshape(-1)
+            steps = np.diff(places)
+            if len(cells.row) == 1 or len(places) < 2 or np.any(steps != steps[0]):
+                return None
+            sides.append(replace(cells, row=np.zeros(1, np.int64), column=places))
+        return replace(self, cells=(sides[0], sides[1]))
+
     def source_in_line(self) -> bool:
         """Whether the lanes of each group are neighbours in the source."""
         return _in_line(self.source)

@@ -105,7 +105,8 @@ def test_vectors():
         (Layout(16, (64,), 56, 56), DenseLayout(DType.F32, 64, 56, 56, "chw"), "transpose"),
         (Layout(16, (64,), 56, 56), DenseLayout(DType.F32, 64, 56, 56, "hwc"), "lanes"),
         (DenseLayout(DType.U8, 3, 224, 224, "chw"), Layout(3, (3,), 224, 224), "interleave"),
-        (DenseLayout(DType.U8, 3, 9, 9, "chw"), Layout(3, (3,), 9, 9), "scalars"),
+        (DenseLayout(DType.U8, 3, 9, 9, "chw"), Layout(3, (3,), 9, 9), "interleave"),
+        (DenseLayout(DType.U8, 3, 9, 9, "chw"), Layout(3, (3,), 9, 9, HALO), "scalars"),
     ],
 )
 def test_shape_of_loops(source, out, shape):
@@ -130,3 +131,24 @@ def test_refusals():
     steep = NormalizeAttrs(1e30, (0.0,) * 3, (1e-30,) * 3)
     site = make_site("normalize", steep, [x], [dense(x.shape)], blocked(x.shape, 4), target)
     assert "too large" in Relayout().refuses(site)
+
+
+@each_target
+@pytest.mark.parametrize("shape", [(19, 7, 7), (33, 13, 13), (16, 3, 6)], ids=str)
+def test_short_rows_are_moved_together(target, shape):
+    """Rows shorter than a vector, on both sides one behind the other."""
+    x = numbers(shape)
+    inner, outer = blocked(x.shape, target.lanes()), dense(x.shape, "chw")
+    for source, out in ((outer, inner), (inner, outer)):
+        move = movement(Cells.of(source), Cells.of(out))
+        assert CopyNest(move, target.lanes()).shape != "scalars"
+        site = make_site("relayout", NoAttrs(), [x], [source], out, target)
+        np.testing.assert_array_equal(check(Relayout(), site, [x]), x[:])
+
+
+def test_rows_with_a_halo_between_stay_apart():
+    x = numbers((19, 7, 7))
+    inner, outer = blocked(x.shape, 16, halo=HALO), dense(x.shape, "chw")
+    move = movement(Cells.of(inner), Cells.of(outer))
+    assert move.in_one_row() is None
+    assert CopyNest(move, 16).shape == "scalars"
