@@ -21,6 +21,7 @@ from cnncc.kernels.conv_block import ConvBlock
 from cnncc.kernels.conv_depthwise import ConvDepthwise
 from cnncc.kernels.conv_direct import ConvDirect
 from cnncc.kernels.conv_gather import ConvGather
+from cnncc.kernels.conv_grouped import ConvGrouped
 from cnncc.kernels.conv_planes import ConvPlanes
 from cnncc.kernels.conv_pool import ConvPoolBand, ConvPoolTile
 from cnncc.kernels.conv_transposed import ConvTransposed
@@ -51,6 +52,7 @@ from cnncc.kernels.upsample_bilinear import UpsampleBilinear
 KERNELS: tuple[Kernel, ...] = (
     ConvDirect(),
     ConvPlanes(),
+    ConvGrouped(),
     ConvWinograd(),
     ConvGather(),
     ConvDepthwise(),

@@ -224,9 +224,12 @@ class ConvNest:
         epilogue: the pointwise steps.
         in_blocks: input blocks of a group.
         group_panels: panels of output channels of a group.
+        groups: groups that begin on a block boundary; the operator's unless it is told otherwise.
     """
 
-    def __init__(self, site: Site, vectors: int, *, last: int | None = None) -> None:
+    def __init__(
+        self, site: Site, vectors: int, *, last: int | None = None, groups: int | None = None
+    ) -> None:
         self.site = site
         self.source = site.blocked(site.anchor.args[0])
         self.out = site.blocked_out
@@ -234,7 +237,7 @@ class ConvNest:
         # Even if the epilogue keeps zeros: NaN times a padding lane's zero filter is NaN.
         self.mask = LaneMask(site, needed=True)
         self.vectors = vectors
-        groups = site.anchor.attrs.groups
+        self.groups = groups = groups or site.anchor.attrs.groups
         self.in_blocks = self.source.blocks // groups
         self.group_panels = self.out.blocks // groups // vectors
         self.depth = DepthTable(depth_of(self.source, groups))
@@ -282,7 +285,7 @@ class ConvNest:
 
     def first_input_block(self, b: Builder, panel: Index) -> Index:
         """The first input block of the group that a panel belongs to."""
-        if self.site.anchor.attrs.groups == 1:
+        if self.groups == 1:
             return 0
         return b.imul(b.idiv(panel, self.group_panels), self.in_blocks)
 

@@ -42,6 +42,8 @@ class Taps:
         plane_pitch: elements from one input block to the next.
         row_pitch: elements from one input row to the next.
         depth: the channels of each block that are added up; all of them if it is not given.
+        group: channels that each lane sees, those of its own group, where a block holds several
+            groups; 0 where all lanes see all channels.
     """
 
     blocks: Index
@@ -55,6 +57,7 @@ class Taps:
     plane_pitch: int
     row_pitch: int
     depth: DepthTable | None = None
+    group: int = 0
 
     @property
     def walk(self) -> DepthTable:
@@ -124,7 +127,7 @@ def emit_tile(
     Returns:
         The accumulators, in order (row, column, vector), all of `lanes` lanes.
     """
-    step, widths = taps.walk.step, tile.widths(lanes)
+    step, widths = taps.group or taps.walk.step, tile.widths(lanes)
     start = [_resized(b, value, width) for value, width in zip(start, widths, strict=True)]
     cursor = weights[1] if isinstance(weights[1], Value) else b.const(weights[1], INDEX)
     sums = [start[v] for _ in range(tile.rows * tile.columns) for v in range(tile.vectors)]
@@ -146,12 +149,16 @@ def emit_tile(
             return loop.results
         at = carry[0]
         acc = carry[1:]
-        for channel in range(step):
+        if taps.group:
+            acc = _multiply_add_groups(b, tile, taps, lanes, (source[0], position),
+                                       (weights[0], at), acc)  # fmt: skip
+        for channel in range(0 if taps.group else step):
             acc = _multiply_add(b, tile, taps, lanes, (source[0], position), (weights[0], at),
                                 acc, channel)  # fmt: skip
         return [b.binary("add", at, step * tile.vectors * lanes), *acc]
 
-    sums = reduce(0, taps.walk.turns(b, 0), source[1], [cursor, *sums])[1:]
+    turns = 1 if taps.group else taps.walk.turns(b, 0)
+    sums = reduce(0, turns, source[1], [cursor, *sums])[1:]
     return [_resized(b, value, lanes) for value in sums]
 
 
@@ -193,6 +200,30 @@ def _multiply_add(
     return result
 
 
+def _multiply_add_groups(
+    b: Builder,
+    tile: Tile,
+    taps: Taps,
+    lanes: int,
+    source: tuple[Value, Index],
+    weights: tuple[Value, Index],
+    acc: list[Value],
+) -> list[Value]:
+    """All channels of a group: each lane's own ones are moved to it, pixel by pixel."""
+    filters = [b.load(*weights, lanes, offset=j * lanes) for j in range(taps.group)]
+    result: list[Value] = []
+    for row in range(tile.rows):
+        for column in range(tile.columns):
+            offset = row * taps.pixel_row_step * taps.row_pitch
+            offset += column * taps.pixel_column_step * taps.block
+            pixel, total = b.load(*source, lanes, offset=offset), acc[len(result)]
+            for j, weight in enumerate(filters):
+                own = [lane - lane % taps.group + j for lane in range(lanes)]
+                total = b.fma(b.shuffle(pixel, pixel, own), weight, total)
+            result.append(total)
+    return result
+
+
 @dataclass(frozen=True, slots=True)
 class TileChoice:
     """The chosen tile and what the model says of it.
@@ -220,6 +251,7 @@ def choose_tile(
     *,
     unit: tuple[int, int] = (1, 1),
     most_vectors: int | None = None,
+    most_pixels: int | None = None,
     last: int = 0,
     sides: bool = False,
     pick: int = 0,
@@ -234,19 +266,21 @@ def choose_tile(
         steps: products that each output element adds up.
         unit: rows and columns that must stay together in a tile (the window of a fused pool).
         most_vectors: an upper bound for the vectors of a tile.
+        most_pixels: an upper bound for its pixels.
         last: lanes of the last vector of all where it is narrow, as in `Tile`.
         sides: whether the tiles of the last columns may have rows of their own.
         pick: the rank of the tile that is wanted, the best of those there are if too high.
     """
     spared = 1 - last / target.lanes() if last else 0.0
     options: list[tuple[float, int, Tile]] = []
-    for most_pixels, vectors in target.tiles:
+    for held, vectors in target.tiles:
+        pixels = min(held, most_pixels or held)
         if out_blocks % vectors or vectors > (most_vectors or vectors):
             continue
         panels = out_blocks // vectors
-        for r in range(unit[0], min(rows, most_pixels // unit[1]) + 1, unit[0]):
-            for c in range(unit[1], min(columns, most_pixels // r) + 1, unit[1]):
-                for side in _sides(rows, columns, most_pixels, (r, c)) if sides else [0]:
+        for r in range(unit[0], min(rows, pixels // unit[1]) + 1, unit[0]):
+            for c in range(unit[1], min(columns, pixels // r) + 1, unit[1]):
+                for side in _sides(rows, columns, pixels, (r, c)) if sides else [0]:
                     tile = Tile(r, c, vectors, side=side)
                     parts = list(tile_parts(rows, columns, tile))
                     cycles = sum(

@@ -25,6 +25,7 @@ from cnncc.ir.decisions import Decision, record
 from cnncc.ir.graph import Graph
 from cnncc.ir.op import Trait, lookup
 from cnncc.kernels.conv_gather import ConvGather, gathers
+from cnncc.kernels.conv_grouped import groups_in_lanes
 from cnncc.kernels.conv_nest import conv_halo, groups_aligned
 from cnncc.kernels.conv_planes import ConvPlanes, suits_planes
 from cnncc.kernels.conv_transposed import transposed_halo
@@ -185,6 +186,11 @@ class _Chooser:
         if groups == taken == channels and anchor.op == "conv2d":  # depthwise
             self.segments[node_id] = self.segments[source]
             return
+        if anchor.op == "conv2d" and self.block[source] == self.lanes:
+            sizes = taken // groups, channels // groups
+            if groups_in_lanes(self.segments[source], self.lanes, *sizes):
+                self.segments[node_id] = self.segments[source]
+                return
         if not self._aligned(self.segments[source], groups):
             self._want_operand(node_id, anchor.args[0], (taken // groups,) * groups)
         self.segments[node_id] = (

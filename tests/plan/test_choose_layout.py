@@ -142,6 +142,16 @@ def test_planes_only_where_nothing_else_reads_them():
     assert all(layout_of(graph, i).block == 16 for i, n in graph.nodes() if n.op == "conv2d")
 
 
+@pytest.mark.parametrize("name", ["x86-64", "x86-64-v4"])
+def test_groups_that_share_a_block_need_no_segments(name):
+    net = Net()
+    x = net.conv(net.input(1, 3, 5, 7), 32, 1)
+    grouped = net.conv(net.add("relu", net.conv(x, 32, 3, groups=16, **SAME)), 8, 1)
+    plan = check(net.outputs(grouped), find(name))
+    assert copies(plan.graph) == 0
+    assert "conv_grouped" in {n.notes.get("kernel") for _, n in plan.graph.nodes()}
+
+
 # -- joins that need a copy ----------------------------------------------------------------------
 
 
