@@ -30,7 +30,7 @@ from cnncc.kernels.template import Estimate, Kernel, Launch, Site
 from cnncc.loopir.build import Builder
 from cnncc.loopir.nodes import Index, Value
 
-# Time of a multiply-add and a shuffle in multiply-adds: for groups of 4 the shuffle is part of a load.
+# A multiply-add with its shuffle, in multiply-adds: for groups of 4 a load shuffles on its way.
 _SHUFFLE = {2: 1.1, 4: 1.1, 8: 1.5}
 
 
