@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from cnncc.ir.decisions import decisions
@@ -26,6 +27,41 @@ def test_convolutions_add_the_border_to_their_own_padding() -> None:
     conv = net.conv(_border(net), 3, 3, pads=(0, 1, 2, 3), strides=(2, 1), dilations=(1, 2))
     assert _absorb(net, conv) == ["conv2d"]
     assert node(net.graph, "conv2d1").attrs.pads == (1, 1, 4, 4)
+
+
+@pytest.mark.parametrize(
+    ("size", "attrs", "kernel", "pads"),
+    [
+        ((5, 5), {"pads": (6,) * 4, "dilations": (6, 6)}, (1, 1), (0,) * 4),
+        ((7, 5), {"pads": (6,) * 4, "dilations": (6, 6)}, (3, 1), (6, 0, 6, 0)),
+        ((2, 9), {"pads": (3, 1, 3, 1), "dilations": (3, 1)}, (1, 3), (0, 1, 0, 1)),
+        ((2, 2), {"pads": (4, 1, 1, 1)}, (3, 3), (4, 1, 1, 1)),
+        ((3, 3), {"pads": (1, 1, 1, 1)}, (3, 3), (1, 1, 1, 1)),
+        ((1, 1), {"pads": (1, 1, 1, 1)}, (1, 1), (0, 0, 0, 0)),
+        ((1, 4), {"pads": (3, 2, 3, 2), "strides": (2, 1)}, (1, 3), (2, 2, 2, 2)),
+    ],
+)
+def test_taps_that_only_meet_padding_are_left_out(size, attrs, kernel, pads) -> None:
+    net = Net()
+    conv = net.conv(net.input(1, 2, *size), 3, 3, **attrs)
+    assert _absorb(net, conv) == ["conv2d"]
+    found = [n for _, n in net.graph.nodes() if n.op == "conv2d"]
+    weights = [net.graph.type_of(net.graph.operands(i)[1]).shape[2:] for i, n in net.graph.nodes()
+               if n.op == "conv2d"]  # fmt: skip
+    assert weights == [kernel]
+    assert found[0].attrs.pads == pads
+
+
+def test_taps_with_infinite_weights_stay() -> None:
+    """Their product with padding is NaN, and so is the result."""
+    net = Net()
+    x = net.input(1, 1, 1, 1)
+    w = np.ones((1, 1, 3, 3), np.float32)
+    w[0, 0, 0, 0] = np.inf
+    conv = net.add("conv2d", x, net.array(w), pads=(1, 1, 1, 1))
+    graph = net.outputs(conv)
+    AbsorbPad().run(graph)
+    assert [n.attrs.pads for _, n in graph.nodes() if n.op == "conv2d"] == [(1, 1, 1, 1)]
 
 
 def test_each_reader_takes_a_border_of_its_own() -> None:
