@@ -16,6 +16,7 @@ from functools import cache
 
 import numpy as np
 
+from cnncc.llvm.barrier_rate import barrier_seconds
 from cnncc.llvm.cache import ObjectCache, emitter_version
 from cnncc.llvm.emit import emit_program
 from cnncc.llvm.host import cache_bytes
@@ -74,7 +75,7 @@ def _read(data: bytes | None) -> Machine | None:
 
 
 def measure(target: Target) -> Machine:
-    """Measure this machine, in less than half a second.
+    """Measure this machine, in about half a second at most.
 
     Raises:
         TargetError: this machine cannot run the target's code.
@@ -98,6 +99,7 @@ def measure(target: Target) -> Machine:
     l2 = pace("reading", target.l2_bytes // 2)
     l3 = pace("reading", min(l3_bytes // 2, 4 * target.l2_bytes))
     memory = pace("reading", far)
+    barrier = barrier_seconds(target)
     return replace(
         nominal,
         hertz=float(f"{hertz:.3g}"),
@@ -108,6 +110,7 @@ def measure(target: Target) -> Machine:
         memory_bytes_per_cycle=_rounded(min(l3, memory)),
         store_bytes_per_cycle=_rounded(min(memory, store)),
         l3_bytes=l3_bytes,
+        barrier_cycles=_rounded(barrier * hertz) if barrier else nominal.barrier_cycles,
     )
 
 
