@@ -42,6 +42,7 @@ from cnncc.plan.choose_layout import ChooseLayout
 from cnncc.plan.fuse_blocks import FuseBlocks
 from cnncc.plan.lower import Plan, lower
 from cnncc.plan.plan_memory import PlanMemory
+from cnncc.plan.share_means import ShareMeans
 from cnncc.plan.tables import decision_rows, group_rows, layer_rows
 from cnncc.plan.verify import verify_layouts, verify_plan
 from cnncc.runtime.module import RUN
@@ -211,6 +212,10 @@ def steps(target: Target, options: Options = _DEFAULTS) -> tuple[Step, ...]:
         Step(
             FuseBlocks(target, options),
             "asks kernels on both layouts, and before one is chosen for each",
+        ),
+        Step(
+            ShareMeans(target, options),
+            "blocks give means too; before the kernel of the average is chosen",
         ),
         Step(
             ChooseKernel(target, options, _tuner(target, options)),

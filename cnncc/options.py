@@ -16,6 +16,7 @@ SWITCHES: dict[str, str] = {
     "pool-order": "averages, upsampling and 1x1 convolutions in the cheaper order",
     "conv-block": "a depthwise convolution in the loop nest of the convolution before it",
     "planes": "convolutions of few output channels multiply lanes of input channels",
+    "row-means": "global averages begun in the depthwise convolution before them",
     "conv-pool": "a pool computed in the loop nest of the convolution before it",
     "gather": "channels read where they lie: shuffles, cuts and repeated joins without a copy",
 }

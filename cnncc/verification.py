@@ -147,7 +147,10 @@ def observe(plan: Plan, engine: Engine, inputs: Mapping[str, Array]) -> dict[int
 
     def after(segment: int) -> None:
         scratch[:] = np.nan  # and so does scratch that is kept
-        node_id = plan.stages[segment].node
+        for node_id in _made_in(plan.graph, plan.stages[segment].node):
+            keep(node_id)
+
+    def keep(node_id: int) -> None:
         layout = plan.graph[node_id].notes["layout"]
         shape = plan.graph.type_of(node_id).shape
         if isinstance(layout, DenseLayout):
@@ -175,7 +178,14 @@ def check_layers(plan: Plan, engine: Engine, inputs: Mapping[str, Array]) -> Ite
     """
     values = observe(plan, engine, inputs)
     for stage in plan.stages:
-        yield _check(plan, stage, values)
+        for node_id in _made_in(plan.graph, stage.node):
+            yield _check(plan, node_id, stage.name, values)
+
+
+def _made_in(graph: Graph, node_id: int) -> list[int]:
+    """The nodes whose values a stage makes: its own, and means that it gives as well."""
+    users = dict.fromkeys(user for user, _ in graph.users(node_id))
+    return [node_id, *(u for u in users if graph[u].notes.get("made_by") == node_id)]
 
 
 def value_of(graph: Graph, node_id: int, values: Mapping[int, Array]) -> Array:
@@ -190,21 +200,23 @@ def value_of(graph: Graph, node_id: int, values: Mapping[int, Array]) -> Array:
     return lookup(node.op).reference(operands, node.attrs)
 
 
-def _check(plan: Plan, stage: Stage, values: Mapping[int, Array]) -> LayerCheck:
-    graph, node = plan.graph, plan.graph[stage.node]
-    exact = [_exact(value_of(graph, o, values)) for o in graph.operands(stage.node)]
+def _check(plan: Plan, node_id: int, name: str, values: Mapping[int, Array]) -> LayerCheck:
+    graph, node = plan.graph, plan.graph[node_id]
+    exact = [_exact(value_of(graph, o, values)) for o in graph.operands(node_id)]
     with np.errstate(all="ignore"):
         expected = lookup(node.op).reference(exact, node.attrs)
-    site = site_of(graph, stage.node, plan.target)
-    algorithm = kernel_named(node.notes["kernel"]).algorithm(site)
+    algorithm = None
+    if "made_by" not in node.notes:
+        site = site_of(graph, node_id, plan.target)
+        algorithm = kernel_named(node.notes["kernel"]).algorithm(site)
     bound = tolerance(node.op, node.attrs, exact, expected, algorithm)
     bound = np.broadcast_to(bound, expected.shape)
-    actual = values[stage.node]
+    actual = values[node_id]
     with np.errstate(all="ignore"):
         errors = np.nan_to_num(np.abs(actual.astype(np.float64) - expected))
     worst = np.unravel_index(int(np.argmax(errors)), errors.shape) if errors.size else ()
     return LayerCheck(
-        stage.name,
+        name,
         node.op,
         float(errors[worst]) if errors.size else 0.0,
         float(bound[worst]) if errors.size else 0.0,

@@ -154,7 +154,9 @@ def test_each_pass_leaves_a_record(model, caplog):
         )
     assert seen == [r.name for r in found.records]
     assert seen == [s.apply.name for s in driver.steps(find("x86-64"))]
-    assert seen[-4:] == ["choose-layout", "fuse-blocks", "choose-kernel", "plan-memory"]
+    assert seen[-5:] == [
+        *("choose-layout", "fuse-blocks", "share-means", "choose-kernel", "plan-memory")
+    ]
     assert "planned in" in caplog.text
 
 

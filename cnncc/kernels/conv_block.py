@@ -93,6 +93,7 @@ class ConvBlock(Kernel):
 
     name: ClassVar[str] = "conv_block"
     anchors: ClassVar[frozenset[str]] = frozenset({"conv2d"})
+    gives_means: ClassVar[bool] = True
     switch: ClassVar[str] = "conv-block"
 
     def refuses(self, site: Site) -> str:
@@ -210,7 +211,12 @@ class _Second:
                 acc = emit_run(b, self.taps, run, (ring.buffer, line), filters, start)
                 self._ends.finish(acc, (block, row, column))
 
+        blocks = [b.iadd(b.imul(panel, tile.vectors), v) for v in range(tile.vectors)]
+        for block in blocks:
+            self._ends.begin_row(block, row)
         for_each_run(b, self.conv.columns, _run(self.site, self.taps), compute)
+        for block in blocks:
+            self._ends.end_row(block, row)
 
 
 def conv_type(site: Site) -> TensorType:

@@ -14,6 +14,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from cnncc.errors import InternalError
 from cnncc.kernels.conv_nest import ConvGeometry, conv_geometry, conv_halo, out_buffer
 from cnncc.kernels.conv_tile import fma_per_cycle
 from cnncc.kernels.cost import predict
@@ -24,6 +25,7 @@ from cnncc.kernels.template import (
     Estimate,
     Kernel,
     Launch,
+    MeansArg,
     OperandArg,
     PackedArg,
     Site,
@@ -66,6 +68,7 @@ class ConvDepthwise(Kernel):
 
     name: ClassVar[str] = "conv_depthwise"
     anchors: ClassVar[frozenset[str]] = frozenset({"conv2d"})
+    gives_means: ClassVar[bool] = True
 
     def refuses(self, site: Site) -> str:
         x, w = site.anchor.args[:2]
@@ -131,7 +134,9 @@ class ConvDepthwise(Kernel):
                 acc = emit_run(b, taps, run, lines, (w, b.imul(block, taps.elems)), start)
                 ends.finish(acc, (block, row, column))
 
+            ends.begin_row(block, row)
             for_each_run(b, g.columns, run_length(site.target, taps, g.columns), compute)
+            ends.end_row(block, row)
         args: tuple[Arg, ...] = (
             OperandArg(site.anchor.args[0]),
             PackedArg(weights),
@@ -212,6 +217,7 @@ class RunEnds:
     """What becomes of a run's sums: the steps behind the convolution, then the result's buffer.
 
     Steps that want many registers run as a loop over the pixels, with the sums in scratch memory.
+    Where the site wants means of rows, the finished pixels are added up as well.
     """
 
     def __init__(self, b: Builder, site: Site, epilogue: Epilogue, run: int) -> None:
@@ -225,29 +231,74 @@ class RunEnds:
         if epilogue.is_long:
             self._sums, sums = scratch_buffer(b, "run", run * site.lanes)
             self.args.append(sums)
+        self._zero = b.splat(b.const(0.0), site.lanes)
+        self._means: Value | None = None
+        if site.means is not None:
+            self._means = b.buffer("means", extent=site.means.elems, writable=True)
+            self.args.append(MeansArg())
+
+    def begin_row(self, block: Index, row: Index) -> None:
+        """To be called before the first run of a row."""
+        if self._means is not None:
+            self._b.store(self._means, self._mean(block, row), self._zero)
+
+    def end_row(self, block: Index, row: Index) -> None:
+        """To be called behind the last run of a row."""
+        if self._means is None:
+            return
+        b, lanes, at = self._b, self._site.lanes, self._mean(block, row)
+        pixels = b.splat(b.const(float(self._site.blocked_out.width)), lanes)
+        b.store(self._means, at, b.binary("div", b.load(self._means, at, lanes), pixels))
 
     def finish(self, acc: list[Value], at: tuple[Index, Index, Index]) -> None:
         """Store the sums of a run that begins at block, row and column `at`."""
         b, lanes, (block, row, column) = self._b, self._site.lanes, at
         if self._sums is None:
             self._open(at)
+            finished = [self._store(value, block, t) for t, value in enumerate(acc)]
+            total = self._added(finished)
+        else:
             for t, value in enumerate(acc):
-                self._store(value, block, t)
-            return
-        for t, value in enumerate(acc):
-            b.store(self._sums, t * lanes, value)
-        with b.loop(0, len(acc), hint="pixel") as pixels:
-            self._open((block, row, b.iadd(column, pixels.iv)))
-            self._store(b.load(self._sums, b.imul(pixels.iv, lanes), lanes), block, 0)
+                b.store(self._sums, t * lanes, value)
+            adding = self._means is not None
+            start = [self._zero] if adding else []
+            with b.loop(0, len(acc), carry=start, hint="pixel") as pixels:
+                self._open((block, row, b.iadd(column, pixels.iv)))
+                value = b.load(self._sums, b.imul(pixels.iv, lanes), lanes)
+                value = self._store(value, block, 0)
+                if adding:
+                    pixels.yields([b.binary("add", pixels.carried[0], value)])
+            total = pixels.results[0] if adding else None
+        if self._means is not None and total is not None:
+            place = self._mean(block, row)
+            known = b.load(self._means, place, lanes)
+            b.store(self._means, place, b.binary("add", known, total))
+
+    def _added(self, values: list[Value]) -> Value | None:
+        """All values added up pairwise; nothing where no mean is wanted."""
+        if self._means is None:
+            return None
+        while len(values) > 1:
+            pairs = zip(values[::2], values[1::2], strict=False)
+            rest = values[-1:] if len(values) % 2 else []
+            values = [self._b.binary("add", p, q) for p, q in pairs] + rest
+        return values[0]
+
+    def _mean(self, block: Index, row: Index) -> Index:
+        layout = self._site.means
+        if layout is None:
+            raise InternalError(f"{self._site.name}: no means of rows are wanted")
+        return layout.index(self._b, block, row, 0)
 
     def _open(self, at: tuple[Index, Index, Index]) -> None:
         self._epilogue.open(self._b, *at)
         self._base = self._site.blocked_out.index(self._b, *at)
 
-    def _store(self, value: Value, block: Index, column: int) -> None:
+    def _store(self, value: Value, block: Index, column: int) -> Value:
         b = self._b
         finished = self._mask.apply(b, self._epilogue.apply(b, value, columns=column), block)
         b.store(self._out, self._base, finished, offset=column * self._site.lanes)
+        return finished
 
 
 def _uses(taps: DepthwiseTaps, run: int) -> dict[int, list[tuple[int, int]]]:

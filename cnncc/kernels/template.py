@@ -45,6 +45,7 @@ class Site:
         constants: arrays of the operands; `None` for those that are computed.
         target: the machine.
         in_place: operand whose buffer the result overwrites, or `None`.
+        means: layout of the means of the result's rows [1,C,H,1] where the kernel gives them too.
         network_bytes: weights of the whole network, all of which pass between two calls.
         pick: which of a kernel's ways is meant, by rank of predicted time; see `Kernel.picks`.
     """
@@ -60,6 +61,7 @@ class Site:
     in_place: int | None = None
     network_bytes: int = 0
     pick: int = 0
+    means: Layout | None = None
 
     @property
     def anchor(self) -> Step:
@@ -121,6 +123,11 @@ class ResultArg:
     """The buffer of the result, from its first element (halo included)."""
 
 
+@dataclass(frozen=True, slots=True)
+class MeansArg:
+    """The buffer of the means of the result's rows, `Site.means`."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class PackedArg:
     """Numbers made at compile time (packed weights, bias vectors), placed in the weight blob."""
@@ -142,7 +149,7 @@ class ScratchArg:
     words: int
 
 
-Arg = OperandArg | ResultArg | PackedArg | ScratchArg | int
+Arg = OperandArg | ResultArg | MeansArg | PackedArg | ScratchArg | int
 MOST_STACK_BYTES = 1 << 10  # of `Alloc` in one function: a library's stack stays small
 
 
@@ -210,12 +217,14 @@ class Kernel(ABC):
         name: the kernel's name in plans and messages.
         anchors: the operators that it can compute as the first step of a site.
         rows: whether it computes on row-major arrays, not on blocks of channels.
+        gives_means: whether it can give the means of the result's rows beside the result.
         switch: the optimisation of `cnncc.options.SWITCHES` that it is part of, if it is any.
     """
 
     name: ClassVar[str]
     anchors: ClassVar[frozenset[str]]
     rows: ClassVar[bool] = False
+    gives_means: ClassVar[bool] = False
     switch: ClassVar[str] = ""
 
     @abstractmethod

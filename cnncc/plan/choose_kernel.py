@@ -124,13 +124,20 @@ def candidates(
     for kernel in KERNELS:
         if site.anchor.op not in kernel.anchors or kernel.rows != site.in_rows:
             continue
-        reason = kernel.refuses(site) if options.uses(kernel.switch) else "switched off"
+        reason = refusal(kernel, site) if options.uses(kernel.switch) else "switched off"
         if reason:
             refusals.append((kernel.name, reason))
         else:
             offers.append((kernel, kernel.estimate(site)))
     offers.sort(key=lambda offer: offer[1].seconds)
     return offers, refusals
+
+
+def refusal(kernel: Kernel, site: Site) -> str:
+    """Why a kernel cannot do a site; an empty string when it can."""
+    if site.means is not None and not kernel.gives_means:
+        return "does not give the means of rows"
+    return kernel.refuses(site)
 
 
 def kernel_named(name: str) -> Kernel:

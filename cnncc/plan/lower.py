@@ -16,7 +16,15 @@ from cnncc.ir.graph import Graph
 from cnncc.ir.types import DType
 from cnncc.kernels.fill_halo import fill_halo
 from cnncc.kernels.layout import DenseLayout, FlatLayout, Layout, Picked, RowMajor
-from cnncc.kernels.template import Arg, Launch, OperandArg, PackedArg, ResultArg, ScratchArg
+from cnncc.kernels.template import (
+    Arg,
+    Launch,
+    MeansArg,
+    OperandArg,
+    PackedArg,
+    ResultArg,
+    ScratchArg,
+)
 from cnncc.loopir.build import Builder
 from cnncc.loopir.nodes import BufferType, Func, Index, Kind, Program, Value
 from cnncc.loopir.text import canonical_text
@@ -242,6 +250,10 @@ class _Lowering:
                 return b.view(self.buffers["weights"], self.packed[arg], size, kind=kind)
             case OperandArg():
                 return self._value(b, self.graph.operands(node_id)[arg.operand])
+            case MeansArg():
+                users = {u for u, _ in self.graph.users(node_id)}
+                made = [u for u in users if self.graph[u].notes.get("made_by") == node_id]
+                return self._value(b, made[0])
             case ResultArg():
                 return self._value(b, result)
         raise InternalError(f"unknown argument {arg!r}")

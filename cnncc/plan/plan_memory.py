@@ -128,7 +128,9 @@ class _Planner:
         values = self.members[owner]
         layout = self.graph[owner].notes["layout"]
         elems = -(-layout.words // _ALIGN_ELEMS) * _ALIGN_ELEMS
+        notes = {v: self.graph[v].notes for v in values}
         writes = [self.steps[v] for v in values if is_computed(self.graph, v)]
+        writes += [self.steps[n["made_by"]] for n in notes.values() if "made_by" in n]
         if not writes:
             raise InternalError(f"nothing writes the buffer of node {owner}")
         return Interval(owner, elems, min(writes), self._last_use(values))

@@ -60,8 +60,19 @@ def site_of(graph: Graph, node_id: int, target: Target, in_place: int | None = N
         target=target,
         in_place=in_place,
         pick=node.notes.get("pick", 0),
+        means=_means_of(graph, node_id),
         network_bytes=4 * int(graph.meta.get("parameters", 0)),
     )
+
+
+def _means_of(graph: Graph, node_id: int) -> Layout | None:
+    """The layout of the means of a node's rows, where its kernel gives them too."""
+    for user, _ in graph.users(node_id):
+        notes = graph[user].notes
+        if notes.get("made_by") == node_id:
+            found: Layout = notes["layout"]
+            return found
+    return None
 
 
 def joins_channels(step: Step) -> bool:
@@ -72,7 +83,7 @@ def joins_channels(step: Step) -> bool:
 def is_computed(graph: Graph, node_id: int) -> bool:
     """Whether a node needs a loop nest: it is no source, no view, and not put together in place."""
     node = graph[node_id]
-    if "picks" in node.notes:
+    if "picks" in node.notes or "made_by" in node.notes:
         return False
     joined = isinstance(node.notes.get("layout"), Layout)
     if node.op in _SOURCES or (joined and joins_channels(steps_of(graph, node_id)[0])):

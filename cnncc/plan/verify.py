@@ -23,7 +23,7 @@ from cnncc.ir.types import DType
 from cnncc.kernels.layout import DenseLayout, FlatLayout, Layout, Picked, RowMajor
 from cnncc.kernels.template import MOST_STACK_BYTES, Launch, ScratchArg
 from cnncc.loopir.nodes import Alloc, BufferType, Stmt, Value, sub_bodies
-from cnncc.plan.choose_kernel import kernel_named
+from cnncc.plan.choose_kernel import kernel_named, refusal
 from cnncc.plan.plan_memory import lies_in_arena, replaceable
 from cnncc.plan.site import dimensions, is_computed, joins_channels, site_of, steps_of
 from cnncc.targets.target import Target
@@ -204,7 +204,7 @@ def _check_kernel(graph: Graph, node_id: int, target: Target) -> None:
     kernel = kernel_named(name)
     if site.anchor.op not in kernel.anchors:
         raise _fail(graph, node_id, f"the kernel `{name}` does not compute `{site.anchor.op}`")
-    reason = kernel.refuses(site)
+    reason = refusal(kernel, site)
     if reason:
         raise _fail(graph, node_id, f"the kernel `{name}` {reason}")
     if not (isinstance(site.pick, int) and 0 <= site.pick < kernel.picks(replace(site, pick=0))):
@@ -359,7 +359,7 @@ class _Memory:
         lives = []
         for root, values in self.buffer.items():
             start = self.graph[root].notes["place"]
-            first = min(self.step[v] for v in values)
+            first = min(self.step[self.graph[v].notes.get("made_by", v)] for v in values)
             last = max(map(self._last_read, values))
             lives.append((start, start + self.graph[root].notes["layout"].words, first, last, root))
         lives.sort()
