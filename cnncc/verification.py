@@ -26,7 +26,7 @@ from cnncc.llvm.parallel import split_at_barriers
 from cnncc.loopir.interp import run as interpret
 from cnncc.loopir.nodes import Func, Program
 from cnncc.plan.choose_kernel import kernel_named
-from cnncc.plan.lower import Plan, Stage
+from cnncc.plan.lower import Plan
 from cnncc.plan.site import site_of
 
 Array = NDArray[Any]
