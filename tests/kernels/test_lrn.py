@@ -37,6 +37,20 @@ def test_sizes_and_exponents(target, size, beta):
 
 
 @each_target
+@pytest.mark.parametrize("beta", [0.75, 0.5, 1.0, 0.6, 2.0, -0.3])
+def test_squares_that_overflow(target, beta):
+    """Up to the largest f32, beside small numbers; infinity has no quotient."""
+    rng = np.random.default_rng(3)
+    x = (rng.standard_normal((1, 23, 1, 40)) * 2.0 ** np.linspace(40, 125, 40)).astype(np.float32)
+    x[0, ::3] = 1.5
+    x[0, 4, 0, 0], x[0, 9, 0, 1], x[0, 7, 0, 2] = np.finfo(np.float32).max, np.inf, np.nan
+    layout = blocked(x.shape, target.lanes())
+    for size in (1, 5, 11):
+        attrs = LrnAttrs(size, 1e-4, beta, 2.0)
+        check(Lrn(), make_site("lrn", attrs, [x], [layout], layout, target), [x])
+
+
+@each_target
 def test_nan_stays_out_of_padding_lanes(target):
     x = np.ones((1, 19, 1, 4), np.float32)
     x[0, 18, 0, 1], x[0, 0, 0, 2], x[0, 4, 0, 3] = np.nan, np.inf, np.nan
