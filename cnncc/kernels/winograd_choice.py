@@ -48,6 +48,9 @@ _MOST_BLOCK_BYTES = 1 << 22  # transformed inputs of a block of tiles
 _L3_BYTES = 16 << 20  # filters that find room there beside everything else
 _L3_BYTES_PER_CYCLE = 11.0
 _MEMORY_BYTES_PER_CYCLE = 8.0
+_PANELS = (None, 2)  # most vectors of a panel: narrow ones are slower, but there are more of them
+# Threads, and what it counts by how much the busiest works longer than its share.
+_WAITING = ((2, 0.25), (4, 0.04))
 _HIDDEN = 0.8  # share of the shorter of arithmetic and streaming that the longer hides
 
 
@@ -140,7 +143,11 @@ def rounding_of(vertical: CookToom, horizontal: CookToom) -> float:
 
 @cache
 def winograd_choices(target: Target, shape: WinogradShape) -> tuple[WinogradChoice, ...]:
-    """What can be done for a shape, the quickest first; empty where nothing saves products."""
+    """What can be done for a shape, the best first; empty where nothing saves products.
+
+    The best is the quickest, but one whose work does not fall into halves or quarters must win by
+    some of what the other threads would wait.
+    """
     found = []
     downwards, sideways = zip(shape.kernel, shape.strides, strict=True)
     for vertical in _TRANSFORMS.get(downwards, ()):
@@ -151,12 +158,26 @@ def winograd_choices(target: Target, shape: WinogradShape) -> tuple[WinogradChoi
                 and horizontal.outputs % shape.window[1] == 0
             )
             if (least, most) in _ROUNDING and whole:
-                found += _blocked(target, shape, vertical, horizontal)
-    return tuple(sorted(found, key=lambda c: c.cycles))
+                for most_vectors in _PANELS:
+                    found += _blocked(target, shape, vertical, horizontal, most_vectors)
+    return tuple(sorted(dict.fromkeys(found), key=lambda c: c.cycles * (1 + _waiting(shape, c))))
+
+
+def _waiting(shape: WinogradShape, choice: WinogradChoice) -> float:
+    """What waiting of threads counts, as a share of the time of one."""
+    blocks = -(-choice.tiles // choice.block)
+    items = shape.groups * blocks * (shape.out_blocks // choice.tile.vectors)
+    return sum(
+        weight * (threads * -(-items // threads) / items - 1) for threads, weight in _WAITING
+    )
 
 
 def _blocked(
-    target: Target, shape: WinogradShape, vertical: CookToom, horizontal: CookToom
+    target: Target,
+    shape: WinogradShape,
+    vertical: CookToom,
+    horizontal: CookToom,
+    most_vectors: int | None,
 ) -> list[WinogradChoice]:
     """The choices for a pair of transforms, by how many tiles go together."""
     down, across = -(-shape.rows // vertical.outputs), -(-shape.columns // horizontal.outputs)
@@ -169,13 +190,15 @@ def _blocked(
         block = -(-tiles // blocks)
         if block != count or (count > 1 and block * tile_bytes > _MOST_BLOCK_BYTES):
             continue
-        regs = choose_tile(target, 1, block, shape.out_blocks, depth)
+        regs = choose_tile(target, 1, block, shape.out_blocks, depth, most_vectors=most_vectors)
         transforms = tiles * (
             shape.in_blocks * _input_cycles(vertical, horizontal)
             + shape.out_blocks * _output_cycles(vertical, horizontal)
         )
         last = tiles - (blocks - 1) * block
-        tail = choose_tile(target, 1, last, shape.out_blocks, depth).cycles
+        tail = choose_tile(
+            target, 1, last, shape.out_blocks, depth, most_vectors=regs.tile.vectors
+        ).cycles
         products = planes * (regs.cycles * (blocks - 1) + tail)
         filters = planes * depth * shape.out_blocks * target.vector_bits // 8
         held = tile_bytes + planes * regs.tile.vectors * target.vector_bits // 8

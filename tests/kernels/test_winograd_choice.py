@@ -60,3 +60,18 @@ def test_the_halo_holds_whole_tiles():
 def test_the_bound_has_room(pair, kind):
     """K comes from `python -m tests.kernels.winograd_rounding`; this is a part of it."""
     assert error(pair, 16, kind, 1) <= rounding_of(*pair) / 2
+
+
+def test_work_falls_into_equal_parts() -> None:
+    """20 blocks of filters are 5 panels of 4 vectors, but 10 of 2: two threads wait less."""
+    for rows, blocks in ((14, 20), (14, 14), (7, 20), (14, 2)):
+        shape = WinogradShape(rows, rows, 10, blocks, 1, (3, 3))
+        choices = winograd_choices(WIDE, shape)
+        best = choices[0]
+        assert -(-best.tiles // best.block) * (blocks // best.tile.vectors) % 2 == 0
+        assert best.cycles <= 1.1 * min(choice.cycles for choice in choices)
+
+
+def test_choices_are_there_once() -> None:
+    found = winograd_choices(WIDE, WinogradShape(14, 14, 10, 20, 1, (3, 3)))
+    assert len(set(found)) == len(found)
