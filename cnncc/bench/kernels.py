@@ -53,13 +53,16 @@ class Case:
         return f"cnncc 1\ninput x: {self.shape}\n{self.layer} -> relu\noutput y\n"
 
 
-def _case(window: int, channels: int, size: int, filters: int, stride: int = 1) -> Case:
+def _case(
+    window: int, channels: int, size: int, filters: int, stride: int = 1, groups: int = 1
+) -> Case:
     move = f", stride={stride}" if stride > 1 else ""
     pad = f", pad={window // 2}" if window > 1 else ""
+    split = f", groups={groups}" if groups > 1 else ""
     return Case(
-        f"{window}x{window} s{stride} {channels}->{filters} @{size}",
+        f"{window}x{window} s{stride} {channels}->{filters}{f' g{groups}' * (groups > 1)} @{size}",
         f"{size}x{size}x{channels}",
-        f"conv({window}x{window}, filters={filters}{move}{pad})",
+        f"conv({window}x{window}, filters={filters}{move}{pad}{split})",
     )
 
 
@@ -74,6 +77,20 @@ CASES = (
     _case(1, 1024, 14, 256),
     _case(1, 2048, 7, 512),
     _case(7, 3, 224, 64, 2),
+    _case(3, 3, 224, 32, 2),  # few input channels
+    _case(3, 3, 224, 24, 2),
+    _case(5, 1, 96, 64),
+    _case(1, 24, 56, 144),  # channels that fill no whole blocks
+    _case(1, 144, 56, 24),
+    _case(1, 116, 14, 116),
+    _case(1, 58, 28, 58),
+    _case(1, 192, 35, 64),  # odd widths
+    _case(1, 768, 17, 192),
+    _case(3, 64, 96, 1),  # few output channels
+    _case(3, 32, 96, 9),
+    _case(3, 128, 56, 128, groups=32),  # several groups a block
+    _case(3, 64, 56, 64, groups=8),
+    _case(9, 32, 64, 32),  # a large window
 )
 
 
