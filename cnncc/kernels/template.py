@@ -170,11 +170,6 @@ class Launch:
     grain: int = 1
 
 
-# Nominal, the same for all machines: only ratios between candidates matter.
-CYCLES_PER_SECOND = 3.5e9
-BYTES_PER_SECOND = 20e9  # what one core streams from memory
-
-
 @dataclass(frozen=True, slots=True)
 class Bound:
     """Seconds that one thread cannot beat with an algorithm.
