@@ -8,7 +8,7 @@ READY := $(VENV)/.ready-$(STAMP)
 PIP := $(BIN)/python -m pip install -q --disable-pip-version-check
 TESTS ?= tests
 
-.PHONY: demo test lint unit fuzz oracle mutants docs conformance models zoo smith bench bench-kernels bench-rounding bench-compile bench-resnet18 bench-predictions clean help
+.PHONY: demo test lint unit fuzz oracle mutants docs conformance models zoo smith bench bench-kernels bench-rounding bench-peers bench-compile bench-resnet18 bench-predictions clean help
 
 help:  ## List the targets.
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /: /'
@@ -69,6 +69,14 @@ bench-kernels: $(READY)  ## Kernels against the multiply-add peak of this machin
 
 bench-rounding: $(READY)  ## How far minimal filtering rounds, beside what the tolerances allow.
 	@$(BIN)/python -m tests.kernels.winograd_rounding
+
+bench-peers: $(READY)  ## Long: every network of ZOO=folder beside other engines; docs/performance.md.
+ifndef CNNCC_PEERS_PYTHON
+	@test -x .venv-peers/bin/python || $(PYTHON) -m venv .venv-peers
+	@.venv-peers/bin/python -m pip install -q --disable-pip-version-check onnxruntime openvino ncnn pnnx MNN numpy
+endif
+	@$(BIN)/python -m cnncc.bench.zoo $(ZOO) --python $(or $(CNNCC_PEERS_PYTHON),.venv-peers/bin/python) \
+	  --json build/peers.json --write docs/performance.md --picture docs/pictures/peers.svg
 
 bench-compile: $(READY)  ## Compile time of ResNet-18, cold and cached; import times.
 	@$(BIN)/python -m cnncc.bench.compile_time

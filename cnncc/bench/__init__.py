@@ -6,8 +6,9 @@ ran side by side in one run, interleaved, as minima or medians; every answer say
 and versions; nothing here gates a test by its time.
 
 To change how time is taken open `timing.py`; the time of single stages, `layers.py`; how well the
-cost model predicts, `predictions.py`; a network's latency, `latency.py`; a peer,
-`onnx_peer.py`; single kernels, `kernels.py`; elementary functions, `functions.py`; registers that
-loops spill, `spills.py`; compile and import times, `compile_time.py`; what is said about the
+cost model predicts, `predictions.py`; a network's latency, alone and beside others, `latency.py`;
+another engine, `peers/`; graphs as ONNX models for them, `onnx_peer.py`; a whole folder of
+networks, `zoo.py`; single kernels, `kernels.py`; elementary functions, `functions.py`; registers
+that loops spill, `spills.py`; compile and import times, `compile_time.py`; what is said about the
 machine, `machine.py`.
 """

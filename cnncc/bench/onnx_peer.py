@@ -1,13 +1,12 @@
-"""Models in onnxruntime, with as many threads as we have: ONNX files, and graphs written as such.
+"""Graphs as ONNX models, for engines that take nothing else.
 
-Of a graph preprocessing is left out: the model begins behind `normalize`, and the caller feeds what
+Preprocessing is left out: the model begins behind `normalize`, and the caller feeds what
 comes out of it, so that an engine which cannot fold it in pays nothing for it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,7 +15,6 @@ import numpy.typing as npt
 from cnncc.errors import UnsupportedError
 from cnncc.ir.graph import Graph
 from cnncc.ir.op import lookup
-from cnncc.onnx.peer import failures
 
 Array = npt.NDArray[Any]
 OPSET = 20
@@ -24,98 +22,24 @@ IR_VERSION = 9
 _INPUT = "in:"  # keeps the names of inputs apart from those of outputs
 
 
-def session(model: bytes | str, threads: int) -> tuple[str, Any]:
-    """A session of a serialised model or of a file, behind onnxruntime's version.
-
-    Raises:
-        UnsupportedError: onnxruntime is not installed, or does not take the model.
-    """
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise UnsupportedError(
-            "onnxruntime is not installed", hint="pip install onnx onnxruntime"
-        ) from error
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 4
-    # Its threads spin while they wait; between its turns they would hold the cores that the
-    # other engine is measured on.
-    options.add_session_config_entry("session.force_spinning_stop", "1")
-    try:
-        made = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-    except failures() as error:
-        raise UnsupportedError(f"onnxruntime does not take the model: {error}") from error
-    return onnxruntime.__version__, made
+def peer_feeds(graph: Graph, inputs: Mapping[str, Array]) -> dict[str, Array]:
+    """What a peer takes in place of the caller's arrays [N, *shape] by input name."""
+    made = {}
+    for node_id in graph.inputs:
+        node = graph[node_id]
+        array = inputs[str(node.name)]
+        if node.attrs.memory == "hwc" and array.ndim == 4:
+            array = array.transpose(0, 3, 1, 2)
+        for user, _ in graph.users(node_id):
+            if graph[user].op == "normalize":
+                array = lookup("normalize").reference([array], graph[user].attrs)
+        made[f"{_INPUT}{node.name}"] = np.ascontiguousarray(array, np.float32)
+    return made
 
 
-class FilePeer:
-    """An ONNX file in onnxruntime, as it is.
-
-    Attributes:
-        version: onnxruntime's version.
-    """
-
-    def __init__(self, path: Path, *, threads: int) -> None:
-        """Load the file.
-
-        Raises:
-            UnsupportedError: onnxruntime is not installed, or does not take the model.
-        """
-        self.version, self._session = session(str(path), threads)
-
-    def feeds(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
-        """What the session takes: the arrays as they are."""
-        return dict(inputs)
-
-    def run(self, feeds: Mapping[str, Array]) -> list[Array]:
-        """The outputs in declared order.
-
-        Raises:
-            UnsupportedError: the model cannot be run on these arrays.
-        """
-        try:
-            answer: list[Array] = self._session.run(None, feeds)
-        except failures() as error:
-            raise UnsupportedError(f"onnxruntime cannot run the model: {error}") from error
-        return answer
-
-
-class OnnxPeer:
-    """A network in onnxruntime.
-
-    Attributes:
-        version: onnxruntime's version.
-    """
-
-    def __init__(self, graph: Graph, *, batch: int, threads: int) -> None:
-        """Write and load the model.
-
-        Raises:
-            UnsupportedError: onnx or onnxruntime is not installed.
-        """
-        self.version, self._session = session(onnx_model(graph, batch), threads)
-        self._graph = graph
-
-    def feeds(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
-        """What the session takes, from the caller's arrays [N, *shape] by input name."""
-        made = {}
-        for node_id in self._graph.inputs:
-            node = self._graph[node_id]
-            array = inputs[str(node.name)]
-            if node.attrs.memory == "hwc" and array.ndim == 4:
-                array = array.transpose(0, 3, 1, 2)
-            for user, _ in self._graph.users(node_id):
-                if self._graph[user].op == "normalize":
-                    array = lookup("normalize").reference([array], self._graph[user].attrs)
-            made[f"{_INPUT}{node.name}"] = np.ascontiguousarray(array, np.float32)
-        return made
-
-    def run(self, feeds: Mapping[str, Array]) -> list[Array]:
-        """The outputs in declared order, maps as [N,C,H,W]."""
-        answer: list[Array] = self._session.run(None, feeds)
-        return answer
+def peer_outputs(graph: Graph) -> list[str]:
+    """Names of the outputs of the model that `onnx_model` writes, maps as [N,C,H,W]."""
+    return [name for name, _ in graph.outputs]
 
 
 def onnx_model(graph: Graph, batch: int = 1) -> bytes:

@@ -5,7 +5,7 @@ from tests.cli.conftest import DIGITS, answer
 
 def test_figures(run):
     result = run("bench", DIGITS, "--seconds", "0.02", "--threads", "1,2", "--batch", "2", "--json")
-    made = answer(result, "cnncc.bench/1")
+    made = answer(result, "cnncc.bench/2")
     assert {"cpu", "cores", "load", "llvm", "cnncc"} <= set(made["machine"])
     assert [(r["engine"], r["threads"], r["batch"]) for r in made["results"]] == [
         ("cnncc", 1, 2),
@@ -32,7 +32,7 @@ def test_against_another_engine(run):
     pytest.importorskip("onnxruntime")
     pytest.importorskip("onnx")
     words = ("--seconds", "0.02", "--against", "onnxruntime")
-    made = answer(run("bench", DIGITS, *words, "--json"), "cnncc.bench/1")["results"]
+    made = answer(run("bench", DIGITS, *words, "--json"), "cnncc.bench/2")["results"]
     assert [row["engine"] for row in made] == ["cnncc", "onnxruntime"]
     assert made[1]["relative_difference"] < 1e-4
     ratio = made[1]["milliseconds"]["min"] / made[0]["milliseconds"]["min"]
