@@ -288,6 +288,6 @@ def test_an_imported_spec_has_the_ports_of_the_model(run, save, tmp_path):
 def test_bench_beside_the_file_itself(run, fixed):
     pytest.importorskip("onnxruntime")
     words = ("--seconds", "0.01", "--against", "onnxruntime", "--batch", "1,2", "--json")
-    rows = answer(run("bench", fixed, *words), "cnncc.bench/1")["results"]
+    rows = answer(run("bench", fixed, *words), "cnncc.bench/2")["results"]
     assert [row["engine"] for row in rows] == ["cnncc", "onnxruntime"] * 2
     assert all(row["relative_difference"] < 1e-5 for row in rows[1::2])
