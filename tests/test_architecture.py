@@ -77,6 +77,15 @@ UNFINISHED = re.compile(r"\b(TO" + r"DO|FIX" + r"ME|XX" + r"X|HA" + r"CK)\b")
 MACHINE = re.compile(r"/(work|root|home)/\w|/tmp/(?!\w*\{)\w")
 # Files whose test is not their mirror: what they make is seen whole in the test named here.
 TESTED_BY = {
+    "bench/peers/engines/job.py": "bench/peers/test_contestant.py",
+    "bench/peers/engines/run_cnncc.py": "bench/peers/test_engines.py",
+    "bench/peers/engines/run_litert.py": "bench/peers/test_contestant.py",
+    "bench/peers/engines/run_mnn.py": "bench/peers/test_engines.py",
+    "bench/peers/engines/run_ncnn.py": "bench/peers/test_engines.py",
+    "bench/peers/engines/run_onnxruntime.py": "bench/peers/test_engines.py",
+    "bench/peers/engines/run_openvino.py": "bench/peers/test_engines.py",
+    "bench/peers/engines/run_torch.py": "bench/peers/test_contestant.py",
+    "bench/peers/engines/worker.py": "bench/peers/test_contestant.py",
     "cli/cache.py": "cli/test_lists.py",
     "cli/import_.py": "cli/test_import.py",
     "cli/model.py": "cli/test_compile.py",
