@@ -51,6 +51,7 @@ _MEMORY_BYTES_PER_CYCLE = 8.0
 _PANELS = (None, 2)  # most vectors of a panel: narrow ones are slower, but there are more of them
 # Threads, and what it counts by how much the busiest works longer than its share.
 _WAITING = ((2, 0.25), (4, 0.04))
+_VISIBLE = 0.3  # share of reading transformed inputs from L3 that is not hidden
 _HIDDEN = 0.8  # share of the shorter of arithmetic and streaming that the longer hides
 
 
@@ -208,10 +209,14 @@ def _blocked(
         if blocks > 1 and filters > target.l2_bytes // 2:
             again = _L3_BYTES_PER_CYCLE if filters <= _L3_BYTES else _MEMORY_BYTES_PER_CYCLE
             streamed += (blocks - 1) * filters / again
+        # Filters stream in while the first register tile of a block needs them; the others find
+        # them in a cache.
+        first = products / -(-block // regs.tile.columns)
+        least, most = sorted((first, streamed))
+        multiplied = products - first + most + (1 - _HIDDEN) * least
         if spill:
-            streamed += panels * tiles * tile_bytes / _L3_BYTES_PER_CYCLE
-        least, most = sorted((products, streamed))
-        cycles = shape.groups * (transforms + most + (1 - _HIDDEN) * least)
+            multiplied += _VISIBLE * panels * tiles * tile_bytes / _L3_BYTES_PER_CYCLE
+        cycles = shape.groups * (transforms + multiplied)
         found.append(WinogradChoice(vertical, horizontal, down, across, block, regs.tile, cycles))
     return found
 
