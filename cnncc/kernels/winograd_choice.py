@@ -128,7 +128,8 @@ class WinogradChoice:
         name = f"F({v.outputs}x{h.outputs}, {v.taps}x{h.taps})"
         if (v.stride, h.stride) != (1, 1):
             name += f" of stride {v.stride}x{h.stride}"
-        return f"{name}, blocks of {self.block} tiles, products {self.tile}"
+        size = f"{self.tile.columns}x{self.tile.vectors}"
+        return f"{name}, blocks of {self.block} tiles, {size} registers"
 
 
 def _extent(f: CookToom, tiles: int) -> int:

@@ -86,7 +86,10 @@ def _convolution_before(graph: Graph, node_id: int) -> int | None:
     steps = _steps(graph, node_id)
     if steps is None or steps[0].attrs.groups == 1:
         return None
-    operand = graph.operands(node_id)[steps[0].args[0]]
+    index = steps[0].args[0]
+    if [a for step in steps for a in step.args].count(index) > 1:
+        return None  # a step behind the convolution reads it too
+    operand = graph.operands(node_id)[index]
     before = _steps(graph, operand)
     lonely = before is not None and len(graph.users(operand)) == 1
     if not lonely or graph.is_output(operand) or "alias" in graph[operand].notes:

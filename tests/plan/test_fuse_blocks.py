@@ -119,3 +119,10 @@ def test_channels_of_a_blocks_result_are_found_in_it():
     (block,) = blocks(plan.graph)
     (mixed,) = [n for _, n in plan.graph.nodes() if n.op == "channel_shuffle"]
     assert mixed.notes["picks"] == (block,)
+
+
+def test_a_sum_of_what_both_convolutions_give_keeps_them_apart():
+    net = Net()
+    stem = net.add("relu", net.conv(net.input(1, 3, 7, 9), 5, 3, **SAME))
+    deep = net.add("add", net.conv(stem, 5, 3, groups=5, **SAME), stem)
+    assert blocks(check(net.outputs(deep)).graph) == []
