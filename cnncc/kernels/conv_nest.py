@@ -12,7 +12,15 @@ from numpy.typing import NDArray
 from cnncc.ir.op import lookup
 from cnncc.ir.types import TensorType
 from cnncc.kernels.conv_depth import Depth, DepthTable, depth_of
-from cnncc.kernels.conv_tile import Taps, Tile, TileChoice, choose_tile, emit_tile, narrow_lanes
+from cnncc.kernels.conv_tile import (
+    Taps,
+    Tile,
+    TileChoice,
+    choose_tile,
+    emit_tile,
+    narrow_lanes,
+    resized,
+)
 from cnncc.kernels.epilogue import Epilogue, LaneMask
 from cnncc.kernels.layout import Halo, Layout, Picked
 from cnncc.kernels.template import (
@@ -324,8 +332,12 @@ class ConvNest:
                 at = (row * tile.columns + column) * tile.vectors
                 down, right = row * place.step[0], column * place.step[1]
                 finished = []
-                for v in range(tile.vectors):
-                    value = self.epilogue.apply(b, acc[at + v], blocks=v, rows=down, columns=right)
+                for v, width in enumerate(tile.widths(lanes)):
+                    value = resized(b, acc[at + v], width)
+                    value = self.epilogue.apply(
+                        b, value, blocks=v, rows=down, columns=right, lanes=width
+                    )
+                    value = resized(b, value, lanes)
                     finished.append(self.mask.apply(b, value, b.iadd(first_block, v)))
                 store(down, right, finished)
 
@@ -339,19 +351,20 @@ class ConvNest:
         store: Store,
     ) -> None:
         """The epilogue pixel by pixel, from memory: it wants the accumulators' registers itself."""
-        pixel = tile.vectors * self.site.lanes
+        lanes = self.site.lanes
+        pixel = tile.vectors * lanes
         sums = held[0]
         for number, value in enumerate(held[1]):
-            b.store(sums, number * self.site.lanes, value)
+            b.store(sums, number * lanes, value)
         for row in range(tile.rows):
             with b.loop(0, tile.columns, hint="pixel") as columns:
                 down, right = row * place.step[0], b.imul(columns.iv, place.step[1])
                 self.epilogue.open(b, first_block, b.iadd(place.y, down), b.iadd(place.x, right))
                 at = b.imul(b.iadd(columns.iv, row * tile.columns), pixel)
                 finished = []
-                for v in range(tile.vectors):
-                    value = b.load(sums, at, self.site.lanes, offset=v * self.site.lanes)
-                    value = self.epilogue.apply(b, value, blocks=v)
+                for v, width in enumerate(tile.widths(lanes)):
+                    value = b.load(sums, at, width, offset=v * lanes)
+                    value = resized(b, self.epilogue.apply(b, value, blocks=v, lanes=width), lanes)
                     finished.append(self.mask.apply(b, value, b.iadd(first_block, v)))
                 store(down, right, finished)
 

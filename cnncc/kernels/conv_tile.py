@@ -128,7 +128,7 @@ def emit_tile(
         The accumulators, in order (row, column, vector), all of `lanes` lanes.
     """
     step, widths = taps.group or taps.walk.step, tile.widths(lanes)
-    start = [_resized(b, value, width) for value, width in zip(start, widths, strict=True)]
+    start = [resized(b, value, width) for value, width in zip(start, widths, strict=True)]
     cursor = weights[1] if isinstance(weights[1], Value) else b.const(weights[1], INDEX)
     sums = [start[v] for _ in range(tile.rows * tile.columns) for v in range(tile.vectors)]
     # Loops of the reduction, outermost first, and what one turn adds to the input element.
@@ -159,10 +159,10 @@ def emit_tile(
 
     turns = 1 if taps.group else taps.walk.turns(b, 0)
     sums = reduce(0, turns, source[1], [cursor, *sums])[1:]
-    return [_resized(b, value, lanes) for value in sums]
+    return [resized(b, value, lanes) for value in sums]
 
 
-def _resized(b: Builder, value: Value, lanes: int) -> Value:
+def resized(b: Builder, value: Value, lanes: int) -> Value:
     """The first `lanes` lanes; beyond the last one zeros."""
     have = value.type.lanes if isinstance(value.type, Type) else 1
     if have == lanes:

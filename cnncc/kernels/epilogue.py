@@ -89,11 +89,25 @@ class Epilogue:
                 self._base[operand] = layout.index(b, block, y, x)
 
     def apply(
-        self, b: Builder, value: Value, *, blocks: int = 0, rows: int = 0, columns: int = 0
+        self,
+        b: Builder,
+        value: Value,
+        *,
+        blocks: int = 0,
+        rows: int = 0,
+        columns: int = 0,
+        lanes: int = 0,
     ) -> Value:
-        """The steps on one vector that lies so many blocks, rows and columns behind the first."""
-        scalars = VectorScalars(b, self.site.lanes)
-        result: Value = self._run(scalars, value, lambda a: self._load(b, a, blocks, rows, columns))
+        """The steps on one vector that lies so many blocks, rows and columns behind the first.
+
+        With `lanes` the vector is a narrower one: the first lanes of a block.
+        """
+        width = lanes or self.site.lanes
+
+        def load(operand: int) -> Value:
+            return self._load(b, operand, (blocks, rows, columns), width)
+
+        result: Value = self._run(VectorScalars(b, width), value, load)
         return result
 
     def _run(self, scalars: Any, value: Any, load: Callable[[int], Any]) -> Any:
@@ -109,18 +123,18 @@ class Epilogue:
             value = results[~number] = ops.lookup(step.op).scalar(scalars, operands, step.attrs)
         return value
 
-    def _load(self, b: Builder, operand: int, blocks: int, rows: int, columns: int) -> Value:
-        stream = self._streams[operand]
+    def _load(self, b: Builder, operand: int, behind: tuple[int, int, int], lanes: int) -> Value:
+        stream, blocks = self._streams[operand], behind[0]
         layout = stream.layout
         if layout is None:
             offset = blocks * self.site.blocked_out.block
         elif (layout.height, layout.width) == (1, 1):
             offset = layout.offset(blocks, 0, 0)
         else:
-            offset = layout.offset(blocks, rows, columns)
+            offset = layout.offset(*behind)
         if layout is None and self.site.blocked_out.block == 1:  # lanes are pixels
-            return b.load_splat(stream.param, self._base[operand], self.site.lanes, offset=offset)
-        return b.load(stream.param, self._base[operand], self.site.lanes, offset=offset)
+            return b.load_splat(stream.param, self._base[operand], lanes, offset=offset)
+        return b.load(stream.param, self._base[operand], lanes, offset=offset)
 
     @cached_property
     def operations(self) -> int:

@@ -173,3 +173,10 @@ def test_a_narrow_vector_saves_its_instructions(monkeypatch):
     assert spills_in_inner_loops(text)["conv_direct"] <= MOST_SPILLS
     inner = [line for line in text.splitlines() if "vfmadd" in line]
     assert sum("ymm" in line for line in inner) == sum("zmm" in line for line in inner)
+
+
+def test_steps_behind_a_narrow_vector_are_as_narrow(monkeypatch):
+    text = assembly(monkeypatch, find("x86-64-v4"), Tile(1, 14, 1, 8), 3, 1, filters=8)
+    relus = [line for line in text.splitlines() if "vmaxps" in line or "vmaxnum" in line]
+    assert relus
+    assert not any("zmm" in line for line in relus)
