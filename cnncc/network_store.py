@@ -21,6 +21,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
+from io import FileIO
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +33,8 @@ from cnncc.runtime.network import Network
 
 SUFFIX = ".cnncnet"
 LIMIT = 2 << 30
+_PIECE = 256 << 10
+_ELSEWHERE = b"location"  # of a tensor in another file
 _MAGIC = b"cnncc-n1"
 _HEAD = struct.Struct("<8sQ")  # magic, length of the key
 _LIBRARIES = ("numpy", "llvmlite", "networkx", "onnx", "protobuf")
@@ -50,26 +53,43 @@ def key_of(path: Path, wanted: Mapping[str, object]) -> bytes | None:
     """
     if path.suffix.lower() != ".onnx" or any(os.environ.get(name) for name in _SWITCHES):
         return None
-    data = _contents(path)
-    if data is None or b"location" in data:  # of a tensor in another file
+    digest = _digest(path)
+    if digest is None:
         return None
-    record = [path.name, hashlib.sha256(data).hexdigest(), dict(wanted), *surroundings()]
+    record = [path.name, digest, dict(wanted), *surroundings()]
     try:
         return json.dumps(record, sort_keys=True).encode()
     except (TypeError, ValueError):  # a target or sizes of one's own
         return None
 
 
-def _contents(path: Path) -> bytes | None:
-    """The bytes of a file of reasonable size; of anything else the compiler says what is wrong."""
+def _digest(path: Path) -> str | None:
+    """The digest of a file of reasonable size that names no other; else the compiler has a look.
+
+    In pieces that stay in the cache: a whole model in fresh memory takes longer than its digest.
+    """
     try:
-        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+        with os.fdopen(
+            os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb", buffering=0
+        ) as file:
             found = os.fstat(file.fileno())
             if not stat.S_ISREG(found.st_mode) or found.st_size > LIMIT:
                 return None
-            return file.read()
+            return _digest_of(file)
     except (OSError, ValueError):
         return None
+
+
+def _digest_of(file: FileIO) -> str | None:
+    digest = hashlib.sha256()
+    piece, kept = bytearray(len(_ELSEWHERE) - 1 + _PIECE), len(_ELSEWHERE) - 1
+    view = memoryview(piece)
+    while count := file.readinto(view[kept:]):
+        digest.update(view[kept : kept + count])
+        if piece.find(_ELSEWHERE, 0, kept + count) >= 0:
+            return None
+        view[:kept] = bytes(view[count : kept + count])  # the word may lie across two pieces
+    return digest.hexdigest()
 
 
 @cache

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from cnncc import driver, network_store, spec
-from cnncc.network_store import NetworkStore, key_of, processor, sources
+from cnncc.network_store import _PIECE, NetworkStore, key_of, processor, sources
 from cnncc.runtime.network import Network
 
 TEXT = """cnncc 1
@@ -153,7 +153,13 @@ def test_what_may_be_stale_has_no_key(tmp_path: Path, quiet: pytest.MonkeyPatch)
         assert key_of(path, {}) is None
         quiet.delenv(name)
     assert key_of(path, {"shapes": {"x": np.int64(3)}}) is None
-    path.write_bytes(b"weights at \x0a\x08location\x12\x05w.bin")
+    # The word is found wherever it lies in the pieces that are read.
+    for before in (11, *range(_PIECE - 9, _PIECE + 2), 3 * _PIECE - 4):
+        path.write_bytes(bytes(before) + b"location\x12\x05w.bin")
+        assert key_of(path, {}) is None, before
+        path.write_bytes(bytes(before) + b"locatiom\x12\x05w.bin")
+        assert key_of(path, {}) is not None, before
+    path.write_bytes(b"location")
     assert key_of(path, {}) is None
     text = tmp_path / "m.cnn"
     text.write_bytes(b"cnncc 1")

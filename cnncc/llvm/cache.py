@@ -106,7 +106,6 @@ class ObjectCache:
                 view = memoryview(data)
                 while view:
                     view = view[os.write(handle, view) :]
-                os.fsync(handle)
             finally:
                 os.close(handle)
             os.replace(name, path)

@@ -34,6 +34,7 @@ from cnncc.plan.verify import verify_launch
 from cnncc.targets.target import Target
 
 _GLANCE = 64
+_PACKED_WORDS = 2  # packed for each of the model's; Winograd makes at most four of one
 _NUMPY = {Kind[d.name]: d.numpy for d in DType}
 
 
@@ -81,39 +82,74 @@ class Plan:
     texts: Mapping[str, str]
 
 
+@dataclass(frozen=True, slots=True)
+class _PlacedArg:
+    """A packed constant in the blob.
+
+    Attributes:
+        start: where it lies, in words.
+        size: its elements.
+    """
+
+    start: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """A launch whose constants lie in the blob.
+
+    Attributes:
+        launch: the loop nest, without its arguments, which hold the constants' own memory.
+        args: its arguments.
+        result: the value that its `ResultArg` stands for.
+    """
+
+    launch: Launch
+    args: tuple[Arg | _PlacedArg, ...]
+    result: int
+
+
 @dataclass(slots=True)
 class _Blob:
-    """Packed constants, each once, each aligned."""
+    """Packed constants, each once, each aligned, in memory where they stay.
 
-    parts: list[NDArray[np.float32]] = field(default_factory=list)
+    Each is copied as it comes, so that its own memory serves the next one. Room that is reserved
+    and never written costs addresses only.
+    """
+
+    memory: NDArray[np.float32]
     elems: int = 0
-    known: dict[tuple[int, bytes], list[tuple[int, NDArray[np.float32]]]] = field(
-        default_factory=dict
-    )
+    known: dict[tuple[int, bytes], list[int]] = field(default_factory=dict)
 
     def place(self, array: NDArray[Any]) -> int:
         """Where the array lies, in words; one with the same bits is there once."""
         flat = _words(array)
         # Arrays that agree in size and first numbers are rare, so comparing beats a digest of all.
         alike = self.known.setdefault((flat.size, flat[:_GLANCE].tobytes()), [])
-        for start, other in alike:
-            if other is flat or np.array_equal(other.view(np.uint32), flat.view(np.uint32)):
+        for start in alike:
+            other = self.memory[start : start + flat.size]
+            if np.array_equal(other.view(np.uint32), flat.view(np.uint32)):
                 return start
         start = self.elems
-        alike.append((start, flat))
-        padding = -flat.size % (ALIGNMENT // 4)
-        self.parts += [flat, np.zeros(padding, np.float32)]
-        self.elems += flat.size + padding
+        alike.append(start)
+        end = start + flat.size
+        self.elems = end + -end % (ALIGNMENT // 4)
+        self._reserve(self.elems)
+        self.memory[start:end] = flat
+        self.memory[end : self.elems] = 0
         return start
+
+    def _reserve(self, elems: int) -> None:
+        """Make room for so many words in all."""
+        if elems > self.memory.size:
+            memory = aligned(max(elems, 2 * self.memory.size))
+            memory[: self.memory.size] = self.memory
+            self.memory = memory
 
     def array(self) -> NDArray[np.float32]:
         """All of them in memory aligned to `ALIGNMENT`."""
-        blob = aligned(self.elems)
-        at = 0
-        for part in self.parts:
-            blob[at : at + part.size] = part
-            at += part.size
-        return blob
+        return self.memory[: self.elems]
 
 
 def _words(array: NDArray[Any]) -> NDArray[np.float32]:
@@ -134,8 +170,9 @@ class _Lowering:
     def __init__(self, graph: Graph, target: Target) -> None:
         self.graph = graph
         self.target = target
-        self.blob = _Blob()
-        self.packed: dict[PackedArg, int] = {}  # by identity
+        self.blob = _Blob(
+            aligned(_PACKED_WORDS * sum(x.nbytes for x in graph.constants.values()) // 4)
+        )
         self.funcs: dict[str, Func] = {}
         self.texts: dict[str, str] = {}
         self.filled: set[int] = set()
@@ -147,7 +184,7 @@ class _Lowering:
             for node_id in self.graph.order()
             if is_computed(self.graph, node_id)
         ]
-        needs = (sum(map(_room, x.args)) for _, calls in launches for x, _ in calls)
+        needs = (sum(map(_room, call.args)) for _, calls in launches for call in calls)
         self.scratch_words = max(needs, default=0)
         b = Builder("main")
         self.buffers = self._declare_ports(b)
@@ -174,8 +211,8 @@ class _Lowering:
 
     # -- loop nests --------------------------------------------------------------------------------
 
-    def _launches(self, node_id: int) -> list[tuple[Launch, int]]:
-        """The launches of a node, each with the value that its `ResultArg` stands for."""
+    def _launches(self, node_id: int) -> list[_Call]:
+        """The launches of a node, with their constants in the blob."""
         node = self.graph[node_id]
         site = site_of(self.graph, node_id, self.target, node.notes.get("in_place"))
         launches = [(x, node_id) for x in kernel_named(node.notes["kernel"]).lower(site)]
@@ -185,35 +222,42 @@ class _Lowering:
             layout = self.graph[owner].notes["layout"]
             if isinstance(layout, Layout) and any(layout.halo) and "in_place" not in node.notes:
                 launches.append((fill_halo(layout, self.target.lanes()), owner))
-        for launch, _ in launches:
+        calls = []
+        for launch, result in launches:
             verify_launch(site.name, launch)
-            for arg, param in zip(launch.args, launch.func.params, strict=False):
-                if isinstance(arg, PackedArg):
-                    dtype = _NUMPY[_kind(param)]
-                    self.packed[arg] = self.blob.place(np.asarray(arg.array, dtype))
-        return launches
+            params = launch.func.params[: len(launch.args)]
+            args = tuple(map(self._placed, launch.args, params))
+            calls.append(_Call(replace(launch, args=()), args, result))
+        return calls
+
+    def _placed(self, arg: Arg, param: Value) -> Arg | _PlacedArg:
+        if not isinstance(arg, PackedArg):
+            return arg
+        array = np.asarray(arg.array, _NUMPY[_kind(param)])
+        return _PlacedArg(self.blob.place(array), array.size)
 
     def _owner(self, node_id: int) -> int:
         while "alias" in self.graph[node_id].notes:
             node_id = self.graph[node_id].notes["alias"][0]
         return node_id
 
-    def _stage(self, b: Builder, node_id: int, calls: list[tuple[Launch, int]]) -> Stage:
+    def _stage(self, b: Builder, node_id: int, calls: list[_Call]) -> Stage:
         names = []
-        for launch, result in calls:
+        for call in calls:
+            launch = call.launch
             name = self._function(launch.func)
             args: list[Index] = []
             taken = 0  # words of scratch
-            for arg, param in zip(launch.args, launch.func.params, strict=False):
+            for arg, param in zip(call.args, launch.func.params, strict=False):
                 if isinstance(arg, ScratchArg):
                     args.append(self._scratch(b, arg, param, taken))
                     taken += _room(arg)
                 else:
-                    args.append(self._argument(b, arg, param, node_id, result))
+                    args.append(self._argument(b, arg, param, node_id, call.result))
             b.call(name, [*args, *self._share(b, launch)])
             names.append(name)
         label = self.graph[node_id].name or f"{self.graph[node_id].op}{node_id}"
-        return Stage(node_id, label, tuple(names), tuple(x.work for x, _ in calls))
+        return Stage(node_id, label, tuple(names), tuple(call.launch.work for call in calls))
 
     def _function(self, func: Func) -> str:
         """The name of a function of the program with this body; equal bodies are one function.
@@ -245,9 +289,8 @@ class _Lowering:
         match arg:
             case int():
                 return arg
-            case PackedArg():
-                size, kind = int(np.size(arg.array)), _kind(param)
-                return b.view(self.buffers["weights"], self.packed[arg], size, kind=kind)
+            case _PlacedArg():
+                return b.view(self.buffers["weights"], arg.start, arg.size, kind=_kind(param))
             case OperandArg():
                 return self._value(b, self.graph.operands(node_id)[arg.operand])
             case MeansArg():
@@ -382,7 +425,7 @@ class _Lowering:
         return (*lead, *shape[1:]), memory
 
 
-def _room(arg: Arg) -> int:
+def _room(arg: Arg | _PlacedArg) -> int:
     """Words that an argument takes of a thread's scratch memory, so that the next is aligned."""
     return -(-arg.words * 4 // ALIGNMENT) * ALIGNMENT // 4 if isinstance(arg, ScratchArg) else 0
 

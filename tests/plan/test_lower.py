@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from cnncc.abi import ALIGNMENT
+from cnncc.abi import ALIGNMENT, aligned
 from cnncc.errors import InternalError
 from cnncc.ir.types import DType
 from cnncc.loopir import interp
 from cnncc.loopir.nodes import MAIN, Barrier, Call, Func, If, Program
 from cnncc.loopir.text import print_program
 from cnncc.loopir.verify import verify
-from cnncc.plan.lower import lower
+from cnncc.plan.lower import _Blob, lower
 from cnncc.targets import find
 from cnncc.verification import interpreter_engine, observe, random_inputs
 from tests.passes.nets import Net, random_net
@@ -183,3 +183,26 @@ def test_a_plan_without_places_is_our_own_bug():
 @pytest.mark.parametrize("seed", range(30, 34))
 def test_random_networks(name, seed):
     check(random_net(seed), find(name))
+
+
+def test_constants_lie_once_and_stay_when_the_memory_grows():
+    blob = _Blob(aligned(16))
+    rng = np.random.default_rng(5)
+    arrays = [rng.standard_normal(n).astype(np.float32) for n in (3, 100, 16, 700, 1)]
+    arrays.append(np.arange(7, dtype=np.int8))
+    places = [blob.place(array) for array in arrays]
+    elems = blob.elems
+    assert [blob.place(array.copy()) for array in arrays] == places
+    assert blob.elems == elems
+    zeros = [np.zeros(2, np.float32), -np.zeros(2, np.float32)]  # equal, but of other bits
+    assert blob.place(zeros[0]) != blob.place(zeros[1])
+    packed = blob.array()
+    assert packed.size == blob.elems
+    assert packed.ctypes.data % ALIGNMENT == 0
+    used = np.zeros(packed.nbytes, bool)
+    for array, start in zip(arrays, places, strict=True):
+        assert start * 4 % ALIGNMENT == 0
+        place = slice(start * 4, start * 4 + array.nbytes)
+        assert packed.view(np.uint8)[place].tobytes() == array.tobytes()
+        used[place] = True
+    assert not packed.view(np.uint8)[: elems * 4][~used[: elems * 4]].any()
