@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from cnncc.ir.op import lookup
 from cnncc.kernels.conv_nest import conv_halo, refuses_operands
-from cnncc.kernels.conv_tile import fma_per_cycle, narrow_lanes
+from cnncc.kernels.conv_tile import fma_per_cycle, narrow_lanes, resized
 from cnncc.kernels.conv_transposed import AxisPhase, axis_phases, transposed_halo
 from cnncc.kernels.cost import predict
 from cnncc.kernels.epilogue import Epilogue
@@ -74,11 +74,22 @@ def _axis(site: Site, axis: int) -> _Axis:
     return _Axis(phases, stride, 1, -(dilation // gcd(stride, dilation)))
 
 
-def plane_cycles(target: Target, taps: float, blocks: int) -> float:
+def plane_cycles(target: Target, taps: float, blocks: float) -> float:
     """Predicted cycles of one pixel of one output channel that so many taps reach."""
     lanes, run = target.lanes(), run_pixels(target)
     step = (run + 1) / fma_per_cycle(target)
     return (taps * blocks * step + 3 * run + _RUN_OVERHEAD) / run + lanes / run
+
+
+def last_block(target: Target, source: Layout) -> int:
+    """Lanes of the register for the input's last block; 0 where a whole one costs no more."""
+    held = source.slot_channels[-source.block :] >= 0
+    return narrow_lanes(target, int(held.sum()))
+
+
+def input_vectors(target: Target, source: Layout) -> float:
+    """Multiply-adds of whole vectors that a tap takes; a narrow last one is half of one."""
+    return source.blocks - (0.5 if last_block(target, source) else 0.0)
 
 
 def run_pixels(target: Target) -> int:
@@ -123,7 +134,7 @@ class ConvPlanes(Kernel):
         return predict(
             site,
             sum(
-                n * plane_cycles(site.target, t, source.blocks)
+                n * plane_cycles(site.target, t, input_vectors(site.target, source))
                 for n, t in zip(pixels, taps, strict=True)
             ),
             f"runs of {run_pixels(site.target)} pixels, {site.lanes} input channels at once",
@@ -144,6 +155,7 @@ class _Rows:
         self.down, self.across = _axis(site, 0), _axis(site, 1)
         self.source, self.out = site.blocked(site.anchor.args[0]), site.blocked_out
         self.lanes = site.lanes
+        self.narrow = last_block(site.target, self.source)
         self.epilogue = Epilogue(site)
 
     def launch(self) -> Launch:
@@ -215,8 +227,34 @@ class _Rows:
             b.iadd(b.imul(row, self.down.in_step), self.rows.first),
             b.iadd(b.imul(first, self.across.in_step), columns.first),
         )
+        whole = self.source.blocks - (1 if self.narrow else 0)
+        sums = [zero] * pixels
+        if self.narrow:  # first: behind it nothing but zeros joins the accumulators
+            sums = [resized(b, value, self.narrow) for value in sums]
+            ahead = whole * len(self.rows.taps) * len(columns.taps) * lanes
+            last = b.iadd(position, whole * self.source.plane_pitch), b.iadd(weights, ahead)
+            sums = self._reduce(columns, 1, last, sums, self.narrow)
+            sums = [resized(b, value, lanes) for value in sums]
+        if whole:
+            sums = self._reduce(columns, whole, (position, weights), sums, lanes)
+        sums += [zero] * (-pixels % lanes)
+        return [sum_lanes(b, sums[i : i + lanes]) for i in range(0, len(sums), lanes)]
+
+    def _reduce(
+        self,
+        columns: AxisPhase,
+        blocks: int,
+        first: tuple[Index, Index],
+        sums: list[Value],
+        width: int,
+    ) -> list[Value]:
+        """`sums` of neighbouring pixels plus the products of `width` lanes of so many blocks.
+
+        `first` are the elements of the input and of the filters where that begins.
+        """
+        b, lanes = self.b, self.lanes
         extents = (
-            ("icb", self.source.blocks, self.source.plane_pitch),
+            ("icb", blocks, self.source.plane_pitch),
             ("kh", len(self.rows.taps), self.down.tap_step * self.source.row_pitch),
             ("kw", len(columns.taps), self.across.tap_step * lanes),
         )
@@ -229,18 +267,16 @@ class _Rows:
                     inner = b.iadd(at, b.imul(loop.iv, pitch))
                     loop.yields(reduce(level + 1, inner, loop.carried))
                 return loop.results
-            weight = b.load(self.w, carry[0], lanes)
+            weight = b.load(self.w, carry[0], width)
             pitch = self.across.in_step * lanes
             acc = [
-                b.fma(b.load(self.x, at, lanes, offset=p * pitch), weight, value)
+                b.fma(b.load(self.x, at, width, offset=p * pitch), weight, value)
                 for p, value in enumerate(carry[1:])
             ]
             return [b.binary("add", carry[0], lanes), *acc]
 
-        cursor = weights if isinstance(weights, Value) else b.const(weights, INDEX)
-        sums = reduce(0, position, [cursor, *[zero] * pixels])[1:]
-        sums += [zero] * (-pixels % lanes)
-        return [sum_lanes(b, sums[i : i + lanes]) for i in range(0, len(sums), lanes)]
+        cursor = first[1] if isinstance(first[1], Value) else b.const(first[1], INDEX)
+        return reduce(0, first[0], [cursor, *sums])[1:]
 
     def _finish(self, value: Value, channel: Value) -> Value:
         """Bias and epilogue of a vector of pixels."""
@@ -306,7 +342,7 @@ def suits_planes(target: Target, source: Layout, taps: float, filters: int) -> b
     lanes = target.lanes()
     if source.block != lanes or lanes == 1 or filters > MOST_PLANES:
         return False
-    planes = filters * plane_cycles(target, taps, source.blocks)
+    planes = filters * plane_cycles(target, taps, input_vectors(target, source))
     vectors = -(-filters // lanes)
     wide = vectors - 0.5 if narrow_lanes(target, filters % lanes or lanes) else float(vectors)
     direct = taps * source.channels * wide / fma_per_cycle(target)

@@ -9,7 +9,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cnncc.kernels.conv_planes import ConvPlanes, gathered, run_pixels, suits_planes, sum_lanes
+from cnncc.kernels.conv_planes import (
+    ConvPlanes,
+    gathered,
+    input_vectors,
+    last_block,
+    run_pixels,
+    suits_planes,
+    sum_lanes,
+)
 from cnncc.kernels.layout import Layout
 from cnncc.llvm.host import host_target
 from cnncc.loopir import interp
@@ -35,6 +43,26 @@ def planes(x, filters, kernel=(3, 3), attrs=SAME, **more) -> Conv:
 @each_target
 def test_channels(channels, filters, target):
     run(KERNEL, planes((channels, 2, 5), filters), target)
+
+
+def test_the_last_block_may_be_narrow():
+    """On machines whose wide registers go through the multiply-add unit in two halves."""
+    counts = (1, 8, 9, 16, 17, 24, 25, 56)
+    layouts = [Layout(16, (n,), 1, 1) for n in counts]
+    assert [last_block(WIDE, layout) for layout in layouts] == [8, 8, 0, 0, 8, 8, 0, 8]
+    assert [input_vectors(WIDE, layout) for layout in layouts] == [0.5, 0.5, 1, 1, 1.5, 1.5, 2, 3.5]
+    assert last_block(WIDE, Layout(16, (8, 16), 1, 1)) == 0
+    assert last_block(WIDE, Layout(16, (16, 8), 1, 1)) == 8
+    assert last_block(find("x86-64-v3"), Layout(8, (4,), 1, 1)) == 0
+
+
+@pytest.mark.parametrize("segments", [(8,), (24,), (40,), (9, 3), (3, 16, 8)])
+def test_narrow_last_blocks(segments):
+    up = Conv2dTransposeAttrs((2, 2), (1, 1, 1, 1))
+    for attrs in (SAME, up):
+        for values in ("whole", "special"):
+            conv = planes((sum(segments), 3, 19), 2, (3, 3), attrs, values=values)
+            run(KERNEL, replace(conv, segments=segments), WIDE)
 
 
 @pytest.mark.parametrize("columns", [1, 2, 7, 8, 15, 16, 17, 33])
