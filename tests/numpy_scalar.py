@@ -167,6 +167,9 @@ class NumpyScalar:
     def sigmoid(self, a: Any) -> Any:
         return self._rounded(lambda x: 1 / (1 + np.exp(-x)), a)
 
+    def silu(self, a: Any) -> Any:
+        return self._rounded(lambda x: x / (1 + np.exp(-x)), a)
+
     def sqrt(self, a: Any) -> Any:
         return self._rounded(np.sqrt, a)
 

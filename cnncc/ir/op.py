@@ -195,6 +195,9 @@ class ScalarBuilder(Protocol):
     def sigmoid(self, a: Any) -> Any:
         """1 / (1 + e^-a)."""
 
+    def silu(self, a: Any) -> Any:
+        """A / (1 + e^-a)."""
+
     def sqrt(self, a: Any) -> Any:
         """The square root, correctly rounded; also for f64."""
 

@@ -24,6 +24,14 @@ _EXP_FIT = (
     *(0.0013814539415761828, 0.00836874544620514, 0.04166838899254799),
     *(0.1666652113199234, 0.4999999403953552, 1.0, 1.0),
 )
+# e^-r likewise, and to one degree less, 9.2e-8, with the last kept as it is.
+_DECAY_FIT = tuple(-f if k % 2 else f for k, f in enumerate(_EXP_FIT))
+_SHORT_DECAY_FIT = (
+    *(-0.008290297492878438, 0.04189802150515843, -0.1666763697036764),
+    *(0.4999914885419846, -0.9999997068383163, 1.0),
+)
+# Of e^-x: the exponent field is that of infinity at the first and 0 at the second.
+_LOGISTIC_LOW, _LOGISTIC_HIGH = -88.75, 88.0
 _DECAY_LOW = -87.33654  # the least number whose exponential is normal
 _ATANH_SERIES = (1 / 9, 1 / 7, 1 / 5, 1 / 3)  # of (atanh(s)/s - 1) / s^2, in powers of s^2
 _TANH_SMALL = 0.625
@@ -79,7 +87,10 @@ class ElementaryFunctions(ScalarArithmetic[V]):
         return self._polynomial(_EXP_FIT, r), self._bits(shifted)
 
     def _power_of_two(self, bits: V) -> V:
-        """2^(k - 127) for k in the nine lowest bits of an integer, 0 < k < 255."""
+        """2^(k - 127) for k in the nine lowest bits of an integer, 0 <= k < 256.
+
+        The ends are 0 and infinity.
+        """
         return self._from_bits(self._integer("shl", bits, _MANTISSA_BITS))
 
     def log(self, a: V) -> V:
@@ -127,11 +138,29 @@ class ElementaryFunctions(ScalarArithmetic[V]):
         return self.copysign(self.mul(quotient, self.select(small, size, one)), a)
 
     def sigmoid(self, a: V) -> V:
-        """1/(1 + d) for a >= 0, d/(1 + d) below, d = e^-|a|; neither overflows nor cancels."""
-        one = self.const(1.0)
-        decay = self.decay(self.neg(self.abs(a)))
-        upper = self.select(self.lt(a, self.const(0.0)), decay, one)
-        return self.div(upper, self.add(decay, one))
+        """1/(1 + e^-a); 0 where e^-a is infinite."""
+        return self.div(self.const(1.0), self._one_and_decay(a, _DECAY_FIT))
+
+    def silu(self, a: V) -> V:
+        """a/(1 + e^-a), to 3.3 ulp: without a rounding between, a shorter polynomial will do."""
+        return self.div(a, self._one_and_decay(a, _SHORT_DECAY_FIT))
+
+    def _one_and_decay(self, a: V, fit: tuple[float, ...]) -> V:
+        """1 + e^-a, with e^-a = 2^n·e^-r and n = round(-a/ln 2), |r| <= ln(2)/2.
+
+        One factor 2^n is enough: where it is subnormal the sum is 1 without it, so 0 will do, and
+        where e^-a overflows 2^n is infinite, as it should be. Both ends are within nine bits.
+        """
+        low, high = self.const(_LOGISTIC_LOW), self.const(_LOGISTIC_HIGH)
+        x = self.select(self.lt(high, a), high, a)
+        x = self.select(self.lt(x, low), low, x)
+        rounder = _ROUNDER + _EXPONENT_BIAS
+        shifted = self.fma(x, self.const(-_LOG2_E), self.const(rounder))
+        n = self.sub(shifted, self.const(rounder))
+        r = self.fma(n, self.const(_LN2_HIGH), x)
+        r = self.fma(n, self.const(_LN2_LOW), r)
+        power = self._polynomial(fit, r)
+        return self.fma(power, self._power_of_two(self._bits(shifted)), self.const(1.0))
 
     def erf(self, a: V) -> V:
         """The error function: below 1 a·P(a²), above 1 - 1/Q(|a|)^8 (cf. A. & S. 7.1.28)."""

@@ -235,8 +235,8 @@ class Silu(Activation):
 
     @staticmethod
     def scalar(b: ScalarBuilder, operands: Sequence[Any], attrs: Any) -> Any:
-        """The definition."""
-        return b.mul(operands[0], b.sigmoid(operands[0]))
+        """The builder's own."""
+        return b.silu(operands[0])
 
 
 @dataclass(frozen=True, slots=True)
