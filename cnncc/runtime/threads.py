@@ -26,7 +26,7 @@ MAX_THREADS = 1024
 _LINE = 128  # alignment of a pool, which keeps each flag on a line of its own
 _IDLE_SECONDS = 40e-6  # how long a worker spins for the next inference
 # And for the others within one: who sleeps soon leaves the core to a thread that lost its own.
-_WAIT_SECONDS = 15e-6
+_WAIT_SECONDS = 60e-6
 _CROWDED_SPINS = 50  # when there are more threads than cores, spinning steals from the others
 _CGROUPS = Path("/sys/fs/cgroup")
 _OWN_CGROUPS = Path("/proc/self/cgroup")
