@@ -8,7 +8,7 @@ READY := $(VENV)/.ready-$(STAMP)
 PIP := $(BIN)/python -m pip install -q --disable-pip-version-check
 TESTS ?= tests
 
-.PHONY: demo test lint unit fuzz oracle mutants docs conformance models zoo smith bench bench-kernels bench-rounding bench-peers bench-compile bench-resnet18 bench-predictions clean help
+.PHONY: demo test lint unit fuzz oracle mutants docs conformance models zoo smith bench bench-kernels bench-rounding bench-peers bench-spills ablation accuracy bench-compile bench-resnet18 bench-predictions clean help
 
 help:  ## List the targets.
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /: /'
@@ -70,6 +70,16 @@ bench-kernels: $(READY)  ## Kernels against the multiply-add peak of this machin
 bench-rounding: $(READY)  ## How far minimal filtering rounds, beside what the tolerances allow.
 	@$(BIN)/python -m tests.kernels.winograd_rounding
 
+ablation: $(READY)  ## Long: what each optimisation is worth on the networks of ZOO=folder.
+	@$(BIN)/python -m cnncc.bench.ablation $(ZOO) --write docs/performance.md
+
+accuracy: $(READY)  ## Long: networks of ZOO=folder against float64, beside onnxruntime.
+	@$(BIN)/python -m cnncc.bench.accuracy $(ZOO) --write docs/performance.md
+
+bench-spills: $(READY)  ## Registers that inner loops spill, networks of ZOO=folder, on three targets.
+	@for m in $(ZOO)/*.onnx; do for t in x86-64-v4 x86-64-v3 aarch64; do \
+	  echo "$$m $$t"; $(BIN)/python -m cnncc.bench.spills $$m --target $$t; done; done
+
 bench-peers: $(READY)  ## Long: every network of ZOO=folder beside other engines; docs/performance.md.
 ifndef CNNCC_PEERS_PYTHON
 	@test -x .venv-peers/bin/python || $(PYTHON) -m venv .venv-peers
@@ -79,7 +89,7 @@ endif
 	  --json build/peers.json --write docs/performance.md --picture docs/pictures/peers.svg
 
 bench-compile: $(READY)  ## Compile time of ResNet-18, cold and cached; import times.
-	@$(BIN)/python -m cnncc.bench.compile_time
+	@$(BIN)/python -m cnncc.bench.compile_time $(foreach m,$(ZOO),$(wildcard $(m)/*.onnx))
 
 bench-resnet18: $(READY)  ## Latency of ResNet-18 beside onnxruntime, 1 and 2 threads.
 	@$(BIN)/cnncc bench examples/resnet18.cnn --threads 1,2 --against onnxruntime --seconds 10

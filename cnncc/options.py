@@ -18,6 +18,7 @@ SWITCHES: dict[str, str] = {
     "planes": "convolutions of few output channels multiply lanes of input channels",
     "row-means": "global averages begun in the depthwise convolution before them",
     "conv-pool": "a pool computed in the loop nest of the convolution before it",
+    "epilogues": "pointwise steps and pools in the loop nest of what they follow",
     "gather": "channels read where they lie: shuffles, cuts and repeated joins without a copy",
 }
 TUNING = ("off", "quick")

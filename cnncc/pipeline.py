@@ -67,7 +67,11 @@ class Step:
 
 def standard(options: Options = _DEFAULTS) -> tuple[Step, ...]:
     """The machine-free steps, from a parsed graph to a fused one."""
-    fuse = Fuse(pools=options.uses("conv-pool"), winograd=options.uses("winograd"))
+    fuse = Fuse(
+        max_epilogue=Fuse().max_epilogue if options.uses("epilogues") else 0,
+        pools=options.uses("conv-pool"),
+        winograd=options.uses("winograd"),
+    )
     pool_order = Step(PoolOrder(), "after affine maps are in the filters, before groups hide pools")
     return (
         Step(InferTypes(), "every later pass asks for types"),

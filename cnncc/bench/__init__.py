@@ -8,7 +8,8 @@ and versions; nothing here gates a test by its time.
 To change how time is taken open `timing.py`; the time of single stages, `layers.py`; how well the
 cost model predicts, `predictions.py`; a network's latency, alone and beside others, `latency.py`;
 another engine, `peers/`; graphs as ONNX models for them, `onnx_peer.py`; a whole folder of
-networks, `zoo.py`; single kernels, `kernels.py`; elementary functions, `functions.py`; registers
-that loops spill, `spills.py`; compile and import times, `compile_time.py`; what is said about the
-machine, `machine.py`.
+networks, `zoo.py`; what a switch is worth, `ablation.py`; errors against float64, `accuracy.py`;
+single kernels, `kernels.py`; elementary functions, `functions.py`; registers that loops spill,
+`spills.py`; compile and import times, `compile_time.py`; what is said about the machine,
+`machine.py`.
 """

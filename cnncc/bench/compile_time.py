@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from cnncc.bench import machine
+from cnncc.bench.marked import replace_marked
 from cnncc.bench.timing import Timing
 from cnncc.runtime.report import table
 
@@ -28,6 +29,7 @@ start = time.perf_counter()
 cnncc.compile(sys.argv[1], threads=1)
 print(time.perf_counter() - start)
 """
+MARK = "compile"
 IMPORTS = {
     "python -c pass": ["-c", "pass"],
     "import numpy": ["-c", "import numpy"],
@@ -80,6 +82,18 @@ def measure_compile(model: Path, rounds: int = 3) -> list[dict[str, Any]]:
     ]
 
 
+def markdown(models: list[list[dict[str, Any]]]) -> str:
+    """What `measure_compile` gives of each model, as a table."""
+    lines = [
+        "| model | empty cache: compile, s | whole process, s | again: compile, s | process, s |",
+        "|---|--:|--:|--:|--:|",
+    ]
+    for cold, cached in models:
+        times = [row[key] for row in (cold, cached) for key in ("compile_s", "process_s")]
+        lines.append(f"| {cold['model']} | " + " | ".join(f"{t:.2f}" for t in times) + " |")
+    return "\n".join(lines)
+
+
 def measure_imports(rounds: int = 10) -> list[dict[str, Any]]:
     """Minima and medians of the processes of `IMPORTS`, in turns, and their ratio to NumPy's."""
     took: dict[str, list[float]] = {name: [] for name in IMPORTS}
@@ -108,12 +122,17 @@ def measure_imports(rounds: int = 10) -> list[dict[str, Any]]:
 def main(arguments: list[str] | None = None) -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("model", nargs="?", type=Path, default=Path("examples/resnet18.cnn"))
+    parser.add_argument("models", nargs="*", type=Path, default=[Path("examples/resnet18.cnn")])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--write", type=Path, help="a Markdown file with marks for the table")
     given = parser.parse_args(arguments)
     facts = machine.facts()
-    compiled = measure_compile(given.model, given.rounds)
+    if given.write:
+        models = [measure_compile(model, given.rounds) for model in given.models]
+        replace_marked(given.write, MARK, markdown(models))
+        return
+    compiled = [row for model in given.models for row in measure_compile(model, given.rounds)]
     imports = measure_imports()
     if given.json:
         answer = {"schema": "cnncc.bench-compile/1", "machine": facts}

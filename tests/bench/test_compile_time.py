@@ -24,3 +24,10 @@ def test_the_program_prints_and_answers(monkeypatch, capsys):
     assert made["imports"][0]["of_import_numpy"] == 1.0
     compile_time.main([str(DIGITS), "--rounds", "1"])
     assert "of_import_numpy" in capsys.readouterr().out
+
+
+def test_a_table_of_models():
+    rows = [{"model": "a.onnx", "cache": c, "compile_s": 1.5, "process_s": 2.0} for c in "ef"]
+    assert compile_time.markdown([rows]).splitlines()[-1] == (
+        "| a.onnx | 1.50 | 2.00 | 1.50 | 2.00 |"
+    )
