@@ -88,8 +88,12 @@ endif
 	@$(BIN)/python -m cnncc.bench.zoo $(ZOO) --python $(or $(CNNCC_PEERS_PYTHON),.venv-peers/bin/python) \
 	  --json build/peers.json --write docs/performance.md --picture docs/pictures/peers.svg
 
-bench-compile: $(READY)  ## Compile time of ResNet-18, cold and cached; import times.
-	@$(BIN)/python -m cnncc.bench.compile_time $(foreach m,$(ZOO),$(wildcard $(m)/*.onnx))
+bench-compile: $(READY)  ## Compile time of ResNet-18, or of all of ZOO=folder; import times.
+ifdef ZOO
+	@$(BIN)/python -m cnncc.bench.compile_time $(wildcard $(ZOO)/*.onnx) --rounds 1 --write docs/performance.md
+else
+	@$(BIN)/python -m cnncc.bench.compile_time
+endif
 
 bench-resnet18: $(READY)  ## Latency of ResNet-18 beside onnxruntime, 1 and 2 threads.
 	@$(BIN)/cnncc bench examples/resnet18.cnn --threads 1,2 --against onnxruntime --seconds 10

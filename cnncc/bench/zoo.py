@@ -174,12 +174,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
             told = f"{best[0]} takes {best[1]:.2f} x" if best else "no other engine ran"
             sys.stderr.write(f"{name}, {threads}: {row['milliseconds'][OURS]:.3f} ms, {told}\n")
             stored = {"machine": machine.facts(), "rows": list(rows.values())}
+            given.json.parent.mkdir(parents=True, exist_ok=True)
             given.json.write_text(json.dumps(stored, indent=1) + "\n")
-    stored = json.loads(given.json.read_text())
+    if not given.json.exists():
+        sys.stderr.write(f"{given.folder} has none of the networks\n")
+        return 1
+    known = json.loads(given.json.read_text())
     if given.write:
-        replace_marked(given.write, MARK, table(stored["rows"], stored["machine"]))
+        replace_marked(given.write, MARK, table(known["rows"], known["machine"]))
     if given.picture:
-        given.picture.write_text(chart(stored["rows"]), encoding="utf-8")
+        given.picture.write_text(chart(known["rows"]), encoding="utf-8")
     return 0
 
 

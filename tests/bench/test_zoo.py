@@ -62,3 +62,8 @@ def test_what_was_measured_is_kept(tmp_path, monkeypatch):
 @pytest.mark.parametrize("name", zoo.NETWORKS)
 def test_the_order_of_networks(name):
     assert zoo._place({"network": name}) < zoo._place({"network": "another"})
+
+
+def test_a_folder_without_networks(tmp_path, capsys):
+    assert zoo.main([str(tmp_path), "--json", str(tmp_path / "new" / "p.json")]) == 1
+    assert "has none of the networks" in capsys.readouterr().err
