@@ -244,8 +244,8 @@ MUTANTS = (
     ),
     _kernel(
         "epilogue",
-        "offset = layout.offset(blocks, rows, columns)",
-        "offset = layout.offset(blocks, columns, rows)",
+        "offset = layout.offset(*behind)",
+        "offset = layout.offset(behind[0], behind[2], behind[1])",
         "a residual is read at the transposed pixel",
         "conv_direct",
     ),
