@@ -34,7 +34,7 @@ from cnncc.llvm.cache import ObjectCache
 from cnncc.llvm.link import link
 from cnncc.llvm.pool import pool_object
 from cnncc.llvm.program import compile_program
-from cnncc.options import Options
+from cnncc.options import DEFAULTS, Options
 from cnncc.passes import InferTypes
 from cnncc.pipeline import Observer, Record, Step
 from cnncc.plan.choose_kernel import ChooseKernel
@@ -72,7 +72,6 @@ __all__ = [
 log = logging.getLogger(__name__)
 
 Shapes = Mapping[str, Sequence[int]]
-_DEFAULTS = Options()
 _LAYOUTS: dict[str, type] = {
     c.__name__: c for c in (Layout, DenseLayout, FlatLayout, RowMajor, Picked)
 }
@@ -204,7 +203,7 @@ def _this_machine() -> Target:
     return replace(target, machine=rates.remembered(target, ObjectCache()))
 
 
-def steps(target: Target, options: Options = _DEFAULTS) -> tuple[Step, ...]:
+def steps(target: Target, options: Options = DEFAULTS) -> tuple[Step, ...]:
     """The whole pipeline for a target."""
     return (
         *pipeline.standard(options),
@@ -241,7 +240,7 @@ def plan_model(
     model: Model,
     target: Target,
     *,
-    options: Options = _DEFAULTS,
+    options: Options = DEFAULTS,
     dump: Path | None = None,
     observe: Observer | None = None,
     checks: int | None = None,
@@ -356,7 +355,7 @@ def compile_model(
     params: Mapping[str, object] | None = None,
     weights: str | Path | Mapping[str, Any] | None = None,
     shapes: Shapes | None = None,
-    options: Options = _DEFAULTS,
+    options: Options = DEFAULTS,
     dump: Path | None = None,
     observe: Observer | None = None,
 ) -> Compilation:

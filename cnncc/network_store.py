@@ -16,8 +16,7 @@ import platform
 import stat
 import struct
 import sys
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -28,7 +27,7 @@ import numpy as np
 
 from cnncc.abi import PAGE, aligned
 from cnncc.errors import ArtifactError, TargetError
-from cnncc.private_folder import READ_FLAGS, default_folder, is_private, open_folder
+from cnncc.private_folder import READ_FLAGS, default_folder, is_private, open_folder, write_whole
 from cnncc.runtime.network import Network
 
 SUFFIX = ".cnncnet"
@@ -169,7 +168,7 @@ class NetworkStore:
             return
         try:
             self._make_room(size)
-            self._write(self._path(key), chunks)
+            write_whole(self._path(key), chunks)
         except OSError as error:
             self.reason = f"cannot write to {self._folder}: {error.strerror or error}"
 
@@ -193,24 +192,6 @@ class NetworkStore:
             with suppress(OSError):
                 os.unlink(path)
             total -= count
-
-    @staticmethod
-    def _write(path: Path, chunks: Sequence[bytes | bytearray | memoryview]) -> None:
-        """Whole or not at all; not synchronised, because digests find what a crash left."""
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=".new-")
-        try:
-            try:
-                for chunk in chunks:
-                    view = memoryview(chunk).cast("B")
-                    while view:
-                        view = view[os.write(handle, view) :]
-            finally:
-                os.close(handle)
-            os.replace(name, path)
-        except BaseException:
-            with suppress(OSError):
-                os.unlink(name)
-            raise
 
 
 def _read(path: Path) -> memoryview | None:

@@ -51,6 +51,9 @@ class Options:
         return switch not in self.without
 
 
+DEFAULTS = Options()
+
+
 def _unknown(what: str, name: str, known: tuple[str, ...]) -> InputError:
     near = difflib.get_close_matches(name, known, n=1)
     guess = f"did you mean `{near[0]}`? " if near else ""

@@ -25,7 +25,7 @@ from cnncc.ir.graph import Graph
 from cnncc.ir.op import Array
 from cnncc.ir.rewrite import Pass
 from cnncc.ir.verify import LEVELS, verify
-from cnncc.options import Options
+from cnncc.options import DEFAULTS, Options
 from cnncc.passes import (
     AbsorbPad,
     ChannelsFirst,
@@ -45,7 +45,6 @@ from cnncc.passes import (
 )
 
 log = logging.getLogger(__name__)
-_DEFAULTS = Options()
 _NUMBER = re.compile(r"(?<![A-Za-z_])\d[\d,]*(?:x\d+)?")
 
 NUMBERS_RTOL = 1e-4
@@ -65,7 +64,7 @@ class Step:
     why: str
 
 
-def standard(options: Options = _DEFAULTS) -> tuple[Step, ...]:
+def standard(options: Options = DEFAULTS) -> tuple[Step, ...]:
     """The machine-free steps, from a parsed graph to a fused one."""
     fuse = Fuse(
         max_epilogue=Fuse().max_epilogue if options.uses("epilogues") else 0,

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import os
 import stat
+import tempfile
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 READ_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # pipes do not block
+UNFINISHED = ".new-"  # how names of files begin that are being written
 
 
 def default_folder() -> Path | None:
@@ -47,3 +51,27 @@ def open_folder(folder: Path | None) -> str:
 def is_private(found: os.stat_result) -> bool:
     """Whether nobody else can have written a file."""
     return found.st_uid == os.geteuid() and not found.st_mode & 0o022
+
+
+def write_whole(path: Path, chunks: Sequence[bytes | bytearray | memoryview]) -> None:
+    """Write a file whole or not at all.
+
+    It is not synchronised: digests find what a crash left.
+
+    Raises:
+        OSError: it cannot be written; nothing is left of it.
+    """
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=UNFINISHED)
+    try:
+        try:
+            for chunk in chunks:
+                view = memoryview(chunk).cast("B")
+                while view:
+                    view = view[os.write(handle, view) :]
+        finally:
+            os.close(handle)
+        os.replace(name, path)
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(name)
+        raise

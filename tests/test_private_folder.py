@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from cnncc.private_folder import default_folder, is_private, open_folder
+from cnncc.private_folder import default_folder, is_private, open_folder, write_whole
 
 
 def test_the_environment_chooses(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -52,3 +52,15 @@ def test_files_that_others_may_write_are_not_private(tmp_path: Path) -> None:
     assert is_private(file.stat())
     file.chmod(0o620)
     assert not is_private(file.stat())
+
+
+def test_files_are_written_whole_or_not_at_all(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_bytes(b"old")
+    write_whole(file, [b"ab", memoryview(b"cd")])
+    assert file.read_bytes() == b"abcd"
+    folder = tmp_path / "folder"
+    (folder / "in").mkdir(parents=True)
+    with pytest.raises(OSError, match="directory"):
+        write_whole(folder, [b"ab"])
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["file", "folder"]

@@ -5,7 +5,8 @@ May import: everything below the command line. Invariants: a claim about speed i
 ran side by side in one run, interleaved, as minima or medians; every answer says threads, CPU, load
 and versions; nothing here gates a test by its time.
 
-To change how time is taken open `timing.py`; the time of single stages, `layers.py`; how well the
+To change how time is taken open `timing.py`, beside the peak, `peak.py`; the time of single stages,
+`layers.py`; how well the
 cost model predicts, `predictions.py`; a network's latency, alone and beside others, `latency.py`;
 another engine, `peers/`; graphs as ONNX models for them, `onnx_peer.py`; a whole folder of
 networks, `zoo.py`; what a switch is worth, `ablation.py`; errors against float64, `accuracy.py`;

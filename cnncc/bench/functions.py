@@ -20,7 +20,7 @@ import numpy as np
 from cnncc import driver
 from cnncc.abi import aligned
 from cnncc.bench import machine
-from cnncc.bench.timing import interleaved
+from cnncc.bench.peak import beside_peak
 from cnncc.ir.op import Array, Op, lookup, ulp
 from cnncc.kernels.conv_tile import fma_per_cycle
 from cnncc.kernels.scalar_math import VectorScalars
@@ -28,7 +28,6 @@ from cnncc.llvm.asm_stats import functions
 from cnncc.llvm.emit import emit_program
 from cnncc.llvm.jit import load
 from cnncc.llvm.optimize import emit_assembly, emit_object
-from cnncc.llvm.peak import peak_gflops
 from cnncc.loopir.build import Builder
 from cnncc.loopir.nodes import Func, Program
 from cnncc.runtime.report import table
@@ -109,13 +108,9 @@ def measure(
 ) -> list[dict[str, Any]]:
     """One row a function: cycles, instructions and the largest error."""
     benches = [Bench(name, target) for name in names]
-    peaks: list[float] = []
-    timings = interleaved(
-        {bench.op.name: bench.call for bench in benches},
-        seconds=seconds,
-        after=lambda: peaks.append(peak_gflops(target)),
-    )
-    clock = max(peaks) * 1e9 / (2 * target.lanes() * fma_per_cycle(target))
+    calls = {bench.op.name: bench.call for bench in benches}
+    timings, peak = beside_peak(calls, target, seconds)
+    clock = peak * 1e9 / (2 * target.lanes() * fma_per_cycle(target))
     vectors = _TURNS * _ELEMENTS / target.lanes()
     return [
         {

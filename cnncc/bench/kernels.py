@@ -20,7 +20,7 @@ import numpy.typing as npt
 from cnncc import driver, spec
 from cnncc.abi import aligned
 from cnncc.bench import machine
-from cnncc.bench.timing import interleaved
+from cnncc.bench.peak import beside_peak
 from cnncc.errors import InternalError
 from cnncc.ir.counts import node_cost
 from cnncc.kernels.template import Arg, Launch, OperandArg, PackedArg, ScratchArg, Site
@@ -28,7 +28,6 @@ from cnncc.llvm.asm_stats import spills_in_inner_loops
 from cnncc.llvm.emit import emit_program
 from cnncc.llvm.jit import load
 from cnncc.llvm.optimize import emit_assembly, emit_object
-from cnncc.llvm.peak import peak_gflops
 from cnncc.loopir.nodes import Program
 from cnncc.plan.choose_kernel import kernel_named
 from cnncc.plan.lower import Plan
@@ -169,12 +168,8 @@ def measure(
 ) -> list[dict[str, Any]]:
     """One row a case: GFLOP/s and share of the peak at the minimum, spills, kernel and tile."""
     benches = [Bench(case, target) for case in cases]
-    peaks: list[float] = []
-    timings = interleaved(
-        {bench.case.title: bench.call for bench in benches},
-        seconds=seconds,
-        after=lambda: peaks.append(peak_gflops(target)),
-    )
+    calls = {bench.case.title: bench.call for bench in benches}
+    timings, peak = beside_peak(calls, target, seconds)
     rows = []
     for bench in benches:
         speed = bench.gflop / timings[bench.case.title].best
@@ -183,10 +178,10 @@ def measure(
                 "kernel": bench.case.title,
                 "us": round(timings[bench.case.title].best * 1e6, 1),
                 "gflops": round(speed, 1),
-                "share_of_peak": round(speed / max(peaks), 3),
+                "share_of_peak": round(speed / peak, 3),
                 "spills": bench.spills,
                 "choice": bench.choice,
-                "peak_gflops": round(max(peaks), 1),
+                "peak_gflops": round(peak, 1),
             }
         )
     return rows

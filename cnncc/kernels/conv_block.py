@@ -26,12 +26,11 @@ from cnncc.kernels.conv_nest import (
     ConvNest,
     conv_geometry,
     conv_halo,
-    last_lanes,
     pack_panels,
     refuses_layouts,
 )
-from cnncc.kernels.conv_ring import ConvRing, RingShape, ring_shape
-from cnncc.kernels.conv_tile import TileChoice, bytes_per_cycle, choose_tile
+from cnncc.kernels.conv_ring import ConvRing, RingShape, ring_shape, ring_tile
+from cnncc.kernels.conv_tile import TileChoice, bytes_per_cycle
 from cnncc.kernels.cost import predict
 from cnncc.kernels.epilogue import Epilogue
 from cnncc.kernels.layout import Layout
@@ -241,17 +240,7 @@ def _ring(site: Site) -> RingShape:
 
 def _choice(site: Site) -> TileChoice:
     """The register tile of the first convolution: few enough vectors that the ring fits in L1."""
-    g, ring = conv_geometry(site), _ring(site)
-    most = max(1, site.target.l1_bytes // (ring.pixels * site.lanes * 4))
-    return choose_tile(
-        site.target,
-        1,
-        ring.columns,
-        g.out_blocks,
-        g.steps,
-        most_vectors=most,
-        last=last_lanes(site),
-    )
+    return ring_tile(site, conv_geometry(site), _ring(site), site.target.l1_bytes)
 
 
 def _taps(second: _Depthwise, lanes: int, vectors: int) -> DepthwiseTaps:

@@ -28,7 +28,7 @@ from cnncc.kernels.conv_nest import (
     pack_panels,
     refuses_conv,
 )
-from cnncc.kernels.conv_ring import ConvRing, RingShape, ring_shape
+from cnncc.kernels.conv_ring import ConvRing, RingShape, ring_shape, ring_tile
 from cnncc.kernels.conv_tile import Tile, TileChoice, choose_tile
 from cnncc.kernels.cost import predict
 from cnncc.kernels.template import (
@@ -43,7 +43,7 @@ from cnncc.kernels.template import (
 from cnncc.loopir.build import Builder
 from cnncc.loopir.nodes import Index, Value
 from cnncc.ops.fused import Step
-from cnncc.ops.pool import window_counts
+from cnncc.ops.pool import window_counts, windows_apart
 
 _RING_BYTES = 128 << 10  # scratch of a band: it stays in L2
 _BAND_OVERHEAD = 0.08  # share of rows that bands may compute twice
@@ -71,8 +71,7 @@ class PoolBehind:
     @property
     def overlaps(self) -> bool:
         """Whether windows share pixels, hang over the edge or may not fill up."""
-        a = self.step.attrs
-        return tuple(a.window) != tuple(a.strides) or any(a.pads) or bool(a.ceil)
+        return not windows_apart(self.step.attrs)
 
 
 def pool_of(site: Site) -> PoolBehind:
@@ -199,18 +198,8 @@ class ConvPoolBand(_ConvPool):
         return ""
 
     def _choice(self, site: Site) -> TileChoice:
-        g, pool = conv_geometry(site), pool_of(site)
-        ring = _ring(g, pool)
-        most = max(1, _RING_BYTES // (ring.pixels * site.lanes * 4))
-        return choose_tile(
-            site.target,
-            1,
-            ring.columns,
-            g.out_blocks,
-            g.steps,
-            most_vectors=most,
-            last=last_lanes(site),
-        )
+        g = conv_geometry(site)
+        return ring_tile(site, g, _ring(g, pool_of(site)), _RING_BYTES)
 
     def estimate(self, site: Site) -> Estimate:
         choice, pool = self._choice(site), pool_of(site)

@@ -15,8 +15,10 @@ from cnncc.kernels.conv_nest import (
     conv_place,
     for_each_tile,
     for_each_width,
+    last_lanes,
 )
-from cnncc.kernels.conv_tile import Tile
+from cnncc.kernels.conv_tile import Tile, TileChoice, choose_tile
+from cnncc.kernels.template import Site
 from cnncc.loopir.build import Builder
 from cnncc.loopir.nodes import Index, Value
 
@@ -72,6 +74,20 @@ def ring_shape(
     across = reach[1] - pads[1]
     columns, right = min(g.columns, across), max(0, across - g.columns)
     return RingShape(window[0], pads[0], reach[0], pads[1], columns, right)
+
+
+def ring_tile(site: Site, g: ConvGeometry, ring: RingShape, held_bytes: int) -> TileChoice:
+    """The register tile of the convolution, with few enough vectors that the ring takes no more."""
+    most = max(1, held_bytes // (ring.pixels * site.lanes * 4))
+    return choose_tile(
+        site.target,
+        1,
+        ring.columns,
+        g.out_blocks,
+        g.steps,
+        most_vectors=most,
+        last=last_lanes(site),
+    )
 
 
 class ConvRing:

@@ -59,6 +59,13 @@ class Taps:
     depth: DepthTable | None = None
     group: int = 0
 
+    def offset(self, row: int, column: int) -> int:
+        """Elements from the first pixel of a tile to another one."""
+        return (
+            row * self.pixel_row_step * self.row_pitch
+            + column * self.pixel_column_step * self.block
+        )
+
     @property
     def walk(self) -> DepthTable:
         """The depth, known."""
@@ -189,11 +196,7 @@ def _multiply_add(
     result: list[Value] = []
     for row in range(tile.rows):
         for column in range(tile.columns):
-            offset = (
-                row * taps.pixel_row_step * taps.row_pitch
-                + column * taps.pixel_column_step * taps.block
-                + channel
-            )
+            offset = taps.offset(row, column) + channel
             pixels = {n: b.load_splat(*source, n, offset=offset) for n in dict.fromkeys(widths)}
             for weight, n in zip(filters, widths, strict=True):
                 result.append(b.fma(pixels[n], weight, acc[len(result)]))
@@ -214,9 +217,8 @@ def _multiply_add_groups(
     result: list[Value] = []
     for row in range(tile.rows):
         for column in range(tile.columns):
-            offset = row * taps.pixel_row_step * taps.row_pitch
-            offset += column * taps.pixel_column_step * taps.block
-            pixel, total = b.load(*source, lanes, offset=offset), acc[len(result)]
+            pixel = b.load(*source, lanes, offset=taps.offset(row, column))
+            total = acc[len(result)]
             for j, weight in enumerate(filters):
                 own = [lane - lane % taps.group + j for lane in range(lanes)]
                 total = b.fma(b.shuffle(pixel, pixel, own), weight, total)

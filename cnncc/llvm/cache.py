@@ -10,7 +10,6 @@ import hashlib
 import json
 import os
 import struct
-import tempfile
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -19,7 +18,14 @@ from functools import cache
 from pathlib import Path
 
 from cnncc.llvm.optimize import LLVM_VERSION
-from cnncc.private_folder import READ_FLAGS, default_folder, is_private, open_folder
+from cnncc.private_folder import (
+    READ_FLAGS,
+    UNFINISHED,
+    default_folder,
+    is_private,
+    open_folder,
+    write_whole,
+)
 from cnncc.targets import Target
 
 DEFAULT_LIMIT = 512 << 20
@@ -88,7 +94,7 @@ class ObjectCache:
             return
         try:
             data = pack(key, payload)
-            self._write(self._path(key), data)
+            write_whole(self._path(key), [data])
             self._room -= len(data)
             if self._room < 0:
                 self._evict()
@@ -98,21 +104,6 @@ class ObjectCache:
     def _path(self, key: bytes) -> Path:
         assert self._folder is not None
         return self._folder / (hashlib.sha256(key).hexdigest() + SUFFIX)
-
-    def _write(self, path: Path, data: bytes) -> None:
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=".new-")
-        try:
-            try:
-                view = memoryview(data)
-                while view:
-                    view = view[os.write(handle, view) :]
-            finally:
-                os.close(handle)
-            os.replace(name, path)
-        except BaseException:
-            with suppress(OSError):
-                os.unlink(name)
-            raise
 
     def _evict(self) -> None:
         """Remove the entries used longest ago until the folder fits, and what crashes left."""
@@ -125,7 +116,8 @@ class ObjectCache:
                     entries.append((found.st_mtime_ns, found.st_size, entry.path))
                     total += found.st_size
                 elif (
-                    entry.name.startswith(".new-") and found.st_mtime < time.time() - _STALE_SECONDS
+                    entry.name.startswith(UNFINISHED)
+                    and found.st_mtime < time.time() - _STALE_SECONDS
                 ):
                     os.unlink(entry.path)
         for _, size, path in sorted(entries):

@@ -170,6 +170,12 @@ class AvgPool2dAttrs(MaxPool2dAttrs):
     count_pad: bool = False
 
 
+def windows_apart(attrs: Any) -> bool:
+    """Whether windows share no pixel, lie inside the map and are all full."""
+    same = tuple(attrs.window) == tuple(attrs.strides)
+    return same and not any(attrs.pads) and not attrs.ceil
+
+
 def window_counts(attrs: AvgPool2dAttrs, axis: int, extent: int, count: int) -> F64:
     """Pixels that each of `count` windows counts along an axis of `extent` pixels (0: the height).
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import Any
 
 from cnncc.ir.types import TensorType
+from cnncc.ops.pool import windows_apart
 
 BAND_ROWS = 2
 MAX_RECOMPUTED = 1.4
@@ -35,9 +36,8 @@ def prevents_tiles(conv: Any, w: TensorType, pool: Any) -> bool:
     filters, depth, *kernel = w.shape
     plain = tuple(conv.strides) == tuple(conv.dilations) == (1, 1) and conv.groups == 1
     pays = plain and kernel == [3, 3] and min(filters, depth) >= LEAST_CHANNELS
-    apart = pool.window == pool.strides and not any(pool.pads) and not pool.ceil
     whole = all(TILE % extent == 0 for extent in pool.window)
-    return pays and not (apart and whole)
+    return pays and not (windows_apart(pool) and whole)
 
 
 def recomputed(conv: TensorType, pooled: TensorType, attrs: Any) -> float:
@@ -60,8 +60,7 @@ def _held_pixels(conv: TensorType, attrs: Any) -> int:
     None where windows neither overlap nor hang over the edge and fit a register tile: each is done
     at once.
     """
-    apart = attrs.window == attrs.strides and not any(attrs.pads) and not attrs.ceil
-    if apart and attrs.window[0] * attrs.window[1] <= MAX_WINDOW_IN_REGISTERS:
+    if windows_apart(attrs) and attrs.window[0] * attrs.window[1] <= MAX_WINDOW_IN_REGISTERS:
         return 0
     overhang = attrs.window[1] if attrs.ceil else 0
     return int(attrs.window[0] * (attrs.pads[1] + conv.shape[3] + attrs.pads[3] + overhang))

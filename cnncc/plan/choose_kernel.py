@@ -12,11 +12,10 @@ from cnncc.ir.graph import Graph
 from cnncc.kernels import KERNELS
 from cnncc.kernels.layout import Picked
 from cnncc.kernels.template import Estimate, Kernel, Site
-from cnncc.options import Options
+from cnncc.options import DEFAULTS, Options
 from cnncc.plan.site import is_computed, site_of
 from cnncc.targets.target import Target
 
-_DEFAULTS = Options()
 # What tuning times: so many ways, predicted to take no more than so much of the best of them.
 _MOST_WAYS = 3
 _WORTH_TIMING = 1.3
@@ -55,7 +54,7 @@ class ChooseKernel:
     """
 
     target: Target
-    options: Options = _DEFAULTS
+    options: Options = DEFAULTS
     tuner: Tuner | None = None
     name: ClassVar[str] = "choose-kernel"
     needs: ClassVar[str] = "fused"
@@ -116,7 +115,7 @@ class ChooseKernel:
 
 
 def candidates(
-    site: Site, options: Options = _DEFAULTS
+    site: Site, options: Options = DEFAULTS
 ) -> tuple[list[tuple[Kernel, Estimate]], list[tuple[str, str]]]:
     """Kernels that can do a site, the quickest first, and why the others cannot."""
     offers: list[tuple[Kernel, Estimate]] = []

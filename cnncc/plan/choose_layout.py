@@ -42,7 +42,7 @@ from cnncc.kernels.layout import (
 )
 from cnncc.ops.fused import Step
 from cnncc.ops.pool import WINDOW_POOLS
-from cnncc.options import Options
+from cnncc.options import DEFAULTS, Options
 from cnncc.plan.bridge import bridge, free_name
 from cnncc.plan.choose_storage import Storage, choose_storages
 from cnncc.plan.site import dimensions, joins_channels, steps_of
@@ -50,7 +50,6 @@ from cnncc.targets.target import Target
 
 Segments = tuple[int, ...]
 Channel = tuple[int, int]  # a value and one of its channels
-_DEFAULTS = Options()
 _KEEPS_SEGMENTS = frozenset(
     {*WINDOW_POOLS, "global_avg_pool", "global_max_pool", "upsample2d", "pad2d", "crop2d"}
 )
@@ -66,7 +65,7 @@ class ChooseLayout:
     """
 
     target: Target
-    options: Options = _DEFAULTS
+    options: Options = DEFAULTS
     name: ClassVar[str] = "choose-layout"
     needs: ClassVar[str] = "fused"
     gives: ClassVar[str] = "fused"

@@ -16,12 +16,11 @@ from cnncc.ir.graph import Graph
 from cnncc.kernels.conv_block import ConvBlock
 from cnncc.kernels.template import Site
 from cnncc.ops.fused import FusedAttrs, Step
-from cnncc.options import Options
+from cnncc.options import DEFAULTS, Options
 from cnncc.plan.choose_kernel import candidates
 from cnncc.plan.site import is_computed, site_of
 from cnncc.targets.target import Target
 
-_DEFAULTS = Options()
 _GRAIN = 1.01  # predictions closer than this are equal: then one node, which needs less memory
 
 
@@ -35,7 +34,7 @@ class FuseBlocks:
     """
 
     target: Target
-    options: Options = _DEFAULTS
+    options: Options = DEFAULTS
     name: ClassVar[str] = "fuse-blocks"
     needs: ClassVar[str] = "fused"
     gives: ClassVar[str] = "fused"

@@ -16,14 +16,13 @@ from cnncc.ir.decisions import Decision, record
 from cnncc.ir.graph import Graph
 from cnncc.kernels.layout import NO_HALO, Layout
 from cnncc.ops.pool import AvgPool2dAttrs
-from cnncc.options import Options
+from cnncc.options import DEFAULTS, Options
 from cnncc.plan.bridge import free_name
 from cnncc.plan.choose_kernel import candidates
 from cnncc.plan.site import is_computed, site_of, steps_of
 from cnncc.targets.target import Target
 
 SWITCH = "row-means"
-_DEFAULTS = Options()
 _LEAST_COLUMNS = 4  # with fewer there is little to save
 
 
@@ -37,7 +36,7 @@ class ShareMeans:
     """
 
     target: Target
-    options: Options = _DEFAULTS
+    options: Options = DEFAULTS
     name: ClassVar[str] = "share-means"
     needs: ClassVar[str] = "fused"
     gives: ClassVar[str] = "fused"

@@ -3,7 +3,7 @@ import json
 import pytest
 
 from cnncc import spec
-from cnncc.bench import kernels
+from cnncc.bench import kernels, peak
 from cnncc.bench.kernels import CASES, Case
 from cnncc.targets import find
 
@@ -24,7 +24,7 @@ def test_the_list_holds_the_layers_of_resnets():
 
 @pytest.mark.parametrize("name", ["x86-64", "x86-64-v3"])
 def test_a_row(name, monkeypatch):
-    monkeypatch.setattr(kernels, "peak_gflops", lambda target: 100.0)
+    monkeypatch.setattr(peak, "peak_gflops", lambda target: 100.0)
     (row,) = kernels.measure(find(name), (TINY,), seconds=0.0)
     macs = 9 * 9 * 32 * 16 * 9
     assert row["gflops"] == pytest.approx(2 * macs / row["us"] / 1e3, rel=0.2)

@@ -72,8 +72,8 @@ MUTANTS = (
     ),
     _kernel(
         "conv_tile",
-        "+ column * taps.pixel_column_step * taps.block",
-        "+ column * taps.block",
+        "+ column * self.pixel_column_step * self.block",
+        "+ column * self.block",
         "the stride of columns is forgotten inside a tile",
         "conv_direct",
     ),
