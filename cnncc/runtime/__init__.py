@@ -8,6 +8,7 @@ own; any number of threads may call one network; the same input gives the same b
 of threads, in any place of a batch; memory is never writable and executable at once.
 
 To change what callers see open `network.py`; which arrays are taken, `buffers.py`; one call,
-`module.py`; worker threads, `threads.py`; executable memory, `image.py`; the file format of saved
-networks, `artifact.py`; writing files safely, `atomic.py`; what this CPU can run, `cpu.py`.
+`module.py`, and its shortest way, `direct.py`; worker threads, `threads.py`; executable memory,
+`image.py`; the file format of saved networks, `artifact.py`; writing files safely, `atomic.py`; what
+this CPU can run, `cpu.py`.
 """

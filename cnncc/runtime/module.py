@@ -22,8 +22,8 @@ from cnncc.runtime.threads import make_pool
 RUN = "main_run"
 Array = npt.NDArray[Any]
 _RunType = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p)
-_byte_of: Callable[[Any], ctypes.c_char] = ctypes.c_char.from_buffer
-_address_of = ctypes.addressof
+byte_of: Callable[[Any], ctypes.c_char] = ctypes.c_char.from_buffer
+address_of = ctypes.addressof
 
 
 class Workspace:
@@ -31,7 +31,7 @@ class Workspace:
 
     Attributes:
         pointers: the array; the caller fills in its first entries.
-        address: where it is.
+        address: where it is, as the code takes it.
     """
 
     __slots__ = ("_memory", "address", "pointers")
@@ -41,7 +41,7 @@ class Workspace:
         self.pointers = (ctypes.c_void_p * (ports + 2))()
         self.pointers[ports] = weights
         self.pointers[ports + 1] = self._memory.ctypes.data
-        self.address = ctypes.addressof(self.pointers)
+        self.address = ctypes.c_void_p(ctypes.addressof(self.pointers))
 
 
 class Executable:
@@ -52,6 +52,11 @@ class Executable:
         interface: ports and sizes.
         weights: the packed weights, `interface.weights_bytes` bytes at a multiple of `ALIGNMENT`.
         threads: how many threads share one inference.
+
+    Attributes:
+        function: `main_run` of the code, to be called while this object lives.
+        pool: the worker threads.
+        free: workspaces that no call uses; a call takes one and gives it back.
 
     Raises:
         ArtifactError: the weights do not have the declared size, or the code cannot be loaded.
@@ -69,15 +74,15 @@ class Executable:
         self._workspace_bytes = interface.workspace_for(threads)
         self._weights = weights
         self._code = Loaded(image)
-        self._run = _RunType(self._code[RUN])
-        self._pool = make_pool(self._code, threads)
+        self.function = _RunType(self._code[RUN])
+        self.pool = make_pool(self._code, threads)
         self._steps = tuple(p.size_bytes for p in (*interface.inputs, *interface.outputs))
-        self._free: list[Workspace] = []
+        self.free: list[Workspace] = []
 
     @property
     def threads(self) -> int:
         """How many threads share one inference."""
-        return self._pool.threads
+        return self.pool.threads
 
     def run(self, inputs: Sequence[Array], outputs: Sequence[Array]) -> None:
         """Fill `outputs` from `inputs`, all contiguous `[N, *shape]` and of the ports' types.
@@ -88,28 +93,29 @@ class Executable:
         if batch == 0:
             return
         try:
-            workspace = self._free.pop()
+            workspace = self.free.pop()
         except IndexError:
-            workspace = self._new_workspace()
+            workspace = self.new_workspace()
         try:
-            pointers, address, pool = workspace.pointers, workspace.address, self._pool.address()
+            pointers, address, pool = workspace.pointers, workspace.address, self.pool.address()
             places = [_address(array) for array in (*inputs, *outputs)]
             for slot, place in enumerate(places):
                 pointers[slot] = place
-            self._run(address, pool)
+            self.function(address, pool)
             for sample in range(1, batch):
                 for slot, place in enumerate(places):
                     pointers[slot] = place + sample * self._steps[slot]
-                self._run(address, pool)
+                self.function(address, pool)
         finally:
-            self._free.append(workspace)
+            self.free.append(workspace)
 
     def close(self) -> None:
         """Stop the worker threads and free the workspaces; a later call makes a new workspace."""
-        self._pool.close()
-        self._free.clear()
+        self.pool.close()
+        self.free.clear()
 
-    def _new_workspace(self) -> Workspace:
+    def new_workspace(self) -> Workspace:
+        """A workspace beside those in use."""
         ports = len(self._steps)
         weights = self._weights.ctypes.data
         return Workspace(ports, weights, self._workspace_bytes)
@@ -118,6 +124,6 @@ class Executable:
 def _address(array: Array) -> int:
     """Where an array starts; five times as quick as `ctypes.data` where the buffer is writable."""
     try:
-        return _address_of(_byte_of(array))
+        return address_of(byte_of(array))
     except (TypeError, ValueError):  # read-only, or empty
         return int(array.ctypes.data)

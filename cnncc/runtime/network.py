@@ -18,6 +18,7 @@ from cnncc.runtime.artifact import Contents, Row, map_file, pack, unpack
 from cnncc.runtime.atomic import Chunk, write_file
 from cnncc.runtime.buffers import Array, InputSlot, OutputSlot, common_batch
 from cnncc.runtime.cpu import require
+from cnncc.runtime.direct import direct_call
 from cnncc.runtime.module import Executable
 from cnncc.runtime.report import explanation, size_text, table
 from cnncc.runtime.threads import checked_threads, default_threads
@@ -83,6 +84,7 @@ class Network:
         blob.flags.writeable = False
         self._contents = Contents(image, interface, blob, tuple(layers), tuple(decisions))
         self._executable: Executable | None = Executable(image, interface, blob, count)
+        self._direct = direct_call(self._executable, interface)
         self._threads = count
         free = interface.batched
         self._inputs = tuple(InputSlot(port, batched=free) for port in interface.inputs)
@@ -101,6 +103,15 @@ class Network:
         Raises:
             InputError: an array is missing or does not fit; the message shows expected and got.
         """
+        direct = self._direct
+        if direct is not None and len(arrays) == 1:
+            answer = direct(arrays[0])
+            if answer is not None:
+                return answer
+        return self._call(arrays)
+
+    def _call(self, arrays: Sequence[object]) -> Array | tuple[Array, ...]:
+        """The general way: any number of samples, inputs and outputs; arrays are converted."""
         slots = self._inputs
         if len(arrays) != len(slots):
             raise _wrong_count(self.inputs, len(arrays))
@@ -336,7 +347,7 @@ class Network:
         """
         if self._executable is not None:
             self._executable.close()
-            self._executable = None
+            self._executable = self._direct = None
 
     def __enter__(self) -> Self:
         return self

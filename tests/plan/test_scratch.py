@@ -84,9 +84,9 @@ def test_threads_of_a_pool_share_nothing(threads, tmp_path, monkeypatch):
     face = plan.interface
     assert net.memory.workspace_bytes == face.workspace_bytes + threads * face.scratch_bytes
     x = random_inputs(face.inputs)[face.inputs[0].name][None]
-    assert net._executable._new_workspace()._memory.nbytes == face.workspace_for(threads)
+    assert net._executable.new_workspace()._memory.nbytes == face.workspace_for(threads)
     wanted = net(x)
-    (workspace,) = net._executable._free
+    (workspace,) = net._executable.free
     guarded = aligned(face.workspace_for(threads) // 4 + _BEHIND)
     workspace.pointers[len(net.inputs) + len(net.outputs) + 1] = guarded.ctypes.data
     scratch = guarded.view(np.uint32)[face.workspace_bytes // 4 :]

@@ -54,7 +54,7 @@ def run(name, target, at_end):
     assert libc.mprotect(weights.address // PAGE * PAGE, face.weights_bytes, 1) == 0
     pointers = (ctypes.c_void_p * (len(ports) + 2))(
         *[p.address for p in (*ports, weights, arena)])
-    net._executable._run(ctypes.addressof(pointers), None)
+    net._executable.function(ctypes.addressof(pointers), None)
     for place, y in zip(ports[len(xs):], wanted):
         assert place.bytes.tobytes() == y.tobytes(), name
 

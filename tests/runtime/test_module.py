@@ -73,14 +73,14 @@ def test_workspaces_are_used_again():
     net = network(1)
     for _ in range(10):
         net(_samples(1))
-    assert len(net._executable._free) == 1
+    assert len(net._executable.free) == 1
 
 
 def test_the_workspace_may_hold_anything():
     net = network(2)
     x = _samples(1)
     net(x)
-    net._executable._free[0]._memory.view(np.float32)[:] = np.nan
+    net._executable.free[0]._memory.view(np.float32)[:] = np.nan
     assert net(x).tobytes() == expected(x).tobytes()
 
 
