@@ -9,6 +9,6 @@ of threads, in any place of a batch; memory is never writable and executable at 
 
 To change what callers see open `network.py`; which arrays are taken, `buffers.py`; one call,
 `module.py`, and its shortest way, `direct.py`; worker threads, `threads.py`; executable memory,
-`image.py`; the file format of saved networks, `artifact.py`; writing files safely, `atomic.py`; what
-this CPU can run, `cpu.py`.
+`image.py`; the file format of saved networks, `artifact.py`; writing files safely, `atomic.py`;
+what this CPU can run, `cpu.py`.
 """
