@@ -8,7 +8,7 @@ READY := $(VENV)/.ready-$(STAMP)
 PIP := $(BIN)/python -m pip install -q --disable-pip-version-check
 TESTS ?= tests
 
-.PHONY: demo test lint unit fuzz oracle mutants docs conformance models zoo smith bench bench-kernels bench-rounding bench-peers bench-spills ablation accuracy bench-compile bench-resnet18 bench-predictions clean help
+.PHONY: demo test lint unit fuzz oracle mutants docs conformance models zoo smith bench bench-kernels bench-rounding bench-peers bench-spills bench-layers ablation accuracy bench-compile bench-resnet18 bench-predictions clean help
 
 help:  ## List the targets.
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /: /'
@@ -100,6 +100,9 @@ bench-resnet18: $(READY)  ## Latency of ResNet-18 beside onnxruntime, 1 and 2 th
 
 bench-predictions: $(READY)  ## The cost model against this machine, over the models of ZOO=folder.
 	@$(BIN)/python -m cnncc.bench.predictions $(or $(ZOO),examples)
+
+bench-layers: $(READY)  ## Every layer of networks in ZOO=folder beside its bound; docs/layers.md.
+	@$(BIN)/python -m cnncc.bench.layer_tables $(ZOO) --write docs/layers.md
 
 docs: $(READY)  ## Make docs/operators.md and the generated parts of docs/architecture.md anew.
 	@$(BIN)/python docs/make_architecture.py

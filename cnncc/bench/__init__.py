@@ -6,7 +6,7 @@ ran side by side in one run, interleaved, as minima or medians; every answer say
 and versions; nothing here gates a test by its time.
 
 To change how time is taken open `timing.py`, beside the peak, `peak.py`; the time of single stages,
-`layers.py`; how well the
+`layers.py`, what they cannot beat, `bound.py`, and their tables, `layer_tables.py`; how well the
 cost model predicts, `predictions.py`; a network's latency, alone and beside others, `latency.py`;
 another engine, `peers/`; graphs as ONNX models for them, `onnx_peer.py`; a whole folder of
 networks, `zoo.py`; what a switch is worth, `ablation.py`; errors against float64, `accuracy.py`;

@@ -1,7 +1,8 @@
 """Where the time of a network goes: every stage of its plan beside what the cost model predicts.
 
-A stage's *bound* is the time that no loop nest with its algorithm could beat: its multiply-adds at
-the peak of the units, or its bytes at the pace of the memory that they live in, the longer of both.
+A stage's *bound* is the time that no loop nest with its algorithm could beat: its arithmetic at the
+peak of the units, or its bytes at the pace of the memory that they live in, the longer of both
+(`bound.py`).
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import numpy.typing as npt
 
 from cnncc import driver
 from cnncc.abi import aligned
+from cnncc.bench.bound import stage_bounds
 from cnncc.bench.timing import quiet
 from cnncc.driver import Compilation
 from cnncc.llvm.program import load_program
@@ -27,6 +29,8 @@ from cnncc.verification import random_inputs
 Array = npt.NDArray[Any]
 FAR = 0.7  # of its bound; a stage below is marked
 _LEAST_CALLS = 10
+_FIXED, _SHORT = 2e-6, 10e-6  # seconds
+_COPIES = frozenset({"relayout", "rearrange", "row_transpose"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +45,10 @@ class Layer:
         macs: multiply-adds as the operator is defined.
         seconds: the shortest that was measured, on one thread.
         predicted: by the cost model, in seconds.
-        compute: seconds of its multiply-adds at the peak.
+        multiply: seconds of its multiply-adds at the peak, of the algorithm that was chosen.
+        steps: seconds of the arithmetic of fused steps on the same units.
         memory: seconds of its bytes at the pace of the memory that they live in.
+        far: seconds of its bytes, did the level-3 cache hold nothing.
     """
 
     path: str
@@ -52,18 +58,32 @@ class Layer:
     macs: int
     seconds: float
     predicted: float
-    compute: float
+    multiply: float
+    steps: float
     memory: float
+    far: float
+
+    @property
+    def compute(self) -> float:
+        """Seconds of all its arithmetic."""
+        return self.multiply + self.steps
+
+    @property
+    def bound(self) -> float:
+        """Seconds that it cannot beat."""
+        return max(self.compute, self.memory)
 
     @property
     def bound_by(self) -> str:
-        """`compute` or `memory`."""
-        return "compute" if self.compute >= self.memory else "memory"
+        """`multiply-adds`, `steps` or `memory`: what takes longest of what bounds it."""
+        if self.memory > self.compute:
+            return "memory"
+        return "multiply-adds" if self.multiply >= self.steps else "steps"
 
     @property
     def share(self) -> float:
         """Of its bound: 1 is as fast as can be."""
-        return max(self.compute, self.memory) / self.seconds
+        return self.bound / self.seconds
 
     @property
     def error(self) -> float:
@@ -74,6 +94,26 @@ class Layer:
     def is_far(self) -> bool:
         """Whether it stays below `FAR` of its bound."""
         return self.share < FAR
+
+    @property
+    def is_short(self) -> bool:
+        """Whether it is mostly beginning and end."""
+        return self.seconds < _FIXED
+
+    @property
+    def why(self) -> str:
+        """Why it stays far below its bound; empty where it does not, or nothing explains it."""
+        if not self.is_far:
+            return ""
+        enough = FAR * self.seconds
+        reasons = [
+            (self.is_short, "the call, the first turns of its loops, and the clock"),
+            (self.kernel in _COPIES, "numbers change their order: shuffles, not bytes"),
+            (self.compute + self.memory >= enough, "bytes move while nothing is computed"),
+            (self.compute + self.far >= enough, "bytes come from memory: the cache is shared"),
+            (self.seconds < _SHORT, "the first bytes of arrays and code come from afar"),
+        ]
+        return next((words for holds, words in reasons if holds), "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,8 +154,7 @@ def measure(compilation: Compilation, seconds: float = 2.0) -> Profile:
     inputs = random_inputs(plan.interface.inputs)
     best = _stages(plan, inputs, seconds / 2)
     layers = []
-    for row, took in zip(group_rows(plan), best, strict=True):
-        compute, memory = row["bound_us"]
+    for row, took, bound in zip(group_rows(plan), best, stage_bounds(plan), strict=True):
         layers.append(
             Layer(
                 row["path"],
@@ -125,8 +164,10 @@ def measure(compilation: Compilation, seconds: float = 2.0) -> Profile:
                 row["macs"],
                 max(float(took), 1e-9),
                 row["predicted_us"] / 1e6,
-                compute / 1e6,
-                memory / 1e6,
+                bound.multiply,
+                bound.steps,
+                bound.memory,
+                bound.far,
             )
         )
     return Profile(tuple(layers), _call(compilation, inputs, seconds / 2))

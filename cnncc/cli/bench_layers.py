@@ -50,7 +50,7 @@ def show_layers(compilation: Compilation, seconds: float, *, as_json: bool) -> N
 
 def _answer(compilation: Compilation, profile: Profile, facts: dict[str, Any]) -> dict[str, Any]:
     plan = compilation.plan
-    derived = ("bound_by", "share", "error", "is_far")
+    derived = ("bound_by", "share", "error", "is_far", "why")
     return {
         "schema": "cnncc.bench-layers/1",
         "model": plan.interface.name,

@@ -30,6 +30,7 @@ from cnncc.kernels.conv_nest import (
 )
 from cnncc.kernels.conv_pool import combine_window, pool_of
 from cnncc.kernels.conv_tile import Taps, Tile, choose_tile, emit_tile
+from cnncc.kernels.cook_toom import transform_places
 from cnncc.kernels.cost import predict
 from cnncc.kernels.layout import NO_HALO, Halo
 from cnncc.kernels.template import (
@@ -100,12 +101,14 @@ class ConvWinograd(Kernel):
         figures = {"error_bound_k": choice.rounding}
         g = conv_geometry(site)
         filters = g.attrs.groups * choice.planes * g.in_blocks * site.lanes * g.out_blocks
+        inputs, outputs = transform_places(choice.vertical, choice.horizontal)
+        transforms = g.attrs.groups * (g.in_blocks * inputs + g.out_blocks * outputs)
         return predict(
             site,
             choice.cycles,
             str(choice),
             figures,
-            fmas=filters * choice.tiles,
+            fmas=(filters + transforms) * choice.tiles,
             weights=filters * site.target.vector_bits / 8,
         )
 

@@ -18,13 +18,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cnncc.errors import InternalError
-from cnncc.loopir.build import Builder
+from cnncc.kernels.cost import places
+from cnncc.loopir.build import Builder, vector
 from cnncc.loopir.nodes import Value
 
 F64 = NDArray[np.float64]
@@ -214,6 +215,27 @@ class CookToom:
                 terms.append((1.0, values[-1]))
             made.append(combine(b, terms))
         return made
+
+
+@cache
+def transform_places(vertical: CookToom, horizontal: CookToom) -> tuple[int, int]:
+    """What a tile's transforms take of the units of the multiply-adds, for inputs and results."""
+
+    def one(transform: CookToom) -> tuple[int, int]:
+        probe = Builder("probe")
+        number = max(transform.inputs, transform.products)
+        values = [probe.const(0.0, vector(4)) for _ in range(number)]
+        for group in transform.groups():
+            transform.transform_inputs(probe, group, dict(enumerate(values)))
+        inputs = places(probe.func.body)
+        transform.transform_outputs(probe, values[: transform.products])
+        return inputs, places(probe.func.body) - inputs
+
+    tall, wide = one(vertical), one(horizontal)
+    return (
+        horizontal.inputs * tall[0] + vertical.products * wide[0],
+        horizontal.products * tall[1] + vertical.outputs * wide[1],
+    )
 
 
 def combine(b: Builder, terms: list[tuple[float, Value]]) -> Value:

@@ -7,15 +7,19 @@ lives in, and what a stage costs beside its work.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from math import prod
 
 from cnncc.kernels.layout import DenseLayout, Layout
 from cnncc.kernels.template import Bound, Estimate, Site
+from cnncc.loopir.nodes import Binary, Compare, Fma, Stmt
 from cnncc.targets.target import Target
 
 _FIRST_TOUCH = 0.6  # of a cache's pace, for data that comes in short runs
 _OVERLAP = 0.8  # of the shorter of computing and moving hides behind the longer
+# What an operation takes of the units of the multiply-adds, measured on a Zen 4, where additions,
+# selections and whole numbers have units of their own.
+_PLACES = {"mul": 1, "min": 1, "max": 1, "div": 2}
 
 
 def predict(
@@ -36,7 +40,7 @@ def predict(
         cycles: of the core's units, with all data close by.
         choice: words for `explain`.
         figures: numbers behind it.
-        fmas: vector multiply-adds of the algorithm, for the bound.
+        fmas: vector multiply-adds of the algorithm, and what takes as long, for the bound.
         weights: bytes of packed constants that are read once.
         moved: bytes of feature maps that move, where it is not operands and result, once each.
         close: cycles of traffic inside the caches that overlap like that with memory.
@@ -53,6 +57,14 @@ def predict(
 def vector_cycles(site: Site, operations: float) -> float:
     """Cycles of vector operations that do not wait for each other: two start at a time."""
     return operations / 2 if site.target.vector_bits < 512 else operations * 0.6
+
+
+def places(body: Iterable[Stmt]) -> int:
+    """Multiply-adds that would take the units of the multiply-adds as long as these statements."""
+    return sum(
+        _PLACES.get(stmt.op, 0) if isinstance(stmt, Binary) else isinstance(stmt, Fma | Compare)
+        for stmt in body
+    )
 
 
 def data_cycles(site: Site, moved: float | None = None) -> float:

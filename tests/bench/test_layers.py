@@ -8,16 +8,35 @@ from cnncc.spec import load
 from tests.bench.test_latency import TEXT
 
 
-def layer(seconds=1.0, predicted=1.0, compute=0.0, memory=0.0, kernel="k"):
-    return Layer("path", kernel, "tile", "1x1", 1, seconds, predicted, compute, memory)
+def layer(seconds=1.0, predicted=1.0, kernel="k", **bounds):
+    parts = dict.fromkeys(("multiply", "steps", "memory", "far"), 0.0) | bounds
+    return Layer("path", kernel, "tile", "1x1", 1, seconds, predicted, **parts)
 
 
 def test_a_stage_is_judged_by_the_longer_of_its_bounds():
-    assert layer(compute=0.5, memory=0.2).bound_by == "compute"
-    assert layer(compute=0.1, memory=0.2).bound_by == "memory"
-    assert layer(seconds=2.0, compute=0.5, memory=1.0).share == pytest.approx(0.5)
-    assert layer(compute=0.69).is_far
-    assert not layer(compute=0.71).is_far
+    assert layer(multiply=0.5, steps=0.1, memory=0.4).bound_by == "multiply-adds"
+    assert layer(multiply=0.1, steps=0.5, memory=0.2).bound_by == "steps"
+    assert layer(multiply=0.1, memory=0.2).bound_by == "memory"
+    assert layer(seconds=2.0, multiply=0.2, steps=0.3, memory=1.0).share == pytest.approx(0.5)
+    assert layer(multiply=0.6, steps=0.09).is_far
+    assert not layer(multiply=0.6, steps=0.11).is_far
+
+
+@pytest.mark.parametrize(
+    ("made", "words"),
+    [
+        (layer(multiply=0.8), ""),
+        (layer(seconds=1e-6), "the call"),
+        (layer(kernel="relayout"), "shuffles"),
+        (layer(multiply=0.4, memory=0.3), "bytes move while nothing is computed"),
+        (layer(multiply=0.2, memory=0.1, far=0.5), "the cache is shared"),
+        (layer(seconds=5e-6), "the first bytes"),
+        (layer(multiply=0.6), ""),
+    ],
+)
+def test_a_stage_far_from_its_bound_is_explained_by_the_first_rule_that_holds(made, words):
+    assert made.why.startswith(words) or words in made.why
+    assert bool(made.why) == bool(words)
 
 
 def test_errors_are_relative_to_what_was_measured():
@@ -37,4 +56,4 @@ def test_a_network_is_measured_stage_by_stage():
     assert all(max(e.compute, e.memory) > 0 for e in made.layers)
     assert made.call > 0
     convolution = next(e for e in made.layers if e.macs)
-    assert convolution.compute > 0
+    assert convolution.multiply > 0

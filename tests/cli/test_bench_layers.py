@@ -11,8 +11,9 @@ def test_stages_with_their_predictions(run):
     assert made["predicted_seconds"] == pytest.approx(sum(e["predicted"] for e in made["layers"]))
     assert made["call_seconds"] > 0
     for e in made["layers"]:
-        assert e["bound_by"] in ("compute", "memory")
-        assert e["share"] == pytest.approx(max(e["compute"], e["memory"]) / e["seconds"])
+        compute = e["multiply"] + e["steps"]
+        assert (e["bound_by"] == "memory") == (e["memory"] > compute)
+        assert e["share"] == pytest.approx(max(compute, e["memory"]) / e["seconds"])
         assert e["is_far"] == (e["share"] < 0.7)
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from cnncc.errors import InternalError
-from cnncc.kernels.cook_toom import CookToom
+from cnncc.kernels.cook_toom import CookToom, transform_places
 from cnncc.loopir import interp
 from cnncc.loopir.build import Builder
 
@@ -72,3 +72,12 @@ def _judge(body, matrix):
     interp.run(b.func, [given.reshape(-1), made])
     bound = 2.0**-22 * np.abs(matrix) @ np.abs(given)
     assert (np.abs(made.reshape(rows, lanes) - matrix @ given) <= bound).all()
+
+
+def test_what_transforms_take_of_the_multiplying_units():
+    """F(2,3) subtracts twice, with multiply-adds; F(4,3) takes its share once for each row."""
+    assert transform_places(CookToom(2, 3), CookToom(2, 3)) == (2 * (4 + 4), 0)
+    inputs, outputs = transform_places(CookToom(1, 1), CookToom(4, 3))
+    assert transform_places(CookToom(4, 3), CookToom(4, 3)) == (12 * inputs, (6 + 4) * outputs)
+    assert inputs > 0
+    assert outputs > 0

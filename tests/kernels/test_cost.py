@@ -8,8 +8,9 @@ import pytest
 
 from cnncc import driver
 from cnncc.ir.types import DType
-from cnncc.kernels.cost import data_cycles, pace, predict, value_bytes, weight_pace
+from cnncc.kernels.cost import data_cycles, pace, places, predict, value_bytes, weight_pace
 from cnncc.kernels.layout import DenseLayout, Layout
+from cnncc.loopir.build import Builder
 from cnncc.plan.site import site_of
 from cnncc.spec import load
 from cnncc.targets import find
@@ -91,3 +92,11 @@ def test_bounds_know_neither_overhead_nor_overlap(site):
     assert made.bound.compute == pytest.approx(400e-9)
     assert made.bound.memory * 1e9 == pytest.approx(data_cycles(site) + 1000)
     assert made.seconds > max(made.bound.compute, made.bound.memory)
+
+
+def test_places_are_those_of_the_units_that_multiply():
+    b = Builder("f")
+    x = b.const(1.0)
+    b.fma(x, x, b.binary("div", x, b.binary("add", x, x)))
+    b.binary("max", b.binary("mul", x, x), x)
+    assert places(b.func.body) == 1 + 2 + 0 + 1 + 1
