@@ -67,8 +67,9 @@ bench: bench-kernels bench-compile bench-resnet18  ## All measurements.
 bench-kernels: $(READY)  ## Kernels against the multiply-add peak of this machine.
 	@$(BIN)/python -m cnncc.bench.kernels
 
-bench-rounding: $(READY)  ## How far minimal filtering rounds, beside what the tolerances allow.
+bench-rounding: $(READY)  ## How far minimal filtering and seven products round, beside what the tolerances allow.
 	@$(BIN)/python -m tests.kernels.winograd_rounding
+	@$(BIN)/python -m tests.kernels.strassen_rounding
 
 ablation: $(READY)  ## Long: what each optimisation is worth on the networks of ZOO=folder.
 	@$(BIN)/python -m cnncc.bench.ablation $(ZOO) --write docs/performance.md

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cnncc.network_store import NetworkStore, key_of
+from cnncc.options import FEWER_PRODUCTS, Options
 from cnncc.runtime.network import Network
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def compile(
         SpecError: the file has mistakes, or the weights do not fit it; the message lists them all.
         TargetError: the target is unknown, or this machine cannot run it.
     """
-    left_out = frozenset(without) | (frozenset() if winograd else {"winograd"})
+    left_out = frozenset(without) | (frozenset() if winograd else FEWER_PRODUCTS)
     key, store = None, NetworkStore()
     if not store.reason and params is None and weights is None:
         asked = {"target": target, "shapes": shapes, "without": sorted(left_out), "tune": tune}
@@ -54,7 +55,6 @@ def compile(
     if key is not None and (found := store.get(key, threads)) is not None:
         return found
     from cnncc import driver  # the compiler and LLVM, which a stored network does without
-    from cnncc.options import Options
 
     planned = driver.compile_model(
         path,

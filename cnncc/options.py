@@ -13,6 +13,7 @@ from cnncc.errors import InputError
 
 SWITCHES: dict[str, str] = {
     "winograd": "convolutions with fewer multiplications, in a transformed domain",
+    "strassen": "1x1 convolutions with 7 products of blocks instead of 8",
     "pool-order": "averages, upsampling and 1x1 convolutions in the cheaper order",
     "conv-block": "a depthwise convolution in the loop nest of the convolution before it",
     "planes": "convolutions of few output channels multiply lanes of input channels",
@@ -21,6 +22,8 @@ SWITCHES: dict[str, str] = {
     "epilogues": "pointwise steps and pools in the loop nest of what they follow",
     "gather": "channels read where they lie: shuffles, cuts and repeated joins without a copy",
 }
+# Those that compute a product of matrices or a convolution by another sum than the definition's.
+FEWER_PRODUCTS = frozenset({"winograd", "strassen"})
 TUNING = ("off", "quick")
 
 

@@ -24,6 +24,7 @@ from cnncc.kernels.conv_gather import ConvGather
 from cnncc.kernels.conv_grouped import ConvGrouped
 from cnncc.kernels.conv_planes import ConvPlanes
 from cnncc.kernels.conv_pool import ConvPoolBand, ConvPoolTile
+from cnncc.kernels.conv_strassen import ConvStrassen
 from cnncc.kernels.conv_transposed import ConvTransposed
 from cnncc.kernels.conv_winograd import ConvWinograd
 from cnncc.kernels.dense import Dense
@@ -54,6 +55,7 @@ KERNELS: tuple[Kernel, ...] = (
     ConvPlanes(),
     ConvGrouped(),
     ConvWinograd(),
+    ConvStrassen(),
     ConvGather(),
     ConvDepthwise(),
     ConvBlock(),

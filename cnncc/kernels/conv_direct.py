@@ -74,7 +74,7 @@ class ConvDirect(Kernel):
                     store_pixel(b, (out, base), nest.out, (row, column), values)
 
                 place = conv_place(b, nest, g, panel, y, x, blocks)
-                nest.tile(b, part, panel, place, store, panel_elems)
+                nest.tile(b, part, panel, place, store, panel_elems, (number, tiles))
 
             def whole(tile: Tile) -> None:
                 for_numbered_tile(b, g.rows, g.columns, tile, number, body)

@@ -13,6 +13,7 @@ from cnncc.ir.op import lookup
 from cnncc.ir.types import TensorType
 from cnncc.kernels.conv_depth import Depth, DepthTable, depth_of
 from cnncc.kernels.conv_tile import (
+    Ahead,
     Taps,
     Tile,
     TileChoice,
@@ -305,11 +306,14 @@ class ConvNest:
         place: Place,
         store: Store,
         panel_elems: Index | None = None,
+        part: tuple[Index, int] | None = None,
     ) -> None:
         """Code of one tile.
 
         `store` receives (row, column, one finished vector for each block of the panel);
         `panel_elems` overrides the size of a panel's filters where it is known at run time only.
+        `part` is the tile's number and how many tiles a panel has, where one follows the other:
+        they fetch the filters of the next panel.
         """
         lanes = self.site.lanes
         first_block = b.imul(panel, tile.vectors)
@@ -322,6 +326,7 @@ class ConvNest:
             (self._x, place.position),
             (self._w, b.imul(panel, pitch)),
             self._start(b, first_block, tile.vectors),
+            Ahead(pitch, *part) if part else None,
         )
         if self._sums is not None:
             self._finish_in_a_loop(b, (self._sums, acc), tile, first_block, place, store)

@@ -23,6 +23,8 @@ from cnncc.loopir.nodes import Index, Type, Value
 from cnncc.targets.target import Target
 
 _TILE_OVERHEAD = 40.0  # cycles
+_LINE_ELEMS = 16  # of a line of the cache
+_MOST_FETCHING = 64  # tiles of a panel beyond which waiting for the first one's filters is nothing
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +75,30 @@ class Taps:
 
 
 @dataclass(frozen=True, slots=True)
+class Ahead:
+    """Filters that are fetched into the second level of cache while others are multiplied.
+
+    A panel's filters come from far away when its first tile wants them, and too late: so each of
+    the panel's tiles fetches a part of those behind it, line by line between its multiply-adds.
+
+    Attributes:
+        elems: elements from a tile's filters to those behind the panel.
+        number: the tile's number in its panel.
+        tiles: tiles of a panel.
+    """
+
+    elems: Index
+    number: Index
+    tiles: int
+
+    def parts(self, line_count: int) -> int:
+        """How many tiles fetch, when a turn of the loop reads so many lines; 0 for none."""
+        if self.tiles > _MOST_FETCHING:
+            return 0
+        return max(n for n in range(1, line_count + 1) if line_count % n == 0 and n <= self.tiles)
+
+
+@dataclass(frozen=True, slots=True)
 class Tile:
     """Output pixels and vectors of output channels that are computed together.
 
@@ -118,6 +144,7 @@ def emit_tile(
     source: tuple[Value, Index],
     weights: tuple[Value, Index],
     start: list[Value],
+    ahead: Ahead | None = None,
 ) -> list[Value]:
     """The reduction of one tile.
 
@@ -129,15 +156,22 @@ def emit_tile(
         source: input buffer and the element under the first tap of the first pixel.
         weights: packed weights and the first element of this panel; they are read in order:
             `[block][kernel row][kernel column][channel][vectors * lanes]`.
-        start: first values of the accumulators, one for each vector (bias, or zeros).
+        start: first values of the accumulators: one for each vector (bias, or zeros), or one for
+            each of them.
+        ahead: which filters to fetch meanwhile, none by default.
 
     Returns:
         The accumulators, in order (row, column, vector), all of `lanes` lanes.
     """
     step, widths = taps.group or taps.walk.step, tile.widths(lanes)
-    start = [resized(b, value, width) for value, width in zip(start, widths, strict=True)]
+    pixels = tile.rows * tile.columns
+    every_start = start if len(start) == tile.accumulators else start * pixels
+    sums = [resized(b, v, n) for v, n in zip(every_start, widths * pixels, strict=True)]
     cursor = weights[1] if isinstance(weights[1], Value) else b.const(weights[1], INDEX)
-    sums = [start[v] for _ in range(tile.rows * tile.columns) for v in range(tile.vectors)]
+    reading = step * tile.vectors * lanes  # elements of filters in one turn
+    parts = ahead.parts(reading // _LINE_ELEMS) if ahead and reading % _LINE_ELEMS == 0 else 0
+    first_fetched = [_first_fetched(b, ahead, parts, cursor)] if ahead and parts else []
+    fetched = 1 + len(first_fetched)
     # Loops of the reduction, outermost first, and what one turn adds to the input element.
     every: list[tuple[str, Index, int]] = [
         ("icb", taps.blocks, taps.plane_pitch),
@@ -154,19 +188,30 @@ def emit_tile(
                 deep = taps.walk.turns(b, loop.iv) if name == "icb" else turns
                 loop.yields(reduce(level + 1, deep, inner, loop.carried))
             return loop.results
-        at = carry[0]
-        acc = carry[1:]
+        at, near, acc = carry[0], carry[1:fetched], carry[fetched:]
+        for place in near:
+            for line in range(reading // parts // _LINE_ELEMS):
+                b.prefetch(weights[0], place, offset=line * _LINE_ELEMS)
         if taps.group:
             acc = _multiply_add_groups(b, tile, taps, lanes, (source[0], position),
                                        (weights[0], at), acc)  # fmt: skip
         for channel in range(0 if taps.group else step):
             acc = _multiply_add(b, tile, taps, lanes, (source[0], position), (weights[0], at),
                                 acc, channel)  # fmt: skip
-        return [b.binary("add", at, step * tile.vectors * lanes), *acc]
+        moved = [b.binary("add", place, reading // parts) for place in near]
+        return [b.binary("add", at, reading), *moved, *acc]
 
     turns = 1 if taps.group else taps.walk.turns(b, 0)
-    sums = reduce(0, turns, source[1], [cursor, *sums])[1:]
+    sums = reduce(0, turns, source[1], [cursor, *first_fetched, *sums])[fetched:]
     return [resized(b, value, lanes) for value in sums]
+
+
+def _first_fetched(b: Builder, ahead: Ahead, parts: int, cursor: Value) -> Value:
+    """The element where a tile begins to fetch; tiles behind the last part fetch it again."""
+    number = b.imin(ahead.number, parts - 1)
+    part = b.imul(number, b.idiv(ahead.elems, parts))
+    found = b.iadd(cursor, ahead.elems, part)
+    return found if isinstance(found, Value) else b.const(found, INDEX)
 
 
 def resized(b: Builder, value: Value, lanes: int) -> Value:

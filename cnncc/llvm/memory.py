@@ -37,7 +37,7 @@ def emit_memory(w: FunctionWriter, stmt: Memory) -> None:
             w.names[out] = address(w, buffer, index, 0)
         case Prefetch(buffer=buffer, index=index, offset=offset):
             place = address(w, buffer, index, offset)
-            w.do(f"call void @llvm.prefetch.p0(ptr {place}, i32 0, i32 3, i32 1)")
+            w.do(f"call void @llvm.prefetch.p0(ptr {place}, i32 0, i32 2, i32 1)")
 
 
 def address(w: FunctionWriter, buffer: Value, index: Index, offset: int) -> str:

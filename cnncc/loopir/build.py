@@ -290,7 +290,7 @@ class Builder:
         return out
 
     def prefetch(self, buffer: Value, index: Index, *, offset: int = 0) -> None:
-        """Bring a cache line near."""
+        """Bring a cache line into the second level of cache."""
         self._emit(Prefetch(buffer, index, offset))
 
     def call(self, callee: str, args: Sequence[Index]) -> None:

@@ -312,7 +312,7 @@ class Barrier:
 
 @dataclass(slots=True, eq=False)
 class Prefetch:
-    """Bring the cache line of an element near; never faults."""
+    """Bring the cache line of an element into the second level of cache; never faults."""
 
     buffer: Value
     index: Index

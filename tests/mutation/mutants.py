@@ -145,6 +145,18 @@ MUTANTS = (
         "planes of tiles that are not square are mixed up",
     ),
     _kernel(
+        "conv_strassen",
+        "yield _Half(replace(part, rows=1), 2 * half, 0, half)",
+        "yield _Half(replace(part, rows=1), half, 0, half)",
+        "the row without a partner is another one",
+    ),
+    _kernel(
+        "conv_strassen",
+        "self._finish(self._added(2, p5), 1, low)",
+        "self._finish(self._added(1, p5), 1, low)",
+        "U2 stands for U3",
+    ),
+    _kernel(
         "cook_toom",
         "if power == self.outputs - 1:",
         "if power == 0:",
