@@ -9,6 +9,7 @@ memory; only the rows above a thread's first band are computed twice.
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial, reduce
 from typing import ClassVar
@@ -31,6 +32,7 @@ from cnncc.kernels.conv_nest import (
 from cnncc.kernels.conv_ring import ConvRing, RingShape, ring_shape, ring_tile
 from cnncc.kernels.conv_tile import Tile, TileChoice, choose_tile
 from cnncc.kernels.cost import predict
+from cnncc.kernels.layout import Layout
 from cnncc.kernels.template import (
     Arg,
     Estimate,
@@ -294,30 +296,70 @@ class _Band:
 
     def _pool_row(self, panel: Index, oy: Value) -> None:
         """One pooled row out of the ring."""
-        b, ring, window = self.b, self.ring, self.attrs.window
+        b, ring = self.b, self.ring
         start = b.imul(oy, self.attrs.strides[0])
-        slots = [ring.row(b.iadd(start, i)) for i in range(window[0])]
-        out, vectors, lanes = ring.nest.out, ring.tile.vectors, ring.lanes
-        op = "max" if self.pool.is_max else "add"
-        stride = self.attrs.strides[1]
-        shared = max(0, window[1] - stride)  # columns that the next window takes too
+        slots = [ring.row(b.iadd(start, i)) for i in range(self.attrs.window[0])]
+        held = HeldRows(ring.buffer, slots, ring.pixel, ring.tile.vectors, ring.lanes)
+        block = b.imul(panel, ring.tile.vectors)
+        pool_row(b, self.pool, held, (self.out, ring.nest.out, block, oy), self.divisor)
 
-        def column(x: Index, number: int, v: int) -> Value:
-            offset = number * ring.pixel + v * lanes
-            values = [b.load(ring.buffer, b.iadd(s, x), lanes, offset=offset) for s in slots]
-            return reduce(partial(b.binary, op), values)
 
-        held = [column(0, n, v) for n in range(shared) for v in range(vectors)]
-        with b.loop(0, self.pool.columns, carry=held, hint="ox") as columns:
-            x = b.imul(columns.iv, stride * ring.pixel)
-            base = out.index(b, b.imul(panel, vectors), oy, columns.iv)
-            fresh = [column(x, n, v) for n in range(shared, window[1]) for v in range(vectors)]
-            held = [*columns.carried, *fresh]
-            if shared:
-                columns.yields(held[-shared * vectors :])
-            for v in range(vectors):
-                total = reduce(partial(b.binary, op), held[v::vectors])
-                if self.divisor is not None:
-                    at = b.iadd(b.imul(oy, self.pool.columns), columns.iv)
-                    total = b.binary("div", total, b.load_splat(self.divisor, at, lanes))
-                b.store(self.out, base, total, offset=out.offset(v, 0, 0))
+@dataclass(frozen=True, slots=True)
+class HeldRows:
+    """The rows that a row of windows reads, with their padding, in scratch memory.
+
+    Attributes:
+        buffer: where they are.
+        starts: the element at which each row begins.
+        pixel: elements from one pixel to the next.
+        vectors: vectors of a pixel.
+        lanes: lanes of each.
+    """
+
+    buffer: Value
+    starts: Sequence[Index]
+    pixel: int
+    vectors: int
+    lanes: int
+
+
+def pool_row(
+    b: Builder,
+    pool: PoolBehind,
+    held: HeldRows,
+    to: tuple[Value, Layout, Index, Index],
+    divisor: Value | None = None,
+) -> None:
+    """One pooled row.
+
+    Args:
+        b: where the code goes.
+        pool: the windows.
+        held: their rows.
+        to: buffer and layout of the result, its first block of channels and its row.
+        divisor: by how much to divide each pixel's sum, for a mean.
+    """
+    window, stride = pool.step.attrs.window, pool.step.attrs.strides[1]
+    (buffer, out, block, oy), vectors, lanes = to, held.vectors, held.lanes
+    op = "max" if pool.is_max else "add"
+    shared = max(0, window[1] - stride)  # columns that the next window takes too
+
+    def column(x: Index, number: int, v: int) -> Value:
+        offset = number * held.pixel + v * lanes
+        values = [b.load(held.buffer, b.iadd(s, x), lanes, offset=offset) for s in held.starts]
+        return reduce(partial(b.binary, op), values)
+
+    carry = [column(0, n, v) for n in range(shared) for v in range(vectors)]
+    with b.loop(0, pool.columns, carry=carry, hint="ox") as columns:
+        x = b.imul(columns.iv, stride * held.pixel)
+        base = out.index(b, block, oy, columns.iv)
+        fresh = [column(x, n, v) for n in range(shared, window[1]) for v in range(vectors)]
+        seen = [*columns.carried, *fresh]
+        if shared:
+            columns.yields(seen[-shared * vectors :])
+        for v in range(vectors):
+            total = reduce(partial(b.binary, op), seen[v::vectors])
+            if divisor is not None:
+                at = b.iadd(b.imul(oy, pool.columns), columns.iv)
+                total = b.binary("div", total, b.load_splat(divisor, at, lanes))
+            b.store(buffer, base, total, offset=out.offset(v, 0, 0))

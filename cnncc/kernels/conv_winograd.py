@@ -30,9 +30,10 @@ from cnncc.kernels.conv_nest import (
 )
 from cnncc.kernels.conv_pool import combine_window, pool_of
 from cnncc.kernels.conv_tile import Taps, Tile, choose_tile, emit_tile
-from cnncc.kernels.cook_toom import transform_places
+from cnncc.kernels.cook_toom import transform_places, transform_tile_outputs
 from cnncc.kernels.cost import predict
 from cnncc.kernels.layout import NO_HALO, Halo
+from cnncc.kernels.phase_choice import PhaseChoice
 from cnncc.kernels.template import (
     Arg,
     Estimate,
@@ -180,7 +181,9 @@ def winograd_halo(
     return choices[0].halo((attrs.pads[0], attrs.pads[1]), height, width)
 
 
-def tile_rounding(choice: WinogradChoice, attrs: Conv2dAttrs, x: Array, w: Array) -> F64:
+def tile_rounding(
+    choice: WinogradChoice | PhaseChoice, attrs: Conv2dAttrs, x: Array, w: Array
+) -> F64:
     """`u K T` [N,O,h,w] with `T = sum over c of sum |w_c| * max over the tile of |x_c|`."""
     top, left = attrs.pads[:2]
     tall, wide = choice.vertical, choice.horizontal
@@ -322,17 +325,11 @@ class _WinogradNest:
         with b.loop(0, count, hint="t") as tiles:
             where = self._tile_place(b, b.iadd(start, tiles.iv))
             at = b.imul(b.iadd(b.imul(vector, count), tiles.iv), lanes)
-            columns = []
-            for k in range(wide.products):
-                products = [
-                    b.load(self.products, at, lanes, offset=(i * wide.products + k) * pitch)
-                    for i in range(tall.products)
-                ]
-                columns.append(tall.transform_outputs(b, products))
-            pixels = []
-            for row in range(tall.outputs):
-                line = wide.transform_outputs(b, [column[row] for column in columns])
-                pixels.append(line if bias is None else [b.binary("add", p, bias) for p in line])
+            pixels = transform_tile_outputs(
+                b, tall, wide, lambda p: b.load(self.products, at, lanes, offset=p * pitch)
+            )
+            if bias is not None:
+                pixels = [[b.binary("add", p, bias) for p in line] for line in pixels]
             self._store(b, block, where, pixels)
 
     def _store(

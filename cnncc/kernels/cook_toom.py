@@ -16,7 +16,7 @@ stride of 1: y is the sum of F(m, taps of the phase), whose products are rows of
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache, cached_property
 
@@ -236,6 +236,20 @@ def transform_places(vertical: CookToom, horizontal: CookToom) -> tuple[int, int
         horizontal.inputs * tall[0] + vertical.products * wide[0],
         horizontal.products * tall[1] + vertical.outputs * wide[1],
     )
+
+
+def transform_tile_outputs(
+    b: Builder, vertical: CookToom, horizontal: CookToom, product: Callable[[int], Value]
+) -> list[list[Value]]:
+    """The results of a tile, row by row, from its products; `product` gives one by its plane."""
+    columns = []
+    for k in range(horizontal.products):
+        planes = [i * horizontal.products + k for i in range(vertical.products)]
+        columns.append(vertical.transform_outputs(b, [product(plane) for plane in planes]))
+    return [
+        horizontal.transform_outputs(b, [column[row] for column in columns])
+        for row in range(vertical.outputs)
+    ]
 
 
 def combine(b: Builder, terms: list[tuple[float, Value]]) -> Value:

@@ -39,6 +39,7 @@ class Conv:
         segments: of the input; empty for one.
         out_segments: of the result; empty for one.
         narrow: whether the input's blocks have as many lanes as it has channels.
+        block: channels of the input's blocks; None for the lanes, or as `narrow` says.
         in_place: operand that the result overwrites.
         values: `normal`, `special` (some NaN and infinities), `negative`, `whole` (numbers).
         out_block: channels of a block of the result; None for the lanes of the target.
@@ -56,6 +57,7 @@ class Conv:
     segments: tuple[int, ...] = ()
     out_segments: tuple[int, ...] = ()
     narrow: bool = False
+    block: int | None = None
     in_place: int | None = None
     values: str = "normal"
     out_block: int | None = None
@@ -98,7 +100,7 @@ class Conv:
         top, left, bottom, right = (a + b for a, b in zip(needed, self.halo, strict=True))
         x = blocked(
             arrays[0].shape,
-            self.x[0] if self.narrow else lanes,
+            self.block or (self.x[0] if self.narrow else lanes),
             segments=self.segments,
             halo=(top, left, bottom, right),
         )
