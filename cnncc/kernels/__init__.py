@@ -22,6 +22,7 @@ from cnncc.kernels.conv_depthwise import ConvDepthwise
 from cnncc.kernels.conv_direct import ConvDirect
 from cnncc.kernels.conv_gather import ConvGather
 from cnncc.kernels.conv_grouped import ConvGrouped
+from cnncc.kernels.conv_phases import ConvPhases
 from cnncc.kernels.conv_planes import ConvPlanes
 from cnncc.kernels.conv_pool import ConvPoolBand, ConvPoolTile
 from cnncc.kernels.conv_strassen import ConvStrassen
@@ -56,6 +57,7 @@ KERNELS: tuple[Kernel, ...] = (
     ConvGrouped(),
     ConvWinograd(),
     ConvStrassen(),
+    ConvPhases(),
     ConvGather(),
     ConvDepthwise(),
     ConvBlock(),

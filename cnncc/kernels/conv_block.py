@@ -234,7 +234,7 @@ def _ring(site: Site) -> RingShape:
     second = _depthwise(site)
     strides, pads = second.attrs.strides, second.attrs.pads
     return ring_shape(
-        conv_geometry(site), second.window, strides, pads, (second.rows, second.columns)
+        conv_geometry(site).columns, second.window, strides, pads, (second.rows, second.columns)
     )
 
 

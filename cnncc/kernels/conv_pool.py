@@ -256,7 +256,7 @@ def _ring(g: ConvGeometry, pool: PoolBehind) -> RingShape:
     """The ring of a band."""
     attrs = pool.step.attrs
     return ring_shape(
-        g,
+        g.columns,
         tuple(attrs.window),
         tuple(attrs.strides),
         tuple(attrs.pads),

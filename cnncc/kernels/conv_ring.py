@@ -55,7 +55,7 @@ class RingShape:
 
 
 def ring_shape(
-    g: ConvGeometry,
+    computed: int,
     window: tuple[int, int],
     strides: tuple[int, int],
     pads: tuple[int, int, int, int],
@@ -64,7 +64,7 @@ def ring_shape(
     """The ring for windows over a convolution.
 
     Args:
-        g: the convolution.
+        computed: columns of the convolution.
         window: rows and columns that a window spans, gaps of a dilation counted.
         strides: from one window to the next.
         pads: of the windows: top, left, bottom, right.
@@ -72,7 +72,7 @@ def ring_shape(
     """
     reach = [(n - 1) * s + k for n, s, k in zip(result, strides, window, strict=True)]
     across = reach[1] - pads[1]
-    columns, right = min(g.columns, across), max(0, across - g.columns)
+    columns, right = min(computed, across), max(0, across - computed)
     return RingShape(window[0], pads[0], reach[0], pads[1], columns, right)
 
 

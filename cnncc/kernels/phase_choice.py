@@ -8,7 +8,7 @@ their products are added up before they are transformed back.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 from cnncc.kernels.conv_tile import Tile, choose_tile
@@ -126,16 +126,19 @@ class PhaseChoice:
         """Vectors of tiles in a row."""
         return -(-self.across // self.lanes)
 
+    @property
+    def width(self) -> int:
+        """Pixels of a line, padding counted, and what its last vector reads in vain."""
+        return self.row_groups * self.lanes * self.horizontal.advance
+
     def halo(self, pads: tuple[int, int], height: int, width: int) -> Halo:
-        """Pixels around a picture so that no tile and no vector needs code of its own."""
-        tall, wide = self.vertical, self.horizontal
-        bottom = (self.down - 1) * tall.advance + tall.inputs - pads[0] - height
-        extent = (self.across - 1) * wide.advance + wide.inputs
-        right = max(0, extent - pads[1] - width)
-        # The last vector of a row reads into the rows below it.
-        beyond = self.row_groups * self.lanes * wide.advance - (pads[1] + width + right)
-        more = -(-max(0, beyond) // (pads[1] + width + right))
-        return pads[0], pads[1], max(0, bottom) + more, right
+        """Zero pixels that tiles see around a picture."""
+        extents = [
+            (count - 1) * way.advance + way.inputs
+            for way, count in ((self.vertical, self.down), (self.horizontal, self.across))
+        ]
+        below, right = extents[0] - pads[0] - height, extents[1] - pads[1] - width
+        return pads[0], pads[1], max(0, below), max(0, right)
 
     def __str__(self) -> str:
         tall, wide = self.vertical, self.horizontal
@@ -160,13 +163,22 @@ def phase_choice(target: Target, shape: PhaseShape) -> PhaseChoice | None:
     down, across = -(-shape.rows // vertical.outputs), -(-shape.columns // horizontal.outputs)
     depth = shape.channels * vertical.stride * horizontal.stride
     products = choose_tile(target, 1, across, shape.out_blocks, depth)
-    return PhaseChoice(
-        vertical,
-        horizontal,
-        shape.channels,
-        down,
-        across,
-        target.lanes(),
-        products.tile,
-        0.0,
+    choice = PhaseChoice(
+        vertical, horizontal, shape.channels, down, across, target.lanes(), products.tile, 0.0
+    )
+    row = choice.planes * products.cycles + _transform_cycles(choice, shape.out_blocks)
+    return replace(choice, cycles=down * row)
+
+
+def _transform_cycles(choice: PhaseChoice, out_blocks: int) -> float:
+    """Of one row of tiles, before and after the products, as measured."""
+    tall, wide = choice.vertical, choice.horizontal
+    lines = choice.channels * tall.stride
+    # To cut a line, each vector of tiles is put together of as many vectors as it skips pixels.
+    downwards = tall.core.products * wide.advance * (2.0 * (wide.advance - 1) + 3.5)
+    sideways = tall.core.products * wide.core.products * wide.stride * 3.5
+    back = 1.5 * choice.planes + 2.5 * tall.outputs * wide.outputs
+    return (
+        lines * (choice.row_groups * downwards + choice.tile_groups * sideways)
+        + choice.across * out_blocks * back
     )

@@ -29,7 +29,7 @@ _TRANSFORMS = {
     (5, 2): (CookToom(2, 5, 2),),
 }
 # Rule C of the tolerances: |error| <= u (K T + (4 + 2 sqrt(n)) S). K by products of the two
-# transforms, at least 3 times the worst of `docs/decisions/026-winograd.md`.
+# transforms, 2.5 to 4 times the worst of `docs/decisions/026-winograd.md`.
 _ROUNDING = {
     (1, 4): 16.0,
     (1, 5): 16.0,

@@ -4,7 +4,7 @@ Feature maps and vectors of CNN operators lie in blocks of as many channels as t
 all else in row-major order (`choose_storage.py`). What is decided here is the rest:
 
 * an input of few channels that only dense convolutions read keeps all its channels in one narrow
-  block;
+  block, or in planes, or has no copy at all, where their kernel reads planes;
 * the halo of a value is the widest that any of its readers needs;
 * operands of a concatenation are computed where they belong in its result, a slice at a block
   boundary and a flattened map are read where they are: `alias` notes, no copies;
@@ -24,9 +24,11 @@ from cnncc.ir.build import add_typed
 from cnncc.ir.decisions import Decision, record
 from cnncc.ir.graph import Graph
 from cnncc.ir.op import Trait, lookup
+from cnncc.ir.types import TensorType
 from cnncc.kernels.conv_gather import ConvGather, gathers
 from cnncc.kernels.conv_grouped import groups_in_lanes
 from cnncc.kernels.conv_nest import conv_halo, groups_aligned
+from cnncc.kernels.conv_phases import ConvPhases, phases_pay, refuses_phases
 from cnncc.kernels.conv_planes import ConvPlanes, suits_planes
 from cnncc.kernels.conv_transposed import transposed_halo
 from cnncc.kernels.conv_winograd import ConvWinograd, winograd_halo
@@ -40,6 +42,7 @@ from cnncc.kernels.layout import (
     Picked,
     RowMajor,
 )
+from cnncc.kernels.plane_rows import refuses_planes
 from cnncc.ops.fused import Step
 from cnncc.ops.pool import WINDOW_POOLS
 from cnncc.options import DEFAULTS, Options
@@ -105,6 +108,8 @@ class _Chooser:
         self.gathered: dict[int, int] = {}  # such a value -> its copy with memory
 
     def run(self) -> None:
+        for node_id in list(self.graph.order()):
+            self._read_in_place(node_id)
         for node_id in self.graph.order():
             self._choose_segments(node_id)
         self._note_layouts(self._halos())
@@ -130,6 +135,7 @@ class _Chooser:
                 why = f"{channels} channels would leave most of {self.lanes} lanes empty"
                 against = (f"blocks of {self.lanes}", "the convolution would multiply the padding")
                 self._record(node_id, f"blocks of {channels} channels", why, against)
+                self._choose_planes(node_id)
         elif anchor.op in ("conv2d", "conv2d_transpose"):
             self._choose_conv(node_id, anchor, channels)
         elif joins_channels(anchor):
@@ -161,6 +167,45 @@ class _Chooser:
             return False
         users = self.graph.users(node_id)
         return bool(users) and all(self._is_dense_conv(user, index) for user, index in users)
+
+    def _choose_planes(self, node_id: int) -> None:
+        """Planes of channels where all readers compute faster from them."""
+        if self.block[node_id] == 1 or not self._phases_pay(node_id):
+            return
+        self.block[node_id] = 1
+        why = "vectors hold neighbouring pixels while phases of the stride are transformed"
+        against = ("all channels of a pixel together", "predicted to take longer")
+        self._record(node_id, "one channel a block", why, against)
+
+    def _read_in_place(self, node_id: int) -> None:
+        """Leave out the copy of a caller's array where all readers find their rows in it."""
+        if self.graph[node_id].op != "relayout" or self.graph.is_output(node_id):
+            return
+        source = self.graph.operands(node_id)[0]
+        node, type_ = self.graph[source], self.graph.type_of(source)
+        planes = node.op == "input" and len(type_.shape) == 4 and type_.shape[0] == 1
+        if not planes or refuses_planes(_caller_layout(node.attrs.memory, type_)):
+            return
+        if self._phases_pay(node_id):
+            self._record(source, "no copy", "its readers frame rows of pixels as they read them")
+            self.graph.replace_uses(node_id, source)
+            self.graph.erase(node_id)
+
+    def _phases_pay(self, node_id: int) -> bool:
+        """Whether all readers of a picture are quickest over phases of their strides."""
+        users = self.graph.users(node_id)
+        if not users or not self.options.uses(ConvPhases.switch):
+            return False
+        return all(self._is_dense_conv(u, k) and self._computes_phases(u) for u, k in users)
+
+    def _computes_phases(self, node_id: int) -> bool:
+        steps, operands = steps_of(self.graph, node_id), self.graph.operands(node_id)
+        conv = steps[0]
+        types = [self.graph.type_of(operands[a]) for a in conv.args]
+        filters = self.graph.constant(operands[conv.args[1]])
+        if filters is None or refuses_phases(self.target, conv.attrs, types, filters, steps[-1]):
+            return False
+        return phases_pay(self.target, conv.attrs, types)
 
     def _is_dense_conv(self, user: int, index: int) -> bool:
         step = steps_of(self.graph, user)[0]
@@ -425,8 +470,7 @@ class _Chooser:
                 owner = self._owner(operand)
                 need = self._needed_halo(node_id, index)
                 have = halos.get(owner, NO_HALO)
-                top, left, bottom, right = (max(a, c) for a, c in zip(have, need, strict=True))
-                halos[owner] = (top, left, bottom, right)
+                halos[owner] = widest(have, need)
         self._even_out(halos)
         return halos
 
@@ -439,8 +483,7 @@ class _Chooser:
             for owners in rows:
                 every = [halos.get(owner, NO_HALO) for owner in owners]
                 if len(set(every)) > 1:
-                    top, left, bottom, right = map(max, zip(*every, strict=True))
-                    halos.update(dict.fromkeys(owners, (top, left, bottom, right)))
+                    halos.update(dict.fromkeys(owners, widest(*every)))
                     pending = True
 
     def _needed_halo(self, node_id: int, index: int) -> Halo:
@@ -456,11 +499,12 @@ class _Chooser:
         need = conv_halo(step.attrs, types[0], types[1], result)
         if not self.options.uses(ConvWinograd.switch):
             return need
+        if self.block[operands[index]] == 1 and self._phases_pay(operands[index]):
+            return NO_HALO  # rows are framed as they are read
         last = steps_of(self.graph, node_id)[-1]
         window = last.attrs.window if last.op in WINDOW_POOLS else (1, 1)
         tiles = winograd_halo(self.target, step.attrs, types, result, (window[0], window[1]))
-        top, left, bottom, right = (max(a, c) for a, c in zip(need, tiles, strict=True))
-        return top, left, bottom, right
+        return widest(need, tiles)
 
     def _halo_readers(self, owner: int) -> list[str]:
         """Names of the nodes whose windows reach beyond the edge of a value in a buffer."""
@@ -478,8 +522,7 @@ class _Chooser:
             node = self.graph[source]
             type_ = self.graph.type_of(source)
             if len(type_.shape) in (2, 4) and type_.shape[0] == 1:
-                dense = DenseLayout(type_.dtype, *dimensions(type_), node.attrs.memory)
-                node.notes["layout"] = dense
+                node.notes["layout"] = _caller_layout(node.attrs.memory, type_)
             else:
                 node.notes["layout"] = RowMajor(type_.dtype, type_.shape)
         for node_id in self.storages:
@@ -520,6 +563,17 @@ class _Chooser:
         if node.op == "reshape" and self.graph[operands[0]].op != "constant":
             node.notes["alias"] = (operands[0], 0)
             self._record(node_id, "no copy", "row-major order does not change with the shape")
+
+
+def _caller_layout(memory: str, type_: TensorType) -> DenseLayout:
+    """How a caller's picture or vector of one sample lies."""
+    return DenseLayout(type_.dtype, *dimensions(type_), memory)
+
+
+def widest(*halos: Halo) -> Halo:
+    """The halo that holds all of these."""
+    top, left, bottom, right = map(max, zip(*halos, strict=True))
+    return top, left, bottom, right
 
 
 def _moves_channels(step: Step) -> bool:

@@ -16,7 +16,7 @@ from cnncc.kernels.template import Kernel, Site
 from cnncc.ops.conv import Conv2dAttrs, Conv2dTransposeAttrs
 from cnncc.ops.fused import Step
 from cnncc.targets import Target
-from tests.kernels.harness import Runner, blocked, check, interpret, make_site
+from tests.kernels.harness import Runner, blocked, check, dense, interpret, make_site
 
 Halo = tuple[int, int, int, int]
 NO_HALO: Halo = (0, 0, 0, 0)
@@ -40,6 +40,7 @@ class Conv:
         out_segments: of the result; empty for one.
         narrow: whether the input's blocks have as many lanes as it has channels.
         block: channels of the input's blocks; None for the lanes, or as `narrow` says.
+        outside: whether the input is a caller's array of planes.
         in_place: operand that the result overwrites.
         values: `normal`, `special` (some NaN and infinities), `negative`, `whole` (numbers).
         out_block: channels of a block of the result; None for the lanes of the target.
@@ -58,6 +59,7 @@ class Conv:
     out_segments: tuple[int, ...] = ()
     narrow: bool = False
     block: int | None = None
+    outside: bool = False
     in_place: int | None = None
     values: str = "normal"
     out_block: int | None = None
@@ -104,6 +106,7 @@ class Conv:
             segments=self.segments,
             halo=(top, left, bottom, right),
         )
+        source = dense(arrays[0].shape, "chw") if self.outside else x
         filters = {a for s in self.steps if s.op == "conv2d" for a in s.args[1:]}
         others = [
             None if self.first_extra + i in filters else self._operand(a, lanes)
@@ -118,7 +121,7 @@ class Conv:
             self.op,
             self.attrs,
             arrays,
-            [x, *[None] * (self.first_extra - 1), *others],
+            [source, *[None] * (self.first_extra - 1), *others],
             blocked(shape, self.out_block or lanes, segments=self.out_segments, halo=self.out_halo),
             target,
             steps=self.steps,

@@ -25,6 +25,8 @@ PAIRS: tuple[Pair, ...] = (
     (CookToom(4, 3), CookToom(4, 3)),
     (CookToom(2, 3), CookToom(4, 3)),
     (CookToom(2, 5), CookToom(2, 5)),
+    (CookToom(3, 4), CookToom(3, 4)),
+    (CookToom(3, 4), CookToom(4, 3)),
     (IDENTITY, CookToom(4, 3)),
     (IDENTITY, CookToom(2, 5)),
     (IDENTITY, CookToom(4, 5)),

@@ -170,6 +170,19 @@ MUTANTS = (
         "conv_winograd",
     ),
     _kernel(
+        "phase_ring",
+        "ready = b.select(last, self.pool_behind.rows, ready)",
+        "ready = b.imin(ready, self.pool_behind.rows)",
+        "windows over the lower edge are forgotten",
+        "conv_phases",
+    ),
+    _kernel(
+        "plane_rows",
+        "last = b.load(source, at, lanes, offset=width - lanes)",
+        "last = b.load(source, at, lanes)",
+        "the last pixels of a row are its first",
+    ),
+    _kernel(
         "conv_depthwise",
         "uses.setdefault(t * taps.stride + k * taps.dilation, [])",
         "uses.setdefault(t * taps.stride + k, [])",
