@@ -101,6 +101,8 @@ TESTED_BY = {
     "kernels/elementary_wide.py": "kernels/test_scalar_math.py",
     "kernels/conv_ring.py": "kernels/test_conv_block.py",
     "kernels/global_pool.py": "kernels/test_pool.py",
+    "kernels/phase_nest.py": "kernels/test_conv_phases.py",
+    "kernels/phase_ring.py": "kernels/test_conv_phases.py",
     "kernels/row_nest.py": "kernels/test_pointwise.py",
     "kernels/row_matmul_loops.py": "kernels/test_row_matmul.py",
     "kernels/row_matmul_tile.py": "kernels/test_row_matmul.py",

@@ -22,6 +22,7 @@ from cnncc.ir.types import TensorType
 from cnncc.kernels.conv_pool import pool_of
 from cnncc.kernels.conv_tile import choose_tile
 from cnncc.kernels.conv_winograd import tile_rounding
+from cnncc.kernels.cook_toom import transform_places
 from cnncc.kernels.cost import predict
 from cnncc.kernels.layout import Layout
 from cnncc.kernels.phase_choice import PhaseChoice, PhaseShape, phase_choice
@@ -64,6 +65,8 @@ class ConvPhases(Kernel):
     def estimate(self, site: Site) -> Estimate:
         choice = _choice(site)
         filters = choice.planes * choice.depth * site.blocked_out.blocks
+        _, back = transform_places(choice.vertical.core, choice.horizontal.core)
+        steps = filters + site.blocked_out.blocks * back
         cycles = choice.cycles
         if site.ends_in_pool:
             pool = pool_of(site)
@@ -73,7 +76,7 @@ class ConvPhases(Kernel):
             cycles,
             str(choice),
             {"error_bound_k": choice.rounding},
-            fmas=filters * choice.down * choice.across,
+            fmas=steps * choice.down * choice.across,
             weights=filters * site.target.vector_bits / 8,
         )
 

@@ -331,8 +331,8 @@ MUTANTS = (
     ),
     _plan(
         "choose_layout",
-        "top, left, bottom, right = (max(a, c) for a, c in zip(have, need, strict=True))",
-        "top, left, bottom, right = need",
+        "halos[owner] = widest(have, need)",
+        "halos[owner] = need",
         "the last reader's halo wins",
     ),
     _plan(
