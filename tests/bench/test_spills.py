@@ -28,6 +28,7 @@ output y
 MOST = 3  # in a loop of multiply-adds
 # A transform keeps the values of a whole tile of six by six alive.
 MOST_SHARE = 0.15
+TRANSFORMS = {"conv_winograd", "conv_phases"}
 
 
 @pytest.mark.parametrize("target", TARGETS.values(), ids=lambda target: target.name)
@@ -40,7 +41,7 @@ def test_loops_of_kernels_stay_in_registers(target, tmp_path):
     assert "conv_direct" in kernels
     assert len(kernels) >= 6
     for loop in loops:
-        if loop.kernel == "conv_winograd" and loop.spills > MOST:
+        if loop.kernel in TRANSFORMS and loop.spills > MOST:
             assert loop.share <= MOST_SHARE, loop
         else:
             assert loop.spills <= MOST, loop
