@@ -32,15 +32,17 @@ class Workspace:
     Attributes:
         pointers: the array; the caller fills in its first entries.
         address: where it is, as the code takes it.
+        answer: an output of one sample and where it starts, kept from one call to the next.
     """
 
-    __slots__ = ("_memory", "address", "pointers")
+    __slots__ = ("_memory", "address", "answer", "pointers")
 
     def __init__(self, ports: int, weights: int, size: int) -> None:
         self._memory = aligned(size, np.dtype(np.uint8))
         self.pointers = (ctypes.c_void_p * (ports + 2))()
         self.pointers[ports] = weights
         self.pointers[ports + 1] = self._memory.ctypes.data
+        self.answer: tuple[Array, int] | None = None
         self.address = ctypes.c_void_p(ctypes.addressof(self.pointers))
 
 

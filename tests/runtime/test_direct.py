@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from cnncc.errors import InputError
+from cnncc.runtime import direct as shortest
 from cnncc.runtime.direct import direct_call
 from tests.runtime.programs import SIZE, expected, network
 
@@ -121,3 +122,16 @@ def test_a_network_that_mixes_samples_takes_the_declared_shape():
     x = _sample()
     assert direct(x) is None
     assert direct(x[0]).tobytes() == expected(x[0]).tobytes()
+
+
+@pytest.mark.parametrize("copied", [0, 4 * SIZE])
+def test_an_answer_stays_what_it_was(copied, monkeypatch):
+    monkeypatch.setattr(shortest, "_COPIED", copied)
+    net = network(1)
+    direct, x = direct_call(net._executable, net.interface), _sample()
+    first, second, third = direct(x), direct(-x), direct(2 * x)
+    assert first.tobytes() == expected(x).tobytes()
+    assert second.tobytes() == expected(-x).tobytes()
+    assert third.tobytes() == expected(2 * x).tobytes()
+    assert first.flags.owndata
+    assert len(net._executable.free) == 1
