@@ -6,6 +6,8 @@ Each is within 4 ulp of the exact value for every f32 input; NaN gives NaN.
 
 from __future__ import annotations
 
+import numpy as np
+
 from cnncc.ir.types import DType
 from cnncc.kernels.scalar_arithmetic import ScalarArithmetic
 from cnncc.kernels.scalar_operations import V
@@ -33,6 +35,23 @@ _SHORT_DECAY_FIT = (
 )
 # Of e^-x: the exponent field is that of infinity at the first and 0 at the second.
 _LOGISTIC_LOW, _LOGISTIC_HIGH = -88.75, 88.0
+# 2^(j/32) over a divisor for which f32 rounds all quotients by less than 2.7e-8, and the products
+# of e^-r with it, all below 2, by less than 3.2e-8; less j in those bits that the index adds again.
+_POWER_BITS = 5
+_POWERS = 1 << _POWER_BITS
+_POWER_DIVISOR = 1.9002314805984497
+_POWER_TABLE = tuple(
+    (
+        np.array(2.0 ** (np.arange(_POWERS) / _POWERS) / _POWER_DIVISOR, np.float32).view(np.int32)
+        - (np.arange(_POWERS, dtype=np.int32) << 23 - _POWER_BITS)
+    )
+    .view(np.float32)
+    .tolist()
+)
+# e^-r times that divisor for |r| <= ln(2)/64, as above, 5.3e-8.
+_LOOKUP_FIT = (0.950116113590465, -1.900259308733617, _POWER_DIVISOR)
+# Of e^-x: below, e^-x/1.9 is finite and e^-x is not; above, 1 + e^-x is 1.
+_LOOKUP_LOW, _LOOKUP_HIGH = -89.0, 64.0
 _DECAY_LOW = -87.33654  # the least number whose exponential is normal
 _ATANH_SERIES = (1 / 9, 1 / 7, 1 / 5, 1 / 3)  # of (atanh(s)/s - 1) / s^2, in powers of s^2
 _TANH_TOP = 9.2  # beyond it the hyperbolic tangent is 1 in f32
@@ -150,7 +169,32 @@ class ElementaryFunctions(ScalarArithmetic[V]):
 
     def silu(self, a: V) -> V:
         """a/(1 + e^-a), to 3.3 ulp: without a rounding between, a shorter polynomial will do."""
+        if self.looks_up:
+            return self.div(a, self._one_and_looked_up(a))
         return self.div(a, self._one_and_decay(a, _SHORT_DECAY_FIT))
+
+    def _one_and_looked_up(self, a: V) -> V:
+        """1 + e^-a, with e^-a = 2^(k/32)·e^-r and k = round(-32a/ln 2), |r| <= ln(2)/64.
+
+        A table has 2^(j/32) for the low bits of k; an integer addition gives it the exponent. At
+        the upper end the sum is 1, at the lower one it overflows.
+        """
+        low, high = self.const(_LOOKUP_LOW), self.const(_LOOKUP_HIGH)
+        x = self.select(self.lt(high, a), high, a)
+        x = self.select(self.lt(x, low), low, x)
+        shifted, r = self._reduced(x, _ROUNDER / _POWERS)
+        bits = self._bits(shifted)
+        power = self._bits(self._lookup(_POWER_TABLE, bits))
+        exponent = self._integer("shl", bits, _MANTISSA_BITS - _POWER_BITS)
+        power = self._from_bits(self.add(power, exponent))
+        return self.fma(self._polynomial(_LOOKUP_FIT, r), power, self.const(1.0))
+
+    def _reduced(self, x: V, rounder: float) -> tuple[V, V]:
+        """The sum n + `rounder`, where its rounding makes n of -x/ln 2; and r = x + n·ln 2."""
+        shifted = self.fma(x, self.const(-_LOG2_E), self.const(rounder))
+        n = self.sub(shifted, self.const(rounder))
+        r = self.fma(n, self.const(_LN2_HIGH), x)
+        return shifted, self.fma(n, self.const(_LN2_LOW), r)
 
     def _one_and_decay(self, a: V, fit: tuple[float, ...]) -> V:
         """1 + e^-a, with e^-a = 2^n·e^-r and n = round(-a/ln 2), |r| <= ln(2)/2.
@@ -161,11 +205,7 @@ class ElementaryFunctions(ScalarArithmetic[V]):
         low, high = self.const(_LOGISTIC_LOW), self.const(_LOGISTIC_HIGH)
         x = self.select(self.lt(high, a), high, a)
         x = self.select(self.lt(x, low), low, x)
-        rounder = _ROUNDER + _EXPONENT_BIAS
-        shifted = self.fma(x, self.const(-_LOG2_E), self.const(rounder))
-        n = self.sub(shifted, self.const(rounder))
-        r = self.fma(n, self.const(_LN2_HIGH), x)
-        r = self.fma(n, self.const(_LN2_LOW), r)
+        shifted, r = self._reduced(x, _ROUNDER + _EXPONENT_BIAS)
         power = self._polynomial(fit, r)
         return self.fma(power, self._power_of_two(self._bits(shifted)), self.const(1.0))
 

@@ -29,6 +29,7 @@ _SAME_WIDTH = {
     DType.I16: DType.F16,
 }
 Rule = Callable[..., Any]
+_LOOKUP_LANES = 16  # of AVX-512: two registers of them are looked up in by a third
 SHORT = 12  # operations of steps that find room in registers beside the accumulators of a tile
 
 
@@ -75,6 +76,16 @@ class VectorScalars(WideFunctions[Value]):
         return self._b.bitcast(a, Kind[_SAME_WIDTH[self.dtype_of(a)].name])
 
     _from_bits = _bits
+
+    @property
+    def looks_up(self) -> bool:
+        """Where lanes are those of the widest registers, which come with such an instruction."""
+        return self._lanes == _LOOKUP_LANES
+
+    def _lookup(self, table: tuple[float, ...], index: Value) -> Value:
+        halves = Type(Kind.F32, self._lanes)
+        low, high = table[: self._lanes], table[self._lanes :]
+        return self._b.lookup(self._b.const(low, halves), self._b.const(high, halves), index)
 
 
 def count_operations(steps: Sequence[Step], lanes: int) -> int:
@@ -134,6 +145,9 @@ class NumpyScalars(WideFunctions[Any]):
         return np.asarray(a).view(_SAME_WIDTH[self.dtype_of(a)].numpy)
 
     _from_bits = _bits
+
+    def _lookup(self, table: tuple[float, ...], index: Any) -> Any:
+        return np.array(table, np.float32)[np.bitwise_and(index, len(table) - 1)]
 
     def _alike(self, a: Any, b: Any) -> tuple[Any, Any]:
         """Both operands, which must have one type: NumPy would quietly find a common one."""

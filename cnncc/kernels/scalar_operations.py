@@ -93,6 +93,15 @@ class ScalarOperations(ABC, Generic[V]):
     def _from_bits(self, a: V) -> V:
         """The float with the bits of a signed integer of its width."""
 
+    @property
+    def looks_up(self) -> bool:
+        """Whether a lookup in a table of 32 numbers costs no more than a multiplication."""
+        return False
+
+    @abstractmethod
+    def _lookup(self, table: tuple[float, ...], index: V) -> V:
+        """The f32 of a table that the low bits of an i32 tell; asked only where it `looks_up`."""
+
     # -- arithmetic --------------------------------------------------------------------------------
 
     def add(self, a: V, b: V) -> V:

@@ -48,6 +48,12 @@ def has_rounding(target: Target) -> bool:
     )
 
 
+def new_writer(target: Target) -> FunctionWriter:
+    """A writer for a function of that target."""
+    permutes = "avx512f" in target.requires
+    return FunctionWriter(rounds=has_rounding(target), permutes=permutes)
+
+
 def emit_program(program: Program, target: Target) -> str:
     """All functions of a program as one module; `main` may have no barriers (see `parallel`).
 
@@ -81,7 +87,7 @@ def _attributes(target: Target) -> str:
 
 def emit_function(func: Func, target: Target, *, linkage: str = "") -> str:
     """One function; `linkage` goes before its type, such as `internal`."""
-    w = FunctionWriter(rounds=has_rounding(target))
+    w = new_writer(target)
     header = open_function(w, func.name, func.params, linkage=linkage)
     emit_body(w, func.body)
     w.do("ret void")

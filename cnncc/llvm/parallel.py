@@ -23,14 +23,13 @@ from cnncc.llvm.emit import (
     declaration,
     emit_body,
     emit_function,
-    has_rounding,
     module_text,
+    new_writer,
     walk,
 )
 from cnncc.llvm.pool_code import pool_functions
 from cnncc.llvm.rounding import in_default_mode
 from cnncc.llvm.types import symbol
-from cnncc.llvm.writer import FunctionWriter
 from cnncc.loopir.nodes import (
     Barrier,
     Binary,
@@ -164,7 +163,7 @@ def _check(main: Func) -> None:
 
 def _segment(main: Func, name: str, stmts: list[Stmt], target: Target) -> str:
     """`name(buffers, thread, threads)`: what one thread does between two barriers."""
-    w = FunctionWriter(rounds=has_rounding(target))
+    w = new_writer(target)
     for number, param in enumerate(main.params[:-2]):
         place = w.let(f"getelementptr ptr, ptr %buffers, i64 {number}")
         w.names[param] = w.let(f"load ptr, ptr {place}, align 8")

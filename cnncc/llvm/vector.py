@@ -15,6 +15,7 @@ from cnncc.loopir.nodes import (
     Fma,
     Index,
     Kind,
+    Lookup,
     Select,
     Shuffle,
     Splat,
@@ -24,10 +25,22 @@ from cnncc.loopir.nodes import (
 )
 
 Arithmetic = (
-    Const | Unary | Binary | Fma | Compare | Select | Convert | Bitcast | Splat | Shuffle | Extract
+    Const
+    | Unary
+    | Binary
+    | Fma
+    | Compare
+    | Select
+    | Convert
+    | Bitcast
+    | Splat
+    | Shuffle
+    | Lookup
+    | Extract
 )
 
 _INDEX = Type(Kind.INDEX)
+_PERMUTED = Type(Kind.F32, 16)  # what AVX-512 looks up in two registers
 _FLOAT = {"add": "fadd", "sub": "fsub", "mul": "fmul", "div": "fdiv"}
 _INTEGER = {"add": "add", "sub": "sub", "mul": "mul", "shl": "shl"}
 _LOGIC = ("and", "or", "xor")
@@ -71,6 +84,8 @@ def _result(w: FunctionWriter, stmt: Arithmetic, out: Type) -> str:
             return splat(w, w.operand(a, Type(out.kind)), out)
         case Shuffle():
             return _shuffle(w, stmt, out)
+        case Lookup():
+            return _lookup(w, stmt, out)
         case Extract(a=a, lane=lane):
             if scalar_type(a).lanes == 1:
                 return w.name(a)
@@ -250,3 +265,22 @@ def _shuffle(w: FunctionWriter, stmt: Shuffle, out: Type) -> str:
     if out.lanes > 1:
         return made
     return w.let(f"extractelement <1 x {register_type(out)}> {made}, i64 0")
+
+
+def _lookup(w: FunctionWriter, stmt: Lookup, out: Type) -> str:
+    """One instruction where the target has it, else lane by lane."""
+    a, b, index = w.typed(stmt.a), w.typed(stmt.b), w.typed(stmt.index)
+    text = register_type(out)
+    if w.permutes and out == _PERMUTED:
+        return w.let(f"call {text} @llvm.x86.avx512.vpermi2var.ps.512({a}, {index}, {b})")
+    lanes = out.lanes
+    numbers, element = Type(Kind.I32, lanes), register_type(Type(out.kind))
+    both = ", ".join(f"i32 {lane}" for lane in range(2 * lanes))
+    table = w.let(f"shufflevector {a}, {b}, <{2 * lanes} x i32> <{both}>")
+    low = w.let(f"and {index}, {constant(numbers, 2 * lanes - 1)}")
+    made = "poison"
+    for lane in range(lanes):
+        place = w.let(f"extractelement {register_type(numbers)} {low}, i64 {lane}")
+        found = w.let(f"extractelement <{2 * lanes} x {element}> {table}, i32 {place}")
+        made = w.let(f"insertelement {text} {made}, {element} {found}, i64 {lane}")
+    return made

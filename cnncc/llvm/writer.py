@@ -18,13 +18,15 @@ class FunctionWriter:
         names: the operand text of each LoopIR value that is visible.
         block: label of the block that is being written.
         rounds: whether the target has instructions that round to whole numbers.
+        permutes: whether the target picks lanes of two registers by a third.
     """
 
-    def __init__(self, *, rounds: bool) -> None:
+    def __init__(self, *, rounds: bool, permutes: bool) -> None:
         self.lines: list[str] = []
         self.names: dict[Value, str] = {}
         self.block = "entry"
         self.rounds = rounds
+        self.permutes = permutes
         self._allocas: list[str] = []
         self._bases: list[dict[tuple[str, str, str], str]] = [{}]
         self._count = 0

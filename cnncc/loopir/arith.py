@@ -144,6 +144,11 @@ def shuffle(kind: Kind, lanes: tuple[int, ...]) -> Operation:
     return lambda a, b: np.hstack((a, b)).astype(dtype)[picks]
 
 
+def lookup(a: Any, b: Any, index: Any) -> Any:
+    """Lanes of two vectors, one after the other, picked by the low bits of an index."""
+    return np.concatenate((a, b))[index & (2 * len(a) - 1)]
+
+
 def extract(kind: Kind, lane: int) -> Operation:
     """One lane as a scalar."""
     scalar = FROM_ELEMENT[kind]

@@ -28,6 +28,7 @@ from cnncc.loopir.nodes import (
     Index,
     Kind,
     Load,
+    Lookup,
     Prefetch,
     Select,
     Shuffle,
@@ -222,6 +223,12 @@ class Builder:
         """Lanes picked from `a` followed by `b`."""
         out = self._new(Type(_scalar_type(a).kind, len(lanes)))
         self._emit(Shuffle(out, a, b, tuple(lanes)))
+        return out
+
+    def lookup(self, a: Value, b: Value, index: Value) -> Value:
+        """Lanes of `a` followed by `b`, picked by the low bits of `index` (i32)."""
+        out = self._new(_scalar_type(a))
+        self._emit(Lookup(out, a, b, index))
         return out
 
     def extract(self, a: Value, lane: int) -> Value:

@@ -45,6 +45,7 @@ from cnncc.loopir.nodes import (
     Index,
     Kind,
     Load,
+    Lookup,
     Prefetch,
     Program,
     Select,
@@ -237,6 +238,8 @@ class _Compiled:
                 return self._apply(out, arith.splat(register_type(out)), a)
             case Shuffle(out, a, b, lanes):
                 return self._apply(out, arith.shuffle(register_type(out).kind, lanes), a, b)
+            case Lookup(out, a, b, index):
+                return self._apply(out, arith.lookup, a, b, index)
             case Extract(out, a, lane):
                 return self._apply(out, arith.extract(register_type(out).kind, lane), a)
             case Load():

@@ -218,6 +218,19 @@ class Shuffle:
 
 
 @dataclass(slots=True, eq=False)
+class Lookup:
+    """Lane `i` of the result is lane `index[i]` of `a` followed by `b`.
+
+    All four have as many lanes, a power of two; of an index the bits that number 2·lanes count.
+    """
+
+    out: Value
+    a: Value
+    b: Value
+    index: Value
+
+
+@dataclass(slots=True, eq=False)
 class Extract:
     """Lane `lane` of `a` as a scalar."""
 
@@ -320,8 +333,8 @@ class Prefetch:
 
 
 Stmt = (
-    Const | Unary | Binary | Fma | Compare | Select | Convert | Bitcast | Splat | Shuffle | Extract
-    | Load | Store | Alloc | View | For | If | Call | Barrier | Prefetch
+    Const | Unary | Binary | Fma | Compare | Select | Convert | Bitcast | Splat | Shuffle | Lookup
+    | Extract | Load | Store | Alloc | View | For | If | Call | Barrier | Prefetch
 )  # fmt: skip
 
 

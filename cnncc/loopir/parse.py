@@ -30,6 +30,7 @@ from cnncc.loopir.nodes import (
     Index,
     Kind,
     Load,
+    Lookup,
     Prefetch,
     Program,
     Select,
@@ -350,5 +351,8 @@ _READERS: dict[str, _Reader] = {
     "convert": lambda p, line, out: Convert(out, p._operand(line)),
     "bitcast": lambda p, line, out: Bitcast(out, p._value(line)),
     "select": lambda p, line, out: Select(out, p._value(line), p._more(line), p._more(line)),
+    "lookup": lambda p, line, out: Lookup(
+        out, p._value(line), p._more_value(line), p._more_value(line)
+    ),
     "fma": lambda p, line, out: Fma(out, p._value(line), p._more_value(line), p._more_value(line)),
 }

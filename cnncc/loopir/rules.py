@@ -19,6 +19,7 @@ from cnncc.loopir.nodes import (
     Fma,
     Index,
     Kind,
+    Lookup,
     Select,
     Shuffle,
     Splat,
@@ -27,13 +28,24 @@ from cnncc.loopir.nodes import (
 )
 
 Arithmetic = (
-    Const | Unary | Binary | Fma | Compare | Select | Convert | Bitcast | Splat | Shuffle | Extract
+    Const
+    | Unary
+    | Binary
+    | Fma
+    | Compare
+    | Select
+    | Convert
+    | Bitcast
+    | Splat
+    | Shuffle
+    | Lookup
+    | Extract
 )
 INDEX = Type(Kind.INDEX)
 _FLOAT_ONLY = ("sqrt", "floor", "ceil", "trunc", "round")
 _FLOAT_BINARY = ("add", "sub", "mul", "div", "min", "max")
 # What may be done with elements of a kind of storage.
-_MOVES = (Convert, Bitcast, Select, Splat, Shuffle, Extract)
+_MOVES = (Convert, Bitcast, Select, Splat, Shuffle, Lookup, Extract)
 _LOGIC = ("and", "or", "xor")
 _SAME_BITS = ({Kind.F32, Kind.I32}, {Kind.F64, Kind.I64}, {Kind.F16, Kind.I16})
 
@@ -70,7 +82,7 @@ def _operands(stmt: Arithmetic) -> Sequence[Index]:
             return (a,)
         case Binary(_, _, a, b) | Compare(_, _, a, b) | Shuffle(_, a, b):
             return a, b
-        case Fma(_, a, b, c):
+        case Fma(_, a, b, c) | Lookup(_, a, b, c):
             return a, b, c
         case Select(_, cond, a, b):
             return cond, a, b
@@ -112,6 +124,9 @@ def _fits(stmt: Arithmetic, out: Type, operands: Sequence[Type]) -> bool:
             a, b = operands
             inside = all(0 <= lane < 2 * a.lanes for lane in lanes)
             return a == b and inside and out == Type(a.kind, len(lanes))
+        case Lookup():
+            index = Type(Kind.I32, out.lanes)
+            return list(operands) == [out, out, index] and out.lanes.bit_count() == 1 < out.lanes
         case Extract(lane=lane):
             return out == Type(operands[0].kind) and 0 <= lane < operands[0].lanes
         case _:

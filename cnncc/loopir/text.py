@@ -38,6 +38,7 @@ from cnncc.loopir.nodes import (
     Index,
     Kind,
     Load,
+    Lookup,
     Prefetch,
     Program,
     Select,
@@ -217,6 +218,8 @@ class _Printer:
             case Shuffle(out, a, b, lanes):
                 picks = ", ".join(map(str, lanes))
                 return self._op(out, "shuffle", f"{ref(a)}, {ref(b)}, ({picks})")
+            case Lookup(out, a, b, index):
+                return self._op(out, "lookup", f"{ref(a)}, {ref(b)}, {ref(index)}")
             case Extract(out, a, lane):
                 return self._op(out, "extract", f"{ref(a)}, {lane}")
             case Alloc(out):

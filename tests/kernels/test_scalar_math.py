@@ -65,6 +65,12 @@ class TwiceRounded(NumpyScalars):
         return self.add(self.mul(a, b), c)
 
 
+class LookingUp(NumpyScalars):
+    """Targets with lookups in one instruction; all of them have a fused multiply-add."""
+
+    looks_up = True
+
+
 def samples(step: int) -> np.ndarray:
     """Every `step`-th bit pattern, and many numbers where the functions are not constant."""
     rng = np.random.default_rng(0)
@@ -102,6 +108,12 @@ def test_numpy(name, scalars):
     x = samples(4001)
     with np.errstate(invalid="ignore"):
         judge(name, x, np.asarray(getattr(scalars, name)(x)))
+
+
+def test_silu_by_lookup():
+    x = samples(4001)
+    with np.errstate(invalid="ignore"):
+        judge("silu", x, np.asarray(LookingUp().silu(x)))
 
 
 @pytest.mark.parametrize("scalars", [NumpyScalars(), TwiceRounded()], ids=["fma", "twice"])

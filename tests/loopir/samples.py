@@ -9,7 +9,7 @@ import numpy as np
 
 from cnncc.loopir import nodes
 from cnncc.loopir.build import INDEX, Builder, vector
-from cnncc.loopir.nodes import Func, Kind, Program, Value
+from cnncc.loopir.nodes import Func, Kind, Program, Type, Value
 
 F4 = vector(4)
 X = np.array([1.5, -2.25, 0.0, 9.0], np.float32)
@@ -35,6 +35,11 @@ def _stores(make: Callable[[Builder, Value], Value]) -> Callable[[Builder, Value
         b.store(dst, 0, make(b, b.load(src, 0, 4)))
 
     return body
+
+
+def _looked_up(b: Builder, x: Value) -> Value:
+    index = b.const((1, 7, 10, -4), Type(Kind.I32, 4))
+    return b.lookup(x, b.unary("neg", b.unary("neg", x)), index)
 
 
 def _loop(b: Builder, src: Value, dst: Value) -> None:
@@ -129,6 +134,7 @@ SAMPLES: dict[type, list[Sample]] = {
     nodes.Bitcast: [_sample(_stores(lambda b, x: b.bitcast(b.bitcast(x, Kind.I32), Kind.F32)), X)],
     nodes.Splat: [_sample(_stores(lambda b, x: b.splat(b.extract(x, 3), 4)), [9, 9, 9, 9])],
     nodes.Shuffle: [_sample(_stores(lambda b, x: b.shuffle(x, x, (3, 4, 2, 5))), X[[3, 0, 2, 1]])],
+    nodes.Lookup: [_sample(_stores(_looked_up), X[[1, 3, 2, 0]])],
     nodes.Extract: [_sample(_stores(lambda b, x: b.splat(b.extract(x, 1), 4)), [-2.25] * 4)],
     nodes.Load: [_sample(_masked, X * [1, 0, 1, 0]), _sample(_stores(lambda b, x: x), X)],
     nodes.Store: [_sample(_masked_store, X * [0, 1, 1, 0])],
