@@ -78,8 +78,8 @@ accuracy: $(READY)  ## Long: networks of ZOO=folder against float64, beside onnx
 	@$(BIN)/python -m cnncc.bench.accuracy $(ZOO) --write docs/performance.md
 
 bench-spills: $(READY)  ## Registers that inner loops spill, networks of ZOO=folder, on three targets.
-	@for m in $(ZOO)/*.onnx; do for t in x86-64-v4 x86-64-v3 aarch64; do \
-	  echo "$$m $$t"; $(BIN)/python -m cnncc.bench.spills $$m --target $$t; done; done
+	@$(BIN)/python -m cnncc.bench.spills $(wildcard $(ZOO)/*.onnx) --target x86-64-v4 --target x86-64-v3 \
+	  --target aarch64 --write docs/performance.md
 
 bench-peers: $(READY)  ## Long: every network of ZOO=folder beside other engines; docs/performance.md.
 ifndef CNNCC_PEERS_PYTHON

@@ -2,8 +2,8 @@
 
 `python -m cnncc.bench.accuracy FOLDER` runs each ONNX file on random inputs in float64 by the
 operators' definitions, here, and in onnxruntime with its optimiser on. An error is the relative L2
-distance of the first output from float64's; the ratio is ours over onnxruntime's, the geometric
-mean over the inputs. Single layers are judged by `cnncc verify`.
+distance of an output from float64's; the ratio is ours over onnxruntime's, the geometric mean over
+inputs and outputs. Single layers are judged by `cnncc verify`.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Accuracy:
 
     Attributes:
         network: its name.
-        ours: relative L2 error, one an input.
+        ours: relative L2 errors, of all outputs for the first input, then for the next.
         theirs: onnxruntime's.
         same_bits: whether all numbers of threads gave the same.
     """
@@ -49,7 +49,7 @@ class Accuracy:
 
     @property
     def ratio(self) -> float:
-        """Ours over theirs, the geometric mean over the inputs."""
+        """Ours over theirs, the geometric mean."""
         pairs = zip(self.ours, self.theirs, strict=True)
         logs = [math.log(max(a, 1e-12) / max(b, 1e-12)) for a, b in pairs]
         return math.exp(sum(logs) / len(logs))
@@ -73,23 +73,25 @@ def measure(path: Path, inputs: int) -> Accuracy:
     settings.log_severity_level = 4
     session = onnxruntime.InferenceSession(str(path), settings, providers=["CPUExecutionProvider"])
     networks = [driver.build(compilation, threads=count) for count in THREADS]
-    ours, theirs, same = [], [], True
+    ours: list[float] = []
+    theirs: list[float] = []
+    same = True
     for seed in range(inputs):
         sample = random_inputs(compilation.plan.interface.inputs, seed)
         feeds = {name: array[None] for name, array in sample.items()}
-        made = [_first(net(*feeds.values())) for net in networks]
-        same = same and all(m.tobytes() == made[0].tobytes() for m in made)
-        exact = _first(interp.run(model.graph, dict(enumerate(feeds.values()))))
-        theirs.append(_distance(session.run(None, feeds)[0], exact))
-        ours.append(_distance(made[0], exact))
+        made = [_outputs(net(*feeds.values())) for net in networks]
+        first = [array.tobytes() for array in made[0]]
+        same = same and all([array.tobytes() for array in arrays] == first for arrays in made)
+        exact = _outputs(interp.run(model.graph, dict(enumerate(feeds.values()))))
+        theirs += map(_distance, session.run(None, feeds), exact)
+        ours += map(_distance, made[0], exact)
     for net in networks:
         net.close()
     return Accuracy(path.stem, tuple(ours), tuple(theirs), same)
 
 
-def _first(answer: Any) -> Array:
-    found: Array = answer[0] if isinstance(answer, tuple | list) else answer
-    return found
+def _outputs(answer: Any) -> list[Array]:
+    return list(answer) if isinstance(answer, tuple | list) else [answer]
 
 
 def _distance(found: Array, exact: Array) -> float:

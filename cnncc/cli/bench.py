@@ -32,6 +32,7 @@ COLUMNS = (
     Column("gflops", "GFLOP/s", right=True),
     Column("share", "of peak", right=True),
 )
+_FORMATS = "; ".join(f"{peer.name} takes {peer.needs}" for peer in PEERS.values() if peer.needs)
 
 
 def _numbers(ctx: click.Context, param: click.Parameter, given: str) -> tuple[int, ...]:
@@ -79,7 +80,7 @@ def _engines(ctx: click.Context, param: click.Parameter, given: str) -> tuple[st
     default="",
     callback=_engines,
     metavar="LIST",
-    help=f"Run these engines in the same rounds: {', '.join(PEERS)}.",
+    help=f"Run these engines in the same rounds: {', '.join(PEERS)}. {_FORMATS}.",
 )
 @click.option(
     "--python",

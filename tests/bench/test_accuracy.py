@@ -19,6 +19,19 @@ def test_errors_beside_onnxruntime(tmp_path, capsys):
     assert "| net |" in capsys.readouterr().out
 
 
+def test_every_output_is_judged(tmp_path):
+    first, _, _ = TEXT.partition("conv(")
+    text = f"""{first}h = conv(3x3, filters=16, pad=1) -> relu
+output y = h -> conv(1x1, filters=4)
+output z = h -> conv(1x1, filters=3)
+"""
+    (tmp_path / "net.onnx").write_bytes(onnx_model(load(text, file="t").graph))
+    found = measure(tmp_path / "net.onnx", 3)
+    assert found.same_bits
+    assert len(found.ours) == len(found.theirs) == 6
+    assert len(set(found.ours)) == 6
+
+
 def test_the_ratio_is_a_geometric_mean():
     row = Accuracy("a", (2e-7, 8e-7), (1e-7, 1e-7), same_bits=False)
     assert row.ratio == pytest.approx(4.0)

@@ -62,3 +62,35 @@ def test_the_program_prints_and_answers(tmp_path, capsys):
     assert all(r["loops"] > 0 for r in made["results"])
     spills.main([str(model), "--target", "x86-64-v4"])
     assert "net.cnn for x86-64-v4: " in capsys.readouterr().out
+
+
+def loop(function, *counts):
+    return spills.Loop(function, ".LBB0_1", Counts(*counts))
+
+
+def test_a_table_of_kernels_by_targets():
+    wide = [
+        loop("conv_winograd_1", 100, 50, 0, 0),
+        loop("conv_winograd_1", 100, 10, 4, 9),
+        loop("conv_winograd_2", 300, 10, 20, 9),
+        loop("pool_3", 10, 0, 0, 0),
+    ]
+    text = spills.table_of_kernels({"wide": wide, "narrow": [loop("pool_3", 10, 0, 0, 0)]})
+    assert "| loops of | wide | narrow |" in text
+    assert "| conv_winograd (all else) | 2 of 2, worst 9 in 100 |  |" in text
+    assert text.endswith("in loops of conv_winograd (multiply-adds), pool (all else).")
+
+
+def test_functions_that_models_share_count_once(tmp_path):
+    for name in ("a", "b"):
+        text = "cnncc 1\ninput x: 9x9x16\nconv(3x3, filters=32)\noutput y\n"
+        (tmp_path / f"{name}.cnn").write_text(text)
+    page = tmp_path / "page.md"
+    page.write_text("<!-- made: spills -->\n<!-- end -->\n")
+    models = [str(tmp_path / f"{name}.cnn") for name in ("a", "b")]
+
+    def made(count):
+        spills.main([*models[:count], "--target", "x86-64-v4", "--write", str(page)])
+        return page.read_text()
+
+    assert made(1) == made(2)
