@@ -104,14 +104,21 @@ def table_of_kernels(loops: Mapping[str, Collection[Loop]]) -> str:
         loops: the innermost loops of every function that occurs, by target.
     """
     lines = [f"| loops of | {' | '.join(loops)} |", f"|---|{'---|' * len(loops)}"]
-    clean: list[str] = []
+    clean: dict[str, list[str]] = {}
     for kind in sorted({loop.kind for found in loops.values() for loop in found}):
         groups = [[x for x in found if x.kind == kind] for found in loops.values()]
         if any(loop.spills for group in groups for loop in group):
             lines.append(f"| {' '.join(kind)} | {' | '.join(map(_cell, groups))} |")
         else:
-            clean.append(" ".join(kind))
-    return "\n".join([*lines, "", f"None spills in loops of {', '.join(clean) or 'nothing else'}."])
+            clean.setdefault(kind[0], []).append(kind[1])
+    spilling = {loop.kernel for found in loops.values() for loop in found if loop.spills}
+    others = [
+        " ".join([kernel, *(parts if kernel in spilling else ())])
+        for kernel, parts in clean.items()
+    ]
+    return "\n".join(
+        [*lines, "", f"None spills in loops of {', '.join(others) or 'nothing else'}."]
+    )
 
 
 def _cell(loops: Collection[Loop]) -> str:

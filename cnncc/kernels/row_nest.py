@@ -29,9 +29,15 @@ def refuses_blocks(site: Site, operands: tuple[int, ...]) -> str:
     return ""
 
 
-def refuses_epilogue(site: Site, first: int = 1) -> str:
-    """Why the steps from `first` on cannot be applied to registers; empty if they can."""
-    if site.ends_in_pool and len(site.steps) > first:
+def refuses_epilogue(site: Site, first: int = 1, *, pools: bool = False) -> str:
+    """Why the steps from `first` on cannot be applied to registers; empty if they can.
+
+    Args:
+        site: what is to be computed.
+        first: the first step that is none of the kernel's own.
+        pools: whether the kernel combines windows behind the steps.
+    """
+    if site.ends_in_pool and len(site.steps) > first and not pools:
         return "does not pool behind another step"
     for operand in dict.fromkeys(a for s in site.steps[first:] for a in s.args if a >= 0):
         constant = site.constants[operand]

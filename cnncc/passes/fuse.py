@@ -20,7 +20,7 @@ from cnncc.ir.types import DType
 from cnncc.ops.channels import computes_on_maps, is_channel_shaped
 from cnncc.ops.fused import FusedAttrs, Step
 from cnncc.ops.pool import WINDOW_POOLS
-from cnncc.passes.fuse_pool import prevents_tiles, recomputed, refuses_pool
+from cnncc.passes.fuse_pool import prevents_tiles, recomputed, refuses_pool, refuses_window
 from cnncc.passes.match import is_pointwise, label, sole_user
 
 ANCHORS = frozenset(
@@ -83,7 +83,7 @@ class Fuse:
             words = " + ".join(graph[m].op for m in group.members)
             figures = {"bytes_saved": _bytes_saved(graph, group), **group.figures}
             reason = "values between the members stay in registers"
-            if group.closed:
+            if group.closed and group.anchored:
                 reason = "values before the pool stay in a band that the cache holds"
             _build(graph, group.members)
             self._record(graph, Decision(subject, words, reason, rejected, figures, self.name))
@@ -203,15 +203,16 @@ class _Grouping:
         return ""
 
     def _take_pool(self, node_id: int) -> bool:
-        """Let a convolution's group end with a pool; False when it stays outside."""
+        """Let a group end with a pool; False when it stays outside."""
         group = self._by_tail.get(self._graph.operands(node_id)[0])
         if group is None or self._graph[node_id].op not in WINDOW_POOLS:
             return False
         if self._refuses_pool(group, node_id):
             return False
-        before, after = self._graph.type_of(group.tail), self._graph.type_of(node_id)
-        share = recomputed(before, after, self._graph[node_id].attrs)
-        group.figures["times_computed_at_most"] = round(share, 3)
+        if group.anchored:
+            before, after = self._graph.type_of(group.tail), self._graph.type_of(node_id)
+            share = recomputed(before, after, self._graph[node_id].attrs)
+            group.figures["times_computed_at_most"] = round(share, 3)
         self._append(group, node_id)
         group.closed = True
         return True
@@ -224,6 +225,8 @@ class _Grouping:
             return reason
         if not self._options.pools:
             return "fusion of pools is switched off"
+        if not group.anchored:
+            return self._refuses_pool_of_steps(group, node_id)
         if anchor.op != "conv2d":
             return f"only a conv2d takes a pool into its loop nest, not `{anchor.op}`"
         before, after = graph.type_of(group.tail), graph.type_of(node_id)
@@ -231,6 +234,14 @@ class _Grouping:
         if self._options.winograd and prevents_tiles(anchor.attrs, w, graph[node_id].attrs):
             return "the convolution has far fewer multiplications in whole tiles of its result"
         return refuses_pool(before, after, graph[node_id].attrs, anchor.attrs.groups)
+
+    def _refuses_pool_of_steps(self, group: _Group, node_id: int) -> str:
+        """Why a pool cannot combine in registers what a chain of steps makes of each pixel."""
+        for before, member in zip([None, *group.members], group.members, strict=False):
+            reason = self._refuses_operands(member, before)
+            if reason:
+                return reason
+        return refuses_window(self._graph[node_id].attrs)
 
     def _explain_end(self, group: _Group) -> None:
         """Note for each reader of the group's value why it is not a member."""

@@ -1,6 +1,8 @@
-"""When a pool runs in the loop nest of the convolution before it.
+"""When a pool runs in the loop nest of what stands before it.
 
-The convolution's rows are made band by band: `BAND_ROWS` pooled rows need (BAND_ROWS - 1)·s + k
+Behind pointwise steps alone, windows must be combined in registers: nothing is held back there.
+
+A convolution's rows are made band by band: `BAND_ROWS` pooled rows need (BAND_ROWS - 1)·s + k
 rows of the convolution, and neighbouring bands both compute the rows in which their windows
 overlap. Fusing pays when those are few: the feature map in between then never goes to memory. A
 kernel may take larger bands, so what is counted here is the most that is computed twice.
@@ -54,13 +56,22 @@ def recomputed(conv: TensorType, pooled: TensorType, attrs: Any) -> float:
     return computed / len(needed)
 
 
+def refuses_window(pool: Any) -> str:
+    """Why the windows of a pool cannot be combined in registers; empty if they can."""
+    if not windows_apart(pool):
+        return "its windows overlap or hang over the edge"
+    if pool.window[0] * pool.window[1] > MAX_WINDOW_IN_REGISTERS:
+        return f"a window has more than {MAX_WINDOW_IN_REGISTERS} pixels"
+    return ""
+
+
 def _held_pixels(conv: TensorType, attrs: Any) -> int:
     """Pixels of each channel that wait until all windows that read them are done.
 
     None where windows neither overlap nor hang over the edge and fit a register tile: each is done
     at once.
     """
-    if windows_apart(attrs) and attrs.window[0] * attrs.window[1] <= MAX_WINDOW_IN_REGISTERS:
+    if not refuses_window(attrs):
         return 0
     overhang = attrs.window[1] if attrs.ceil else 0
     return int(attrs.window[0] * (attrs.pads[1] + conv.shape[3] + attrs.pads[3] + overhang))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -12,6 +14,7 @@ from cnncc.kernels.pointwise import Pointwise
 from cnncc.ops.activation import ClipAttrs
 from cnncc.ops.fused import Step
 from cnncc.ops.norm import BatchNormAttrs
+from cnncc.ops.pool import AvgPool2dAttrs, MaxPool2dAttrs
 from cnncc.targets import find
 from tests.kernels.cases import map_case, site_of, takes_maps
 from tests.kernels.harness import TARGETS, blocked, check, each_target, interpret, make_site
@@ -72,6 +75,49 @@ def test_chain(target):
         steps=steps,
     )
     check(Pointwise(), site, arrays, vacuous=False)
+
+
+def pooled(target, pool, size, *, gate=False, halo=(0, 0, 0, 0)):
+    """Batch norm, SiLU and a gate on [1,21,*size], then a pool."""
+    op = "max_pool2d" if isinstance(pool, MaxPool2dAttrs) else "avg_pool2d"
+    x = numbers(1, 21, *size)
+    arrays = [x, numbers(21), numbers(21), numbers(21), np.abs(numbers(21))]
+    steps = [Step("silu", NoAttrs(), (~0,))]
+    if gate:
+        arrays.append(numbers(1, 21, 1, 1))
+        steps.append(Step("mul", NoAttrs(), (~1, 5)))
+    steps.append(Step(op, pool, (~(len(steps)),)))
+    lanes = target.lanes()
+    layouts = [blocked(x.shape, lanes, halo=halo), *[None] * 4]
+    layouts += [blocked((1, 21, 1, 1), lanes)] * gate
+    rows, columns = (n // k for n, k in zip(size, pool.window, strict=True))
+    out = blocked((1, 21, rows, columns), lanes, halo=(1, 0, 2, 0))
+    site = make_site("batch_norm", BatchNormAttrs(), arrays, layouts, out, target, steps=steps)
+    return site, arrays
+
+
+@each_target
+@pytest.mark.parametrize("kind", [MaxPool2dAttrs, AvgPool2dAttrs])
+@pytest.mark.parametrize(
+    ("size", "window"), [((6, 10), (2, 2)), ((7, 5), (2, 2)), ((3, 8), (1, 3)), ((2, 4), (2, 4))]
+)
+def test_a_pool_behind_a_chain(target, kind, size, window):
+    site, arrays = pooled(target, kind(window, window), size, gate=size == (7, 5))
+    check(Pointwise(), site, arrays, vacuous=False)
+
+
+def test_a_chain_reads_behind_a_halo_before_its_pool():
+    pool = AvgPool2dAttrs((2, 2), (2, 2))
+    site, arrays = pooled(TARGETS[-1], pool, (4, 4), halo=(1, 2, 3, 4))
+    check(Pointwise(), site, arrays, vacuous=False)
+
+
+def test_windows_that_overlap_are_none_of_its():
+    site, _ = pooled(TARGETS[-1], MaxPool2dAttrs((2, 2), (2, 2)), (4, 4))
+    assert Pointwise().refuses(site) == ""
+    overlapping = Step("max_pool2d", MaxPool2dAttrs((3, 3), (1, 1)), site.steps[-1].args)
+    site = replace(site, steps=(*site.steps[:-1], overlapping))
+    assert "overlap" in Pointwise().refuses(site)
 
 
 def test_variance_zero_leaves_padding_lanes_zero():

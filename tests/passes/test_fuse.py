@@ -259,6 +259,25 @@ def test_a_pool_that_would_not_pay_stays_outside_with_the_reason(build, reason: 
     assert reason in _reasons(net, "conv2d1")["take max_pool2d1"]
 
 
+@pytest.mark.parametrize("op", ["avg_pool2d", "max_pool2d"])
+def test_a_chain_of_steps_takes_a_pool(op: str) -> None:
+    net = Net()
+    x = net.input(1, 4, 8, 8)
+    pool = net.pool(net.add("relu", net.batch_norm(x)), 2, 2, op=op)
+    assert _fuse(net, pool) == {"batch_norm1": ["scale", "relu", op]}
+
+
+@pytest.mark.parametrize(
+    ("k", "s", "reason"), [(3, 2, "its windows overlap"), (4, 4, "more than 8 pixels")]
+)
+def test_a_chain_takes_only_windows_that_registers_hold(k: int, s: int, reason: str) -> None:
+    net = Net()
+    chain = net.add("tanh", net.add("relu", net.input(1, 4, 8, 8)))
+    found = _fuse(net, net.pool(chain, k, s))
+    assert found == {"relu1": ["relu", "tanh"], "max_pool2d1": ["max_pool2d"]}
+    assert reason in _reasons(net, "relu1")["take max_pool2d1"]
+
+
 def test_pools_can_be_switched_off() -> None:
     net = Net()
     found = _fuse(net, _conv_pool(net, 2, 2), options=Fuse(pools=False))
