@@ -9,14 +9,15 @@ pointers in the order of its parameters:
          with P = void (*)(void *host, int32_t n, void (*task)(void *arg, int32_t i), void *arg)
          the host's own loop over tasks, called once a segment
 
-`NAME_run` forks once; inside, the threads meet at the pool's barrier between segments. All give the
-same bits, whatever the caller's rounding mode. Index arithmetic of `main` is repeated in each
-segment that needs it.
+`NAME_run` forks once; inside, the threads meet at the pool's barrier between segments, unless the
+first thread alone has work on both sides. All give the same bits, whatever the caller's rounding
+mode. Index arithmetic of `main` is repeated in each segment that needs it.
 """
 
 from __future__ import annotations
 
 from dataclasses import fields
+from itertools import pairwise
 
 from cnncc.errors import EmitError
 from cnncc.llvm.emit import (
@@ -105,7 +106,8 @@ def main_functions(
     parts += [_serial(main.name, names, linkage, target), _task(main.name, target)]
     parts.append(_forkjoin(main.name, names, linkage))
     if pool:
-        parts += [_spmd(main.name, names, prefix, target), _run(main.name, linkage, prefix)]
+        meet = [not (a and b) for a, b in pairwise(_is_for_one(main, part) for part in segments)]
+        parts += [_spmd(main.name, names, meet, prefix, target), _run(main.name, linkage, prefix)]
     return parts
 
 
@@ -126,6 +128,22 @@ def split_at_barriers(main: Func) -> list[list[Stmt]]:
             segments.append([*_needed(calls, makers), *calls])
             calls = []
     return segments
+
+
+def _is_for_one(main: Func, segment: list[Stmt]) -> bool:
+    """Whether no call has items for another thread: they are `0 ..< select(thread == 0, n, 0)`."""
+    makers = {stmt.out: stmt for stmt in segment if isinstance(stmt, _REPEATABLE)}
+    thread = main.params[-2]
+
+    def is_for_one(call: Call) -> bool:
+        lo, hi = call.args[-2:]
+        items = makers.get(hi) if isinstance(hi, Value) else None
+        if lo != 0 or not isinstance(items, Select) or items.b != 0:
+            return False
+        test = makers.get(items.cond)
+        return isinstance(test, Compare) and (test.op, test.a, test.b) == ("eq", thread, 0)
+
+    return all(is_for_one(stmt) for stmt in segment if isinstance(stmt, Call))
 
 
 def _needed(calls: list[Stmt], makers: dict[Value, Stmt]) -> list[Stmt]:
@@ -179,11 +197,11 @@ def _serial(main: str, segments: list[str], linkage: str, target: Target) -> str
     return _define(linkage, f"{main}_serial", "ptr %buffers", in_default_mode(calls, target))
 
 
-def _spmd(main: str, segments: list[str], prefix: str, target: Target) -> str:
-    """What each thread of the pool runs."""
+def _spmd(main: str, segments: list[str], meet: list[bool], prefix: str, target: Target) -> str:
+    """What each thread of the pool runs; `meet` tells where between segments it waits for all."""
     lines = []
     for number, name in enumerate(segments):
-        if number:
+        if number and meet[number - 1]:
             lines.append(f'  call void @"{prefix}_barrier"(ptr %barrier)')
         lines.append(f"  call void {name}(ptr %buffers, i64 %thread, i64 %threads)")
     params = "ptr %buffers, i64 %thread, i64 %threads, ptr %barrier"

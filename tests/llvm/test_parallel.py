@@ -203,6 +203,58 @@ def test_segments_repeat_index_arithmetic_and_empty_ones_vanish() -> None:
     assert names == [["Binary", "Call"], ["Binary", "Binary", "View", "Call", "Call"], ["Call"]]
 
 
+def _relay(shares: str) -> Program:
+    """One `step` a letter, from one array to the other: `s` shared, `f` all of it on the first."""
+    made = program(0)
+    m = Builder("main")
+    a, b = m.buffer("a", writable=True), m.buffer("b", writable=True)
+    thread, threads = m.index_param("thread"), m.index_param("threads")
+    lo, hi = (m.idiv(m.imul(m.iadd(thread, n), N), threads) for n in (0, 1))
+    alone = m.select(m.compare("eq", thread, 0), N, 0)
+    for number, share in enumerate(shares):
+        items = (lo, hi) if share == "s" else (0, alone)
+        m.call("step", [a, m.view(b, 0), *items] if number % 2 == 0 else [b, a, *items])
+        m.barrier()
+    return Program([made.funcs[0], m.func])
+
+
+@pytest.mark.parametrize(
+    ("shares", "barriers"),
+    [("sss", 2), ("ffff", 0), ("sffs", 2), ("fsffff", 2), ("sfsf", 3), ("f", 0)],
+)
+@pytest.mark.native
+def test_threads_do_not_meet_where_the_first_works_alone(shares: str, barriers: int) -> None:
+    made = _relay(shares)
+    parts = main_functions(made.funcs[-1], HOST)
+    (spmd,) = [part for part in parts if "main_spmd" in part.partition("\n")[0]]
+    assert spmd.count("cnncc_barrier") == barriers
+    wanted, _ = start()
+    interp.run(made, wanted, threads=1)
+    library = load_program(compile_program(made, HOST, None), HOST)
+    for threads in (1, 2, 3):
+        pool = make_pool(library, threads)
+        run = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p)(library["main_run"])
+        for _ in range(50):
+            arrays, pointers = start()
+            run(ctypes.addressof(pointers), pool.address())
+            for got, want in zip(arrays, wanted, strict=True):
+                np.testing.assert_array_equal(got, want)
+        pool.close()
+
+
+@pytest.mark.parametrize("other", ["thread 1", "some for all", "a first item", "another test"])
+def test_what_is_not_surely_for_the_first_thread_has_its_barrier(other: str) -> None:
+    m = Builder("main")
+    a = m.buffer("a", writable=True)
+    thread, _ = m.index_param("thread"), m.index_param("threads")
+    test = {"thread 1": ("eq", thread, 1), "another test": ("ge", thread, 0)}.get(other)
+    hi = m.select(m.compare(*(test or ("eq", thread, 0))), N, 1 if other == "some for all" else 0)
+    for _ in range(2):
+        m.call("step", [a, a, m.iadd(thread, 1) if other == "a first item" else 0, hi])
+        m.barrier()
+    assert "cnncc_barrier" in "\n".join(main_functions(m.func, HOST))
+
+
 def test_only_straight_lines_are_taken() -> None:
     m = Builder("main")
     m.buffer("a")
