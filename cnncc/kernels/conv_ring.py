@@ -149,16 +149,20 @@ class ConvRing:
 
     def _compute(self, panel: Index, y: Index, base: Index) -> None:
         """One row of the convolution."""
-        tiles = -(-self.shape.columns // self.tile.columns)
 
         def every(tile: Tile) -> None:
-            with self.b.loop(0, tiles, hint="tile") as across:
+            with self.b.loop(0, self._tiles, hint="tile") as across:
                 self._tile(tile, panel, y, across.iv, base)
 
         for_each_width(self.b, self.nest, self.tile, panel, every)
 
+    @property
+    def _tiles(self) -> int:
+        """Tiles of a row."""
+        return -(-self.shape.columns // self.tile.columns)
+
     def _tile(self, tile: Tile, panel: Index, y: Index, across: Index, base: Index) -> None:
-        b = self.b
+        b, tiles = self.b, self._tiles
 
         def body(part: Tile, _: Index, x: Index) -> None:
             at = b.iadd(base, b.imul(x, self.pixel))
@@ -169,6 +173,7 @@ class ConvRing:
                     b.store(self.buffer, pixel, value, offset=v * self.lanes)
 
             place = conv_place(b, self.nest, self.g, panel, y, x)
-            self.nest.tile(b, part, panel, place, store)
+            number = b.iadd(b.imul(y, tiles), across)
+            self.nest.tile(b, part, panel, place, store, part=(number, self.g.rows * tiles))
 
         for_each_tile(b, 1, self.shape.columns, tile, (0, across), body)
