@@ -81,14 +81,14 @@ def _places(plan: Plan, node_id: int) -> float:
         taken = [operands[a] if a >= 0 else types[~a] for a in step.args]
         types.append(lookup(step.op).infer(taken, step.attrs))
         if Trait.POINTWISE in lookup(step.op).traits:
-            total += places_of(step) * _vectors(types[-1], plan.target)
+            total += places_of(step, plan.target.lanes()) * _vectors(types[-1], plan.target)
     return total
 
 
-def places_of(step: Step) -> int:
-    """Places in the multiply-add units that a step takes on each vector."""
+def places_of(step: Step, lanes: int) -> int:
+    """Places in the multiply-add units that a step takes on each vector of so many lanes."""
     probe = Builder("probe")
-    scalars = VectorScalars(probe, 4)
+    scalars = VectorScalars(probe, lanes)
     lookup(step.op).scalar(scalars, [scalars.const(0.0) for _ in step.args], step.attrs)
     return places(probe.func.body)
 
