@@ -1,11 +1,11 @@
-"""Layout choice: blocks, segments and halos; copies where neighbours disagree; views.
+"""Layout choice: blocks and segments; copies where neighbours disagree; views.
 
 Feature maps and vectors of CNN operators lie in blocks of as many channels as the target has lanes,
 all else in row-major order (`choose_storage.py`). What is decided here is the rest:
 
-* an input of few channels that only dense convolutions read keeps all its channels in one narrow
-  block, or in planes, or has no copy at all, where their kernel reads planes;
-* the halo of a value is the widest that any of its readers needs;
+* an input of few channels that only dense convolutions read has blocks of its own kind, or none
+  (`choose_picture.py`);
+* the halo of a value is the widest that any of its readers needs (`choose_halo.py`);
 * operands of a concatenation are computed where they belong in its result, a slice at a block
   boundary and a flattened map are read where they are: `alias` notes, no copies;
 * any other slice, a channel shuffle and what they are joined to have no memory at all: the
@@ -24,31 +24,25 @@ from cnncc.ir.build import add_typed
 from cnncc.ir.decisions import Decision, record
 from cnncc.ir.graph import Graph
 from cnncc.ir.op import Trait, lookup
-from cnncc.ir.types import TensorType
 from cnncc.kernels.conv_gather import ConvGather, gathers
 from cnncc.kernels.conv_grouped import groups_in_lanes
-from cnncc.kernels.conv_nest import conv_halo, groups_aligned
-from cnncc.kernels.conv_phases import ConvPhases, phases_pay, refuses_phases
+from cnncc.kernels.conv_nest import groups_aligned
 from cnncc.kernels.conv_planes import ConvPlanes, suits_planes
-from cnncc.kernels.conv_transposed import transposed_halo
-from cnncc.kernels.conv_winograd import ConvWinograd, winograd_halo
 from cnncc.kernels.layout import (
-    NARROW,
     NO_HALO,
-    DenseLayout,
     FlatLayout,
-    Halo,
     Layout,
     Picked,
     RowMajor,
 )
-from cnncc.kernels.plane_rows import refuses_planes
 from cnncc.ops.fused import Step
 from cnncc.ops.pool import WINDOW_POOLS
 from cnncc.options import DEFAULTS, Options
 from cnncc.plan.bridge import bridge, free_name
+from cnncc.plan.choose_halo import Halos
+from cnncc.plan.choose_picture import Pictures, caller_layout
 from cnncc.plan.choose_storage import Storage, choose_storages
-from cnncc.plan.site import dimensions, joins_channels, steps_of
+from cnncc.plan.site import dimensions, joins_channels, label, steps_of
 from cnncc.targets.target import Target
 
 Segments = tuple[int, ...]
@@ -101,6 +95,7 @@ class _Chooser:
         self.target, self.options = target, options
         self.lanes = target.lanes()
         self.storages = storages
+        self.pictures = Pictures(graph, target, options)
         self.segments: dict[int, Segments] = {}
         self.block: dict[int, int] = {}
         self.alias: dict[int, tuple[int, int]] = {}  # value -> (owner, block offset)
@@ -108,11 +103,10 @@ class _Chooser:
         self.gathered: dict[int, int] = {}  # such a value -> its copy with memory
 
     def run(self) -> None:
-        for node_id in list(self.graph.order()):
-            self._read_in_place(node_id)
+        self.pictures.leave_out_copies()
         for node_id in self.graph.order():
             self._choose_segments(node_id)
-        self._note_layouts(self._halos())
+        self._note_layouts()
 
     # -- segments, block by block ------------------------------------------------------------------
 
@@ -130,12 +124,7 @@ class _Chooser:
         self._gather_operands(node_id)
         if anchor.op in ("normalize", "relayout", "transpose"):
             self.segments[node_id] = (channels,)
-            if self._is_narrow(node_id, channels):
-                self.block[node_id] = channels
-                why = f"{channels} channels would leave most of {self.lanes} lanes empty"
-                against = (f"blocks of {self.lanes}", "the convolution would multiply the padding")
-                self._record(node_id, f"blocks of {channels} channels", why, against)
-                self._choose_planes(node_id)
+            self.block[node_id] = self.pictures.block(node_id, self.segments)
         elif anchor.op in ("conv2d", "conv2d_transpose"):
             self._choose_conv(node_id, anchor, channels)
         elif joins_channels(anchor):
@@ -158,61 +147,6 @@ class _Chooser:
 
     def _in_rows(self, node_id: int) -> bool:
         return self.storages.get(node_id) is Storage.ROWS
-
-    def _is_narrow(self, node_id: int, channels: int) -> bool:
-        """Whether the value is an input picture that only dense convolutions read."""
-        if channels > NARROW or channels >= self.lanes:
-            return False
-        if self.graph.operands(node_id)[0] in self.segments:
-            return False
-        users = self.graph.users(node_id)
-        return bool(users) and all(self._is_dense_conv(user, index) for user, index in users)
-
-    def _choose_planes(self, node_id: int) -> None:
-        """Planes of channels where all readers compute faster from them."""
-        if self.block[node_id] == 1 or not self._phases_pay(node_id):
-            return
-        self.block[node_id] = 1
-        why = "vectors hold neighbouring pixels while phases of the stride are transformed"
-        against = ("all channels of a pixel together", "predicted to take longer")
-        self._record(node_id, "one channel a block", why, against)
-
-    def _read_in_place(self, node_id: int) -> None:
-        """Leave out the copy of a caller's array where all readers find their rows in it."""
-        if self.graph[node_id].op != "relayout" or self.graph.is_output(node_id):
-            return
-        source = self.graph.operands(node_id)[0]
-        node, type_ = self.graph[source], self.graph.type_of(source)
-        planes = node.op == "input" and len(type_.shape) == 4 and type_.shape[0] == 1
-        if not planes or refuses_planes(_caller_layout(node.attrs.memory, type_)):
-            return
-        if self._phases_pay(node_id):
-            self._record(source, "no copy", "its readers frame rows of pixels as they read them")
-            self.graph.replace_uses(node_id, source)
-            self.graph.erase(node_id)
-
-    def _phases_pay(self, node_id: int) -> bool:
-        """Whether all readers of a picture are quickest over phases of their strides."""
-        users = self.graph.users(node_id)
-        if not users or not self.options.uses(ConvPhases.switch):
-            return False
-        return all(self._is_dense_conv(u, k) and self._computes_phases(u) for u, k in users)
-
-    def _computes_phases(self, node_id: int) -> bool:
-        steps, operands = steps_of(self.graph, node_id), self.graph.operands(node_id)
-        conv = steps[0]
-        types = [self.graph.type_of(operands[a]) for a in conv.args]
-        filters = self.graph.constant(operands[conv.args[1]])
-        if filters is None or refuses_phases(self.target, conv.attrs, types, filters, steps[-1]):
-            return False
-        return phases_pay(self.target, conv.attrs, types)
-
-    def _is_dense_conv(self, user: int, index: int) -> bool:
-        step = steps_of(self.graph, user)[0]
-        if step.op != "conv2d" or step.attrs.groups != 1:
-            return False
-        later = [a for s in steps_of(self.graph, user)[1:] for a in s.args]
-        return step.args[0] == index and index not in later
 
     def _choose_conv(self, node_id: int, anchor: Step, channels: int) -> None:
         source = self.graph.operands(node_id)[anchor.args[0]]
@@ -303,12 +237,8 @@ class _Chooser:
         self._record(node_id, "copy before it", reason)
         return copy
 
-    def _label(self, node_id: int) -> str:
-        node = self.graph[node_id]
-        return node.name or f"{node.op}{node_id}"
-
     def _record(self, node_id: int, choice: str, why: str, *against: tuple[str, str]) -> None:
-        decision = Decision(self._label(node_id), choice, why, against, by="choose-layout")
+        decision = Decision(label(self.graph, node_id), choice, why, against, by="choose-layout")
         record(self.graph, decision)
 
     # -- channels where they lie -------------------------------------------------------------------
@@ -453,76 +383,23 @@ class _Chooser:
             return True
         return False
 
-    # -- halos -------------------------------------------------------------------------------------
+    # -- layouts -----------------------------------------------------------------------------------
 
     def _owner(self, value: int) -> int:
         while value in self.alias:
             value = self.alias[value][0]
         return value
 
-    def _halos(self) -> dict[int, Halo]:
-        """The halo of each buffer: the widest that any reader of any value in it needs."""
-        halos: dict[int, Halo] = {}
-        for node_id in self.graph.order():
-            for index, operand in enumerate(self.graph.operands(node_id)):
-                if operand not in self.segments:
-                    continue
-                owner = self._owner(operand)
-                need = self._needed_halo(node_id, index)
-                have = halos.get(owner, NO_HALO)
-                halos[owner] = widest(have, need)
-        self._even_out(halos)
-        return halos
-
-    def _even_out(self, halos: dict[int, Halo]) -> None:
-        """One halo for all buffers that some value is picked out of: rows have one pitch there."""
-        rows = [{self._owner(value) for value, _ in channels} for channels in self.picks.values()]
-        pending = True
-        while pending:
-            pending = False
-            for owners in rows:
-                every = [halos.get(owner, NO_HALO) for owner in owners]
-                if len(set(every)) > 1:
-                    halos.update(dict.fromkeys(owners, widest(*every)))
-                    pending = True
-
-    def _needed_halo(self, node_id: int, index: int) -> Halo:
-        """Zero pixels that a node may read beyond the edge of one of its operands."""
-        step = steps_of(self.graph, node_id)[0]
-        if step.op not in ("conv2d", "conv2d_transpose") or step.args[0] != index:
-            return NO_HALO
-        operands = self.graph.operands(node_id)
-        types = [self.graph.type_of(operands[a]) for a in step.args]
-        result = lookup(step.op).infer(types, step.attrs)
-        if step.op == "conv2d_transpose":
-            return transposed_halo(step.attrs, types[0], types[1], result)
-        need = conv_halo(step.attrs, types[0], types[1], result)
-        if not self.options.uses(ConvWinograd.switch):
-            return need
-        if self.block[operands[index]] == 1 and self._phases_pay(operands[index]):
-            return NO_HALO  # rows are framed as they are read
-        last = steps_of(self.graph, node_id)[-1]
-        window = last.attrs.window if last.op in WINDOW_POOLS else (1, 1)
-        tiles = winograd_halo(self.target, step.attrs, types, result, (window[0], window[1]))
-        return widest(need, tiles)
-
-    def _halo_readers(self, owner: int) -> list[str]:
-        """Names of the nodes whose windows reach beyond the edge of a value in a buffer."""
-        return [
-            self._label(node_id)
-            for node_id in self.graph.order()
-            for index, operand in enumerate(self.graph.operands(node_id))
-            if operand in self.segments
-            and self._owner(operand) == owner
-            and any(self._needed_halo(node_id, index))
-        ]
-
-    def _note_layouts(self, halos: dict[int, Halo]) -> None:
+    def _note_layouts(self) -> None:
+        owners = {value: self._owner(value) for value in self.segments}
+        wanted = Halos(self.graph, self.target, self.options, self.block, owners)
+        picked = [{self._owner(value) for value, _ in found} for found in self.picks.values()]
+        halos = wanted.of_buffers(picked)
         for source in self.graph.inputs:
             node = self.graph[source]
             type_ = self.graph.type_of(source)
             if len(type_.shape) in (2, 4) and type_.shape[0] == 1:
-                node.notes["layout"] = _caller_layout(node.attrs.memory, type_)
+                node.notes["layout"] = caller_layout(node.attrs.memory, type_)
             else:
                 node.notes["layout"] = RowMajor(type_.dtype, type_.shape)
         for node_id in self.storages:
@@ -539,7 +416,7 @@ class _Chooser:
             if node_id in self.alias:
                 node.notes["alias"] = self.alias[node_id]
             elif any(halo):
-                readers = self._halo_readers(node_id)
+                readers = wanted.readers(node_id)
                 choice = (
                     f"halo of {halo[0]} above, {halo[1]} left, {halo[2]} below, {halo[3]} right"
                 )
@@ -563,17 +440,6 @@ class _Chooser:
         if node.op == "reshape" and self.graph[operands[0]].op != "constant":
             node.notes["alias"] = (operands[0], 0)
             self._record(node_id, "no copy", "row-major order does not change with the shape")
-
-
-def _caller_layout(memory: str, type_: TensorType) -> DenseLayout:
-    """How a caller's picture or vector of one sample lies."""
-    return DenseLayout(type_.dtype, *dimensions(type_), memory)
-
-
-def widest(*halos: Halo) -> Halo:
-    """The halo that holds all of these."""
-    top, left, bottom, right = map(max, zip(*halos, strict=True))
-    return top, left, bottom, right
 
 
 def _moves_channels(step: Step) -> bool:

@@ -19,7 +19,7 @@ from cnncc.ir.op import Trait, lookup
 from cnncc.kernels.layout import FlatLayout, Layout, RowMajor
 from cnncc.ops.pool import WINDOW_POOLS
 from cnncc.plan.arena import Interval, most_live, place
-from cnncc.plan.site import is_computed, steps_of
+from cnncc.plan.site import is_computed, label, steps_of
 
 _ELEM_BYTES = 4
 _ALIGN_ELEMS = ALIGNMENT // _ELEM_BYTES
@@ -140,10 +140,10 @@ class _Planner:
     ) -> None:
         """Record where a buffer lies and who lay there before."""
         names = self.graph.order()
-        label = self._label(item.owner)
+        subject = label(self.graph, item.owner)
         end = offset + item.elems
         before = [
-            self._label(i.owner)
+            label(self.graph, i.owner)
             for i in all_
             if i.last < item.first
             and offsets[i.owner] < end
@@ -153,18 +153,14 @@ class _Planner:
         record(
             self.graph,
             Decision(
-                label,
+                subject,
                 f"bytes {offset * _ELEM_BYTES:,} to {end * _ELEM_BYTES:,} of the arena",
-                f"the lowest place that is free from {self._label(names[item.first])} to"
-                f" {self._label(names[item.last])}{reused}",
+                f"the lowest place that is free from {label(self.graph, names[item.first])} to"
+                f" {label(self.graph, names[item.last])}{reused}",
                 figures={"bytes": item.elems * _ELEM_BYTES},
                 by="plan-memory",
             ),
         )
-
-    def _label(self, node_id: int) -> str:
-        node = self.graph[node_id]
-        return node.name or f"{node.op}{node_id}"
 
     # -- writing over an operand -------------------------------------------------------------------
 
@@ -181,8 +177,8 @@ class _Planner:
             node.notes["in_place"] = index
             self._merge(node_id, self.owner[operand])
             why = f"operand {index} is not read again and lies in the same layout"
-            label = self._label(node_id)
-            record(self.graph, Decision(label, "written over an operand", why, by="plan-memory"))
+            subject = label(self.graph, node_id)
+            record(self.graph, Decision(subject, "written over an operand", why, by="plan-memory"))
             return
 
     def _dies_here(self, operand: int, node_id: int) -> bool:

@@ -34,6 +34,11 @@ def steps_of(graph: Graph, node_id: int) -> tuple[Step, ...]:
     return (Step(node.op, node.attrs, tuple(range(len(graph.operands(node_id))))),)
 
 
+def label(graph: Graph, node_id: int) -> str:
+    """What messages call a node: its path, or its operator where it has none."""
+    return graph[node_id].name or f"{graph[node_id].op}{node_id}"
+
+
 def layout_of(graph: Graph, node_id: int) -> AnyLayout | None:
     """The layout noted on a value; constants have none."""
     layout: AnyLayout | None = graph[node_id].notes.get("layout")
@@ -50,7 +55,7 @@ def site_of(graph: Graph, node_id: int, target: Target, in_place: int | None = N
     if out is None:
         raise InternalError(f"constant {node_id} is not computed")
     return Site(
-        name=node.name or f"{node.op}{node_id}",
+        name=label(graph, node_id),
         steps=steps_of(graph, node_id),
         types=tuple(graph.type_of(o) for o in operands),
         result=graph.type_of(node_id),

@@ -330,9 +330,9 @@ MUTANTS = (
         "a value twice in a join is there once",
     ),
     _plan(
-        "choose_layout",
-        "halos[owner] = widest(have, need)",
-        "halos[owner] = need",
+        "choose_halo",
+        "halos[owner] = widest(have, self._needed(node_id, index))",
+        "halos[owner] = self._needed(node_id, index)",
         "the last reader's halo wins",
     ),
     _plan(
@@ -342,7 +342,7 @@ MUTANTS = (
         "slices within blocks are views",
     ),
     _plan(
-        "choose_layout",
+        "choose_picture",
         "return step.args[0] == index and index not in later",
         "return step.args[0] == index",
         "a picture is narrow although a residual reads it",

@@ -1,0 +1,102 @@
+"""Halos: how many zero pixels lie around a feature map, so that windows need no code for edges."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+from cnncc.ir.graph import Graph
+from cnncc.ir.op import lookup
+from cnncc.kernels.conv_nest import conv_halo
+from cnncc.kernels.conv_transposed import transposed_halo
+from cnncc.kernels.conv_winograd import ConvWinograd, winograd_halo
+from cnncc.kernels.layout import NO_HALO, Halo
+from cnncc.ops.pool import WINDOW_POOLS
+from cnncc.options import Options
+from cnncc.plan.choose_picture import Pictures
+from cnncc.plan.site import label, steps_of
+from cnncc.targets.target import Target
+
+
+@dataclass(frozen=True, slots=True)
+class Halos:
+    """What readers of blocked values want around them.
+
+    Attributes:
+        graph: blocks are chosen.
+        target: the machine.
+        options: optimisations that need no halo where they are off.
+        block: channels of a block of each blocked value.
+        owner: the value in whose buffer each of those lies that have memory.
+    """
+
+    graph: Graph
+    target: Target
+    options: Options
+    block: Mapping[int, int]
+    owner: Mapping[int, int]
+
+    def of_buffers(self, picked: Collection[set[int]]) -> dict[int, Halo]:
+        """The halo of each buffer: the widest that any reader of any value in it needs.
+
+        Args:
+            picked: buffers that some value is picked out of: rows have one pitch there, so these
+                have one halo.
+        """
+        halos: dict[int, Halo] = {}
+        for node_id in self.graph.order():
+            for index, operand in enumerate(self.graph.operands(node_id)):
+                if operand in self.owner:
+                    owner = self.owner[operand]
+                    have = halos.get(owner, NO_HALO)
+                    halos[owner] = widest(have, self._needed(node_id, index))
+        _even_out(halos, picked)
+        return halos
+
+    def readers(self, owner: int) -> list[str]:
+        """Names of the nodes whose windows reach beyond the edge of a value in a buffer."""
+        return [
+            label(self.graph, node_id)
+            for node_id in self.graph.order()
+            for index, operand in enumerate(self.graph.operands(node_id))
+            if self.owner.get(operand) == owner and any(self._needed(node_id, index))
+        ]
+
+    def _needed(self, node_id: int, index: int) -> Halo:
+        """Zero pixels that a node may read beyond the edge of one of its operands."""
+        step = steps_of(self.graph, node_id)[0]
+        if step.op not in ("conv2d", "conv2d_transpose") or step.args[0] != index:
+            return NO_HALO
+        operands = self.graph.operands(node_id)
+        types = [self.graph.type_of(operands[a]) for a in step.args]
+        result = lookup(step.op).infer(types, step.attrs)
+        if step.op == "conv2d_transpose":
+            return transposed_halo(step.attrs, types[0], types[1], result)
+        need = conv_halo(step.attrs, types[0], types[1], result)
+        if not self.options.uses(ConvWinograd.switch):
+            return need
+        pictures = Pictures(self.graph, self.target, self.options)
+        if self.block[operands[index]] == 1 and pictures.phases_pay(operands[index]):
+            return NO_HALO  # rows are framed as they are read
+        last = steps_of(self.graph, node_id)[-1]
+        window = last.attrs.window if last.op in WINDOW_POOLS else (1, 1)
+        tiles = winograd_halo(self.target, step.attrs, types, result, (window[0], window[1]))
+        return widest(need, tiles)
+
+
+def _even_out(halos: dict[int, Halo], groups: Collection[set[int]]) -> None:
+    """One halo for all buffers of a group; groups may share buffers."""
+    pending = True
+    while pending:
+        pending = False
+        for owners in groups:
+            every = [halos.get(owner, NO_HALO) for owner in owners]
+            if len(set(every)) > 1:
+                halos.update(dict.fromkeys(owners, widest(*every)))
+                pending = True
+
+
+def widest(*halos: Halo) -> Halo:
+    """The halo that holds all of these."""
+    top, left, bottom, right = map(max, zip(*halos, strict=True))
+    return top, left, bottom, right

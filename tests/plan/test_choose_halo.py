@@ -1,0 +1,39 @@
+"""Halos: the widest that a reader needs, one for all buffers that a value is picked out of."""
+
+from __future__ import annotations
+
+from cnncc.kernels.layout import Layout
+from cnncc.plan.choose_halo import widest
+from tests.passes.nets import Net
+from tests.plan.planning import check, laid_out
+
+SAME = {"pads": (1, 1, 1, 1)}
+
+
+def test_the_widest_halo_wins():
+    net = Net()
+    x = net.add("tanh", net.input(1, 4, 6, 6))
+    ends = [
+        net.conv(x, 2, 3, **SAME),
+        net.conv(x, 2, 5, pads=(2, 0, 0, 0)),
+        net.conv(x, 2, 1),
+        net.deconv(x, 2, 3, strides=(2, 2)),
+    ]
+    plan = check(net.outputs(*ends))
+    tanh = next(n for _, n in plan.graph.nodes() if n.op == "tanh")
+    assert tanh.notes["layout"].halo == (2, 1, 1, 1)
+
+
+def test_values_without_such_readers_have_none():
+    net = Net()
+    x = net.add("tanh", net.input(1, 4, 6, 6))
+    graph = laid_out(net.outputs(net.pool(x, 3, 1, 1), net.add("relu", x)))
+    assert not any(
+        any(n.notes["layout"].halo)
+        for _, n in graph.nodes()
+        if isinstance(n.notes["layout"], Layout)
+    )
+
+
+def test_the_widest_holds_all():
+    assert widest((1, 0, 2, 0), (0, 3, 1, 0)) == (1, 3, 2, 0)
