@@ -20,7 +20,7 @@ from cnncc.ir.types import TensorType
 from cnncc.kernels.cost import pace, places
 from cnncc.kernels.scalar_math import VectorScalars
 from cnncc.loopir.build import Builder
-from cnncc.loopir.nodes import Barrier, BufferType, Call, Func, Value, View
+from cnncc.loopir.nodes import BufferType, Call, Func, Value, View
 from cnncc.ops.fused import Step
 from cnncc.plan.lower import Plan
 from cnncc.plan.site import steps_of
@@ -139,16 +139,15 @@ def stage_accesses(plan: Plan) -> list[list[Access]]:
     main = plan.program.funcs[-1]
     functions = {func.name: func for func in plan.program.funcs}
     starts = {id(param): _PORTS_PITCH * k for k, param in enumerate(main.params)}
-    found: list[list[Access]] = [[]]
+    calls: list[list[Access]] = []
     for stmt in main.body:
-        if isinstance(stmt, Barrier):
-            found.append([])
-        elif isinstance(stmt, View) and id(stmt.buffer) in starts and isinstance(stmt.index, int):
+        if isinstance(stmt, View) and id(stmt.buffer) in starts and isinstance(stmt.index, int):
             skipped = _bytes(stmt.buffer, stmt.index)
             starts[id(stmt.out)] = starts[id(stmt.buffer)] + skipped
         elif isinstance(stmt, Call):
-            found[-1] += _accesses(stmt, functions[stmt.callee], starts)
-    return found
+            calls.append(list(_accesses(stmt, functions[stmt.callee], starts)))
+    rest = iter(calls)
+    return [[a for _ in stage.functions for a in next(rest)] for stage in plan.stages]
 
 
 def _accesses(call: Call, func: Func, starts: dict[int, int]) -> Iterator[Access]:
