@@ -47,6 +47,7 @@ from cnncc.kernels.template import (
 )
 from cnncc.kernels.tile_epilogue import Patch, TileEpilogue
 from cnncc.kernels.winograd_choice import WinogradChoice, WinogradShape, winograd_choices
+from cnncc.kernels.winograd_expand import ExpandedProducts, run_blocks, scaled_taps
 from cnncc.loopir.build import Builder
 from cnncc.loopir.nodes import Index, Value
 from cnncc.ops.conv import Conv2dAttrs
@@ -101,7 +102,7 @@ class ConvWinograd(Kernel):
         choice = self._choices(site)[site.pick]
         figures = {"error_bound_k": choice.rounding}
         g = conv_geometry(site)
-        filters = g.attrs.groups * choice.planes * g.in_blocks * site.lanes * g.out_blocks
+        vectors = g.attrs.groups * g.in_blocks * site.lanes * g.out_blocks
         inputs, outputs = transform_places(choice.vertical, choice.horizontal)
         transforms = g.attrs.groups * (g.in_blocks * inputs + g.out_blocks * outputs)
         return predict(
@@ -109,8 +110,8 @@ class ConvWinograd(Kernel):
             choice.cycles,
             str(choice),
             figures,
-            fmas=(filters + transforms) * choice.tiles,
-            weights=filters * site.target.vector_bits / 8,
+            fmas=(vectors * choice.planes + transforms) * choice.tiles,
+            weights=vectors * choice.filters * site.target.vector_bits / 8,
         )
 
     def picks(self, site: Site) -> int:
@@ -263,8 +264,11 @@ class _WinogradNest:
             with b.when(b.compare("eq", fresh, 1)):
                 self._transform_inputs(b, group, start, count)
             whole_panel = b.iadd(b.imul(group, self.panels), panel)
-            with b.loop(0, self.choice.planes, hint="plane") as planes:
-                self._multiply(b, whole_panel, planes.iv, count)
+            if self.choice.expands:
+                self._expand(b, whole_panel, count)
+            else:
+                with b.loop(0, self.choice.planes, hint="plane") as planes:
+                    self._multiply(b, whole_panel, planes.iv, count)
             with b.loop(0, self.vectors, hint="v") as v:
                 at = b.iadd(b.imul(whole_panel, self.vectors), v.iv)
                 self._transform_outputs(b, at, v.iv, start, count)
@@ -374,6 +378,22 @@ class _WinogradNest:
 
     # -- products ----------------------------------------------------------------------------------
 
+    def _expand(self, b: Builder, panel: Index, count: int) -> None:
+        """The products of all planes, whose filters are made of taps on the way."""
+        choice, blocks = self.choice, self.g.in_blocks
+        products = ExpandedProducts(
+            choice.vertical,
+            choice.horizontal,
+            self.site.lanes,
+            blocks,
+            run_blocks(self.site.target, blocks, choice.filters),
+            count,
+            choice.tile.columns,
+            self.plane,
+        )
+        taps = (self.w, b.imul(panel, products.elems))
+        products.emit(b, self.inputs, taps, self.products)
+
     def _multiply(self, b: Builder, panel: Index, plane: Index, count: int) -> None:
         """The products of one plane: tiles by channels times channels by outputs."""
         lanes, columns = self.site.lanes, min(self.choice.tile.columns, count)
@@ -417,11 +437,14 @@ class _WinogradNest:
 def pack_transformed(site: Site, choice: WinogradChoice) -> NDArray[np.float32]:
     """Filters [O,C/g,kh,kw] as `[panel][plane][block][channel][vectors * lanes]`, transformed.
 
-    Each panel is one product in f64, whose result lies as it is wanted.
+    Each panel is one product in f64, whose result lies as it is wanted. Taps that are expanded
+    later are only scaled.
     """
     filters = np.asarray(site.constant(site.anchor.args[1]), np.float32)
     source, out = site.blocked(site.anchor.args[0]), site.blocked_out
     packed = pack_filters(filters, source, out, site.anchor.attrs.groups, choice.tile.vectors)
+    if choice.expands:
+        return scaled_taps(packed, choice.vertical, choice.horizontal)
     both = np.kron(choice.vertical.filter_matrix, choice.horizontal.filter_matrix)
     panels, blocks, _, _, channels, width = packed.shape
     made = np.empty((panels, choice.planes, blocks, channels, width), np.float32)

@@ -12,11 +12,15 @@ points come in pairs p, -p, rows do too: both are a sum of even and odd terms, m
 
 With a stride s the inputs fall into s phases, and each phase of the taps filters its own with a
 stride of 1: y is the sum of F(m, taps of the phase), whose products are rows of the same form.
+
+Filters can be transformed while they are multiplied: with the taps scaled by powers of the least
+point, and M'(p) in the rows of B^T instead, G holds powers of whole numbers, and its rows are a few
+additions of taps each (`expands`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property
 
@@ -49,11 +53,13 @@ class CookToom:
         outputs: m.
         taps: r.
         stride: inputs from one output to the next.
+        expands: whether the machine makes the rows of G from scaled taps.
     """
 
     outputs: int
     taps: int
     stride: int = 1
+    expands: bool = False
 
     @property
     def inputs(self) -> int:
@@ -73,7 +79,7 @@ class CookToom:
         if self.stride == 1:
             return (self,)
         counts = (-(-(self.taps - k) // self.stride) for k in range(min(self.stride, self.taps)))
-        return tuple(CookToom(self.outputs, count) for count in counts)
+        return tuple(CookToom(self.outputs, count, 1, self.expands) for count in counts)
 
     @cached_property
     def points(self) -> tuple[float, ...]:
@@ -96,9 +102,16 @@ class CookToom:
             return np.eye(self.outputs)
         for number, point in enumerate(self.points):
             others = [q for q in self.points if q != point]
-            rows[number, : self.inputs - 1] = np.poly(others)[::-1]
+            scale = 1 / self._divisor(abs(point)) if self.expands else 1.0
+            rows[number, : self.inputs - 1] = np.poly(others)[::-1] * scale
         rows[-1] = np.poly(self.points)[::-1]
+        if self.expands:
+            rows[-1] /= self.tap_scales[-1]
         return rows
+
+    def _divisor(self, point: float) -> float:
+        """M'(p)."""
+        return float(np.prod([point - q for q in self.points if q != point]))
 
     @cached_property
     def filter_matrix(self) -> F64:
@@ -112,10 +125,28 @@ class CookToom:
         if self.taps == 1:
             return np.ones((self.outputs, 1))
         for number, point in enumerate(self.points):
-            others = np.array([q for q in self.points if q != point])
-            rows[number] = point ** np.arange(self.taps) / np.prod(point - others)
-        rows[-1, -1] = 1.0
+            divisor = self._divisor(point)
+            if self.expands:  # both rows of a pair of points stay a sum and a difference
+                divisor /= self._divisor(abs(point))
+            rows[number] = point ** np.arange(self.taps) / divisor
+        rows[-1, -1] = self.tap_scales[-1] if self.expands else 1.0
         return rows
+
+    @cached_property
+    def tap_scales(self) -> F64:
+        """What the taps [r] are multiplied with before the machine expands them."""
+        if self.stride > 1:
+            scales = np.ones(self.taps)
+            for offset, _, phase in self._placed():
+                scales[offset :: self.stride] = phase.tap_scales
+            return scales
+        unit = min(_POINTS[self.products], default=1.0) if self.taps > 1 else 1.0
+        return np.array([unit**power for power in range(self.taps)])
+
+    @cached_property
+    def expansion(self) -> F64:
+        """Whole numbers [n,r]: G is this times the scaled taps."""
+        return np.round(self.filter_matrix / self.tap_scales)
 
     @cached_property
     def output_matrix(self) -> F64:
@@ -180,6 +211,25 @@ class CookToom:
             combine(b, [(row[k] / point, values[k]) for k in part]),
             point,
         )
+
+    def expand(self, b: Builder, rows: list[int], taps: Mapping[int, Value]) -> list[Value]:
+        """Rows of G, in order, of scaled taps by place; see `expansion`."""
+        made = []
+        for group in self.groups():
+            if not set(group) & set(rows):
+                continue
+            first, last = self.expansion[group[0]], self.expansion[group[-1]]
+            seen = [k for k in range(self.taps) if first[k] != 0.0]
+            parts = {k: _multiple(b, int(first[k]), taps[k]) for k in seen}
+            even = [(1.0, parts[k]) for k in seen if first[k] == last[k]]
+            odd = [(1.0, parts[k]) for k in seen if first[k] != last[k]]
+            for row in [row for row in group if row in rows]:
+                value = combine(b, even)
+                if odd:
+                    op = "add" if row == group[0] else "sub"
+                    value = b.binary(op, value, combine(b, odd))
+                made.append(value)
+        return made
 
     def reads(self, group: list[int]) -> list[int]:
         """The places that rows of a group read."""
@@ -266,6 +316,13 @@ def combine(b: Builder, terms: list[tuple[float, Value]]) -> Value:
     for factor, value in rest:
         total = b.fma(value, _like(b, factor, value), total)
     return total
+
+
+def _multiple(b: Builder, factor: int, value: Value) -> Value:
+    """A power of two times a vector, by additions: they have units beside the multiply-adds'."""
+    while factor > 1:
+        value, factor = b.binary("add", value, value), factor // 2
+    return value
 
 
 def _sum_and_difference(b: Builder, even: Value, odd: Value, point: float) -> list[Value]:

@@ -4,17 +4,20 @@ A tile of `vertical.outputs x horizontal.outputs` results is computed from as ma
 transforms have inputs, each plane a matrix product over channels. The more outputs a tile has, the
 fewer multiplications and the more filters to read: 4 times as many numbers as the untransformed
 ones for F(4x4, 3x3). Filters come from memory once an inference, and again from a cache for each
-block of tiles.
+block of tiles. Where few tiles read them, they are transformed while they are multiplied.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from functools import cache
 
 from cnncc.kernels.conv_tile import Tile, choose_tile
 from cnncc.kernels.cook_toom import CookToom
 from cnncc.kernels.layout import Halo
+from cnncc.kernels.winograd_expand import most_tiles, run_blocks
 from cnncc.targets.target import Target
 
 IDENTITY = CookToom(1, 1)
@@ -48,9 +51,14 @@ _MOST_BLOCK_BYTES = 1 << 22  # transformed inputs of a block of tiles
 _L3_BYTES = 16 << 20  # filters that find room there beside everything else
 _L3_BYTES_PER_CYCLE = 11.0
 _MEMORY_BYTES_PER_CYCLE = 8.0
+
+_LEAST_EXPANDED = 2  # tiles in registers, where filters are made of taps
+_BESIDE = 1.04  # times as long as multiply-adds alone, beside additions that make filters
+_RUN_OVERHEAD = 40.0  # cycles of a register tile for each run of channels
 _PANELS = (None, 2)  # most vectors of a panel: narrow ones are slower, but there are more of them
 # Threads, and what it counts by how much the busiest works longer than its share.
 _WAITING = ((2, 0.25), (4, 0.04))
+_SHARED = 0.1  # share of the time of streaming that counts because threads share one memory
 _VISIBLE = 0.3  # share of reading transformed inputs from L3 that is not hidden
 _HIDDEN = 0.8  # share of the shorter of arithmetic and streaming that the longer hides
 
@@ -92,6 +100,7 @@ class WinogradChoice:
         block: tiles that are transformed together.
         tile: register tile of the products; its columns are tiles.
         cycles: predicted time of one thread.
+        streamed: cycles of it in which filters come from memory, hidden or not.
     """
 
     vertical: CookToom
@@ -101,6 +110,7 @@ class WinogradChoice:
     block: int
     tile: Tile
     cycles: float
+    streamed: float
 
     @property
     def planes(self) -> int:
@@ -111,6 +121,17 @@ class WinogradChoice:
     def tiles(self) -> int:
         """Tiles that cover the result."""
         return self.down * self.across
+
+    @property
+    def expands(self) -> bool:
+        """Whether filters are transformed while they are multiplied."""
+        return self.vertical.expands
+
+    @property
+    def filters(self) -> int:
+        """Numbers that are kept of the taps of a channel."""
+        taps = self.vertical.taps * self.horizontal.taps
+        return taps if self.expands else self.planes
 
     @property
     def rounding(self) -> float:
@@ -128,6 +149,8 @@ class WinogradChoice:
         name = f"F({v.outputs}x{h.outputs}, {v.taps}x{h.taps})"
         if (v.stride, h.stride) != (1, 1):
             name += f" of stride {v.stride}x{h.stride}"
+        if self.expands:
+            name += " of plain filters"
         size = f"{self.tile.columns}x{self.tile.vectors}"
         return f"{name}, blocks of {self.block} tiles, {size} registers"
 
@@ -148,7 +171,8 @@ def winograd_choices(target: Target, shape: WinogradShape) -> tuple[WinogradChoi
     """What can be done for a shape, the best first; empty where nothing saves products.
 
     The best is the quickest, but one whose work does not fall into halves or quarters must win by
-    some of what the other threads would wait.
+    some of what the other threads would wait, and one that reads more by some of the time that
+    takes, as threads share the memory.
     """
     found = []
     downwards, sideways = zip(shape.kernel, shape.strides, strict=True)
@@ -160,9 +184,14 @@ def winograd_choices(target: Target, shape: WinogradShape) -> tuple[WinogradChoi
                 and horizontal.outputs % shape.window[1] == 0
             )
             if (least, most) in _ROUNDING and whole:
-                for most_vectors in _PANELS:
-                    found += _blocked(target, shape, vertical, horizontal, most_vectors)
-    return tuple(sorted(dict.fromkeys(found), key=lambda c: c.cycles * (1 + _waiting(shape, c))))
+                for tiling in _tilings(target, shape, vertical, horizontal):
+                    found += [_transformed(tiling, vectors) for vectors in _PANELS]
+                    found += _expanded(tiling)
+
+    def cost(choice: WinogradChoice) -> float:
+        return choice.cycles * (1 + _waiting(shape, choice)) + _SHARED * choice.streamed
+
+    return tuple(sorted(dict.fromkeys(found), key=cost))
 
 
 def _waiting(shape: WinogradShape, choice: WinogradChoice) -> float:
@@ -174,52 +203,157 @@ def _waiting(shape: WinogradShape, choice: WinogradChoice) -> float:
     )
 
 
-def _blocked(
-    target: Target,
-    shape: WinogradShape,
-    vertical: CookToom,
-    horizontal: CookToom,
-    most_vectors: int | None,
-) -> list[WinogradChoice]:
-    """The choices for a pair of transforms, by how many tiles go together."""
-    down, across = -(-shape.rows // vertical.outputs), -(-shape.columns // horizontal.outputs)
-    tiles, planes = down * across, vertical.products * horizontal.products
-    depth = shape.in_blocks * target.lanes()
-    tile_bytes = planes * depth * 4
-    found = []
-    for count in range(1, tiles + 1):
-        blocks = -(-tiles // count)
-        block = -(-tiles // blocks)
-        if block != count or (count > 1 and block * tile_bytes > _MOST_BLOCK_BYTES):
-            continue
-        regs = choose_tile(target, 1, block, shape.out_blocks, depth, most_vectors=most_vectors)
-        transforms = tiles * (
-            shape.in_blocks * _input_cycles(vertical, horizontal)
-            + shape.out_blocks * _output_cycles(vertical, horizontal)
-        )
-        last = tiles - (blocks - 1) * block
-        tail = choose_tile(
-            target, 1, last, shape.out_blocks, depth, most_vectors=regs.tile.vectors
-        ).cycles
-        products = planes * (regs.cycles * (blocks - 1) + tail)
-        filters = planes * depth * shape.out_blocks * target.vector_bits // 8
-        held = tile_bytes + planes * regs.tile.vectors * target.vector_bits // 8
-        spill = block * held > target.l2_bytes // 2
-        panels = shape.out_blocks // regs.tile.vectors
-        streamed = filters / _MEMORY_BYTES_PER_CYCLE
-        if blocks > 1 and filters > target.l2_bytes // 2:
+@dataclass(frozen=True, slots=True)
+class _Tiling:
+    """A pair of transforms, and how many tiles go together.
+
+    Attributes:
+        target: the machine.
+        shape: of the convolution.
+        vertical: transform along columns of pixels.
+        horizontal: transform along rows.
+        block: tiles that go together.
+    """
+
+    target: Target
+    shape: WinogradShape
+    vertical: CookToom
+    horizontal: CookToom
+    block: int
+
+    @property
+    def down(self) -> int:
+        """Tiles in a column of the result."""
+        return -(-self.shape.rows // self.vertical.outputs)
+
+    @property
+    def across(self) -> int:
+        """Tiles in a row."""
+        return -(-self.shape.columns // self.horizontal.outputs)
+
+    @property
+    def tiles(self) -> int:
+        """Tiles that cover the result."""
+        return self.down * self.across
+
+    @property
+    def blocks(self) -> int:
+        """Blocks of tiles."""
+        return -(-self.tiles // self.block)
+
+    @property
+    def last(self) -> int:
+        """Tiles of the last block."""
+        return self.tiles - (self.blocks - 1) * self.block
+
+    @property
+    def planes(self) -> int:
+        """Products of matrices."""
+        return self.vertical.products * self.horizontal.products
+
+    @property
+    def depth(self) -> int:
+        """Channels that each product adds up."""
+        return self.shape.in_blocks * self.target.lanes()
+
+    @property
+    def tile_bytes(self) -> int:
+        """Transformed inputs of a tile."""
+        return self.planes * self.depth * 4
+
+    def filter_bytes(self, numbers: int) -> int:
+        """Filters of a group, with so many numbers for each pair of channels."""
+        return numbers * self.depth * self.shape.out_blocks * self.target.vector_bits // 8
+
+    def streamed(self, filters: int) -> float:
+        """Cycles in which so many bytes come from memory, and again for each further block."""
+        cycles = filters / _MEMORY_BYTES_PER_CYCLE
+        if self.blocks > 1 and filters > self.target.l2_bytes // 2:
             again = _L3_BYTES_PER_CYCLE if filters <= _L3_BYTES else _MEMORY_BYTES_PER_CYCLE
-            streamed += (blocks - 1) * filters / again
-        # Filters stream in while the first register tile of a block needs them; the others find
-        # them in a cache.
-        first = products / -(-block // regs.tile.columns)
-        least, most = sorted((first, streamed))
-        multiplied = products - first + most + (1 - _HIDDEN) * least
-        if spill:
-            multiplied += _VISIBLE * panels * tiles * tile_bytes / _L3_BYTES_PER_CYCLE
-        cycles = shape.groups * (transforms + multiplied)
-        found.append(WinogradChoice(vertical, horizontal, down, across, block, regs.tile, cycles))
-    return found
+            cycles += (self.blocks - 1) * filters / again
+        return cycles
+
+    def choice(
+        self, tile: Tile, multiplied: float, streamed: float, *, expands: bool = False
+    ) -> WinogradChoice:
+        """The choice whose products, and whose filters, take so many cycles a group."""
+        vertical, horizontal = self.vertical, self.horizontal
+        transforms = self.tiles * (
+            self.shape.in_blocks * _input_cycles(vertical, horizontal)
+            + self.shape.out_blocks * _output_cycles(vertical, horizontal)
+        )
+        held = self.tile_bytes + self.planes * tile.vectors * self.target.vector_bits // 8
+        if self.block * held > self.target.l2_bytes // 2:
+            panels = self.shape.out_blocks // tile.vectors
+            read = panels * self.tiles * self.tile_bytes
+            multiplied += _VISIBLE * read / _L3_BYTES_PER_CYCLE
+        return WinogradChoice(
+            replace(vertical, expands=expands),
+            replace(horizontal, expands=expands),
+            self.down,
+            self.across,
+            self.block,
+            tile,
+            self.shape.groups * (transforms + multiplied),
+            self.shape.groups * streamed,
+        )
+
+
+def _tilings(
+    target: Target, shape: WinogradShape, vertical: CookToom, horizontal: CookToom
+) -> Iterator[_Tiling]:
+    """Blocks of like size, as long as their transformed inputs stay in a cache."""
+    tiles = _Tiling(target, shape, vertical, horizontal, 1).tiles
+    for count in range(1, tiles + 1):
+        tiling = _Tiling(target, shape, vertical, horizontal, count)
+        few = count == 1 or count * tiling.tile_bytes <= _MOST_BLOCK_BYTES
+        if few and -(-tiles // tiling.blocks) == count:
+            yield tiling
+
+
+def _transformed(t: _Tiling, most_vectors: int | None) -> WinogradChoice:
+    """The choice whose filters were transformed before."""
+    outs, depth = t.shape.out_blocks, t.depth
+    regs = choose_tile(t.target, 1, t.block, outs, depth, most_vectors=most_vectors)
+    tail = choose_tile(t.target, 1, t.last, outs, depth, most_vectors=regs.tile.vectors)
+    products = t.planes * (regs.cycles * (t.blocks - 1) + tail.cycles)
+    # Filters stream in while the first register tile of a block needs them; the others find
+    # them in a cache.
+    first = products / -(-t.block // regs.tile.columns)
+    streamed = t.streamed(t.filter_bytes(t.planes))
+    least, most = sorted((first, streamed))
+    return t.choice(regs.tile, products - first + most + (1 - _HIDDEN) * least, streamed)
+
+
+def _expanded(t: _Tiling) -> list[WinogradChoice]:
+    """The choice whose filters are made of taps while they are multiplied, if there is one."""
+    most = most_tiles(t.target, t.horizontal)
+    if most < _LEAST_EXPANDED:
+        return []
+    taps = t.vertical.taps * t.horizontal.taps
+    runs = t.shape.in_blocks // run_blocks(t.target, t.shape.in_blocks, taps)
+    counts = [t.block] * (t.blocks - 1) + [t.last]
+    sizes = Counter(min(most, count - k) for count in counts for k in range(0, count, most))
+    products = t.shape.out_blocks * sum(
+        times * _expanded_cycles(t, size, runs) for size, times in sizes.items()
+    )
+    # The next run's taps come while this one's are multiplied.
+    streamed = t.streamed(t.filter_bytes(taps))
+    least, longest = sorted((products, streamed))
+    tile = Tile(1, min(most, t.block), 1)
+    return [t.choice(tile, longest + (1 - _HIDDEN) * least, streamed, expands=True)]
+
+
+def _expanded_cycles(t: _Tiling, size: int, runs: int) -> float:
+    """All planes of so many tiles and one vector of outputs."""
+    machine, cycles = t.target.machine, 0.0
+    for phase in t.horizontal.phases:
+        held = size * phase.products
+        # A number for all lanes is half the work of a whole vector.
+        loads = (t.vertical.taps * phase.taps + held / 2) / machine.loads
+        channel = max(_BESIDE * held / machine.fmas, loads, machine.fma_latency)
+        cycles += t.depth * channel + _RUN_OVERHEAD * runs + 2 * held * (runs + (runs > 1))
+    return t.vertical.products * cycles
 
 
 def _input_cycles(vertical: CookToom, horizontal: CookToom) -> float:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -14,6 +16,7 @@ EVERY = [
     *(CookToom(*case) for case in ((1, 1), (3, 1), (2, 2), (4, 2), (2, 3), (4, 3), (2, 5), (4, 5))),
     *(CookToom(*case) for case in ((2, 7), (2, 3, 2), (4, 3, 2), (2, 5, 2), (2, 7, 2), (1, 1, 2))),
 ]
+EVERY += [replace(f, expands=True) for f in EVERY]
 each = pytest.mark.parametrize("f", EVERY, ids=str)
 
 
@@ -35,6 +38,13 @@ def test_f23_is_the_textbooks():
 def test_points_that_are_not_known():
     with pytest.raises(InternalError, match=r"no points for F\(9, 3\)"):
         _ = CookToom(9, 3).points
+
+
+@pytest.mark.parametrize("f", [f for f in EVERY if f.expands], ids=str)
+def test_rows_of_filters_are_whole_numbers_of_scaled_taps(f):
+    np.testing.assert_allclose(f.expansion * f.tap_scales, f.filter_matrix, atol=1e-15)
+    factors = np.abs(f.expansion[f.expansion != 0.0])
+    assert (np.log2(factors) == np.round(np.log2(factors))).all()
 
 
 @each
@@ -59,6 +69,18 @@ def test_code_of_the_output_transform(f):
         yield from enumerate(f.transform_outputs(b, values))
 
     _judge(body, f.output_matrix)
+
+
+@pytest.mark.parametrize("f", [f for f in EVERY if f.expands], ids=str)
+@pytest.mark.parametrize("single", [True, False], ids=["row by row", "together"])
+def test_code_of_the_expansion_of_taps(f, single):
+    def body(b, load):
+        every = list(range(f.products))
+        for rows in [[row] for row in every] if single else [every]:
+            seen = np.flatnonzero(f.expansion[rows].any(axis=0)).tolist()
+            yield from zip(rows, f.expand(b, rows, {k: load(k) for k in seen}), strict=True)
+
+    _judge(body, f.expansion)
 
 
 def _judge(body, matrix):
