@@ -51,7 +51,6 @@ _MOST_BLOCK_BYTES = 1 << 22  # transformed inputs of a block of tiles
 _L3_BYTES = 16 << 20  # filters that find room there beside everything else
 _L3_BYTES_PER_CYCLE = 11.0
 _MEMORY_BYTES_PER_CYCLE = 8.0
-
 _LEAST_EXPANDED = 2  # tiles in registers, where filters are made of taps
 _BESIDE = 1.04  # times as long as multiply-adds alone, beside additions that make filters
 _RUN_OVERHEAD = 40.0  # cycles of a register tile for each run of channels

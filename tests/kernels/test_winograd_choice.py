@@ -34,10 +34,10 @@ def test_small_maps_with_many_filters_read_fewer_of_them():
 
 
 def test_filters_are_expanded_where_a_row_of_planes_stays_in_registers():
-    """32 registers hold 4 tiles of 6 planes, their filters, and what they are made of."""
-    for target in (WIDE, find("aarch64")):
+    """32 registers hold 3 or 4 tiles of 6 planes, their filters, and what they are made of."""
+    for target, tiles in ((WIDE, 4), (find("aarch64"), 3)):
         expanded = [c for c in winograd_choices(target, _shape(7, 512)) if c.expands]
-        assert {c.tile.columns for c in expanded if c.horizontal.outputs == 4} >= {4}
+        assert max(c.tile.columns for c in expanded if c.horizontal.outputs == 4) == tiles
         for choice in expanded:
             held = choice.tile.columns * choice.horizontal.products
             assert held + choice.horizontal.products < target.vector_registers

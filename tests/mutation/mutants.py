@@ -163,6 +163,18 @@ MUTANTS = (
         "the point at infinity adds to the wrong output",
     ),
     _kernel(
+        "winograd_expand",
+        "own = (taps[0], b.iadd(taps[1], b.imul(first, self.lanes * self.taps * self.lanes)))",
+        "own = taps",
+        "every run multiplies the taps of the first",
+    ),
+    _kernel(
+        "cook_toom",
+        'op = "add" if row == group[0] else "sub"',
+        'op = "add"',
+        "a point and its negative have the same filters",
+    ),
+    _kernel(
         "winograd_choice",
         "return (tiles * f.outputs - 1) * f.stride + f.taps",
         "return tiles * f.outputs * f.stride",
