@@ -10,7 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from math import prod
 
+from cnncc.ir.op import lookup
 from cnncc.kernels.layout import DenseLayout, Layout
+from cnncc.kernels.scalar_math import SHORT, count_operations
 from cnncc.kernels.template import Bound, Estimate, Site
 from cnncc.loopir.nodes import Binary, Compare, Fma, Stmt
 from cnncc.targets.target import Target
@@ -37,7 +39,7 @@ def predict(
 
     Args:
         site: its operands and its result move once.
-        cycles: of the core's units, with all data close by.
+        cycles: of the core's units, with all data close by; without the steps behind convolutions.
         choice: words for `explain`.
         figures: numbers behind it.
         fmas: vector multiply-adds of the algorithm, and what takes as long, for the bound.
@@ -46,6 +48,7 @@ def predict(
         close: cycles of traffic inside the caches that overlap like that with memory.
     """
     machine = site.target.machine
+    cycles += long_step_cycles(site)
     memory = data_cycles(site, moved) + weights / weight_pace(site)
     both = (cycles, memory + close)
     total = max(both) + (1 - _OVERLAP) * min(both) + machine.stage_cycles
@@ -57,6 +60,25 @@ def predict(
 def vector_cycles(site: Site, operations: float) -> float:
     """Cycles of vector operations that do not wait for each other: two start at a time."""
     return operations / 2 if site.target.vector_bits < 512 else operations * 0.6
+
+
+def long_step_cycles(site: Site) -> float:
+    """Cycles of long steps behind convolutions; short ones hide between the multiply-adds."""
+    if site.anchor.op != "conv2d":
+        return 0.0
+    cycles, result = 0.0, site.result
+    steps = site.steps[:-1] if site.ends_in_pool else site.steps
+    starts = [k for k, step in enumerate(steps) if step.op == "conv2d"]
+    for start, end in zip(starts, [*starts[1:], len(steps)], strict=True):
+        conv = steps[start]
+        types = [site.types[a] if a >= 0 else result for a in conv.args]
+        result = lookup(conv.op).infer(types, conv.attrs)
+        operations = count_operations(steps[start + 1 : end], site.lanes)
+        if operations > SHORT:
+            _, channels, rows, columns = result.shape
+            vectors = -(-channels // site.lanes) * rows * columns
+            cycles += vector_cycles(site, operations) * vectors
+    return cycles
 
 
 def places(body: Iterable[Stmt]) -> int:

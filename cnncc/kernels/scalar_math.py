@@ -6,7 +6,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -88,7 +89,8 @@ class VectorScalars(WideFunctions[Value]):
         return self._b.lookup(self._b.const(low, halves), self._b.const(high, halves), index)
 
 
-def count_operations(steps: Sequence[Step], lanes: int) -> int:
+@cache
+def count_operations(steps: tuple[Step, ...], lanes: int) -> int:
     """Arithmetic operations of f32 steps on each vector, loads not counted."""
     probe = Builder("probe")
     scalars = VectorScalars(probe, lanes)

@@ -8,7 +8,15 @@ import pytest
 
 from cnncc import driver
 from cnncc.ir.types import DType
-from cnncc.kernels.cost import data_cycles, pace, places, predict, value_bytes, weight_pace
+from cnncc.kernels.cost import (
+    data_cycles,
+    long_step_cycles,
+    pace,
+    places,
+    predict,
+    value_bytes,
+    weight_pace,
+)
 from cnncc.kernels.layout import DenseLayout, Layout
 from cnncc.loopir.build import Builder
 from cnncc.plan.site import site_of
@@ -100,3 +108,31 @@ def test_places_are_those_of_the_units_that_multiply():
     b.fma(x, x, b.binary("div", x, b.binary("add", x, x)))
     b.binary("max", b.binary("mul", x, x), x)
     assert places(b.func.body) == 1 + 2 + 0 + 1 + 1
+
+
+def block_site(first: str, second: str):
+    """Convolutions of 16x16x24 to 16x16x32, and depthwise to 8x8x32, with steps behind each."""
+    text = f"""\
+cnncc 1
+weights random
+input x: 16x16x24
+conv(1x1, filters=32) -> {first} -> conv(3x3, filters=32, groups=32, stride=2, pad=1) -> {second}
+output y
+"""
+    graph = load(text, file="t").graph
+    plan = driver.plan_model(driver.Model(graph, ()), TARGET).plan
+    sites = [site_of(plan.graph, stage.node, TARGET) for stage in plan.stages]
+    return next(s for s in sites if s.anchor.op == "conv2d")
+
+
+def test_long_steps_take_their_time_at_the_size_of_their_own_convolution():
+    quick = long_step_cycles(block_site("relu", "relu"))
+    first, second = (long_step_cycles(block_site(*n)) for n in (("silu", "relu"), ("relu", "silu")))
+    assert quick == 0
+    assert first > 0
+    assert first == 4 * second
+    assert long_step_cycles(block_site("silu", "silu")) == first + second
+
+
+def test_steps_behind_others_than_convolutions_are_counted_by_their_kernels(site):
+    assert long_step_cycles(site) == 0
