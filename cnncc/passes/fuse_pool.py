@@ -18,17 +18,17 @@ from cnncc.ops.pool import windows_apart
 BAND_ROWS = 2
 MAX_RECOMPUTED = 1.4
 LEAST_CHANNELS = 16  # below which transforms cost what they save
-TILE = 4  # results of a tile in each direction
+TILES = {(3, 3): 4, (5, 5): 2}  # results of a tile in each direction, by filter
 MAX_WINDOW = 3
 MAX_WINDOW_IN_REGISTERS = 8  # pixels of a window that the register tiles of every target hold
 MAX_HELD_PIXELS = 2048  # of 16 channels in f32: 128 KiB, which an L2 cache holds beside filters
 
 
 def prevents_tiles(conv: Any, w: TensorType, pool: Any) -> bool:
-    """Whether a pool stands in the way of minimal filtering F(4x4, 3x3).
+    """Whether a pool stands in the way of minimal filtering, F(4x4, 3x3) or F(2x2, 5x5).
 
-    Tiles of 4x4 results hold windows that divide them. Any other pool makes rows come band by band,
-    each result with the 9 multiplications of the definition where a tile needs 36 for 16.
+    Tiles hold windows that divide them. Any other pool makes rows come band by band, each result
+    with the 9 or 25 multiplications of the definition where a tile of 16 or 4 needs 36.
 
     Args:
         conv: attributes of the convolution.
@@ -37,9 +37,11 @@ def prevents_tiles(conv: Any, w: TensorType, pool: Any) -> bool:
     """
     filters, depth, *kernel = w.shape
     plain = tuple(conv.strides) == tuple(conv.dilations) == (1, 1) and conv.groups == 1
-    pays = plain and kernel == [3, 3] and min(filters, depth) >= LEAST_CHANNELS
-    whole = all(TILE % extent == 0 for extent in pool.window)
-    return pays and not (windows_apart(pool) and whole)
+    tile = TILES.get((kernel[0], kernel[1]))
+    if tile is None or not plain or min(filters, depth) < LEAST_CHANNELS:
+        return False
+    whole = all(tile % extent == 0 for extent in pool.window)
+    return not (windows_apart(pool) and whole)
 
 
 def recomputed(conv: TensorType, pooled: TensorType, attrs: Any) -> float:

@@ -56,7 +56,10 @@ def test_a_row_too_wide_for_the_cache_is_refused_only_where_windows_overlap() ->
         (Conv2dAttrs(), (64, 64, 3, 3), MaxPool2dAttrs((2, 2), (2, 2)), False),
         (Conv2dAttrs(), (64, 64, 3, 3), MaxPool2dAttrs((3, 3), (3, 3)), True),
         (Conv2dAttrs(), (64, 3, 3, 3), MaxPool2dAttrs((3, 3), (2, 2)), False),
-        (Conv2dAttrs(), (64, 64, 5, 5), MaxPool2dAttrs((3, 3), (2, 2)), False),
+        (Conv2dAttrs(), (64, 64, 5, 5), MaxPool2dAttrs((3, 3), (2, 2)), True),
+        (Conv2dAttrs(), (64, 64, 5, 5), MaxPool2dAttrs((2, 2), (2, 2)), False),
+        (Conv2dAttrs(), (64, 64, 5, 5), MaxPool2dAttrs((4, 4), (4, 4)), True),
+        (Conv2dAttrs(), (64, 64, 7, 7), MaxPool2dAttrs((3, 3), (2, 2)), False),
         (Conv2dAttrs((2, 2)), (64, 64, 3, 3), MaxPool2dAttrs((3, 3), (2, 2)), False),
     ],
 )
