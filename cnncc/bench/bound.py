@@ -17,7 +17,7 @@ import numpy as np
 from cnncc.errors import InternalError
 from cnncc.ir.op import Trait, lookup
 from cnncc.ir.types import TensorType
-from cnncc.kernels.cost import pace, places
+from cnncc.kernels.cost import places
 from cnncc.kernels.scalar_math import VectorScalars
 from cnncc.loopir.build import Builder
 from cnncc.loopir.nodes import BufferType, Call, Func, Value, View
@@ -125,13 +125,15 @@ def _seconds(target: Target, touched: Mapping[tuple[int, bool], int]) -> float:
 
 
 def _pace(target: Target, gap: int, *, writes: bool) -> float:
-    """Bytes a cycle that were used so many bytes ago."""
+    """Bytes a cycle that were used so many bytes ago, when no other program fills the caches."""
     machine = target.machine
-    if gap <= target.l1_bytes:
-        return machine.loads * target.vector_bits / 8
-    found = pace(target, gap)
-    far = writes and found == machine.memory_bytes_per_cycle
-    return machine.store_bytes_per_cycle if far else found
+    levels = (
+        (target.l1_bytes, machine.loads * target.vector_bits / 8),
+        (target.l2_bytes, machine.l2_bytes_per_cycle),
+        (machine.l3_bytes, machine.l3_bytes_per_cycle),
+    )
+    memory = machine.store_bytes_per_cycle if writes else machine.memory_bytes_per_cycle
+    return next((found for size, found in levels if gap <= size), memory)
 
 
 def stage_accesses(plan: Plan) -> list[list[Access]]:

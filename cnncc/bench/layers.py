@@ -110,7 +110,14 @@ class Layer:
             (self.is_short, "the call, the first turns of its loops, and the clock"),
             (self.kernel in _COPIES, "numbers change their order: shuffles, not bytes"),
             (self.compute + self.memory >= enough, "bytes move while nothing is computed"),
-            (self.compute + self.far >= enough, "bytes come from memory: the cache is shared"),
+            (
+                self.memory > self.compute and self.far >= enough,
+                "bytes come from memory: the cache is shared",
+            ),
+            (
+                self.predicted >= enough,
+                "as predicted: edges of tiles, transforms, loads and stores",
+            ),
             (self.seconds < _SHORT, "the first bytes of arrays and code come from afar"),
         ]
         return next((words for holds, words in reasons if holds), "")

@@ -14,14 +14,14 @@ from cnncc.ir.op import lookup
 from cnncc.kernels.layout import DenseLayout, Layout
 from cnncc.kernels.scalar_math import SHORT, count_operations
 from cnncc.kernels.template import Bound, Estimate, Site
-from cnncc.loopir.nodes import Binary, Compare, Fma, Stmt
+from cnncc.loopir.nodes import Binary, Fma, Stmt
 from cnncc.targets.target import Target
 
 _FIRST_TOUCH = 0.6  # of a cache's pace, for data that comes in short runs
 _OVERLAP = 0.8  # of the shorter of computing and moving hides behind the longer
 # What an operation takes of the units of the multiply-adds, measured on a Zen 4, where additions,
-# selections and whole numbers have units of their own.
-_PLACES = {"mul": 1, "min": 1, "max": 1, "div": 2}
+# minima, selections and whole numbers have units of their own.
+_PLACES = {"mul": 1, "div": 2}
 
 
 def predict(
@@ -84,7 +84,7 @@ def long_step_cycles(site: Site) -> float:
 def places(body: Iterable[Stmt]) -> int:
     """Multiply-adds that would take the units of the multiply-adds as long as these statements."""
     return sum(
-        _PLACES.get(stmt.op, 0) if isinstance(stmt, Binary) else isinstance(stmt, Fma | Compare)
+        _PLACES.get(stmt.op, 0) if isinstance(stmt, Binary) else isinstance(stmt, Fma)
         for stmt in body
     )
 

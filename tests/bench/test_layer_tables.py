@@ -20,7 +20,7 @@ def test_kernels_with_the_shares_of_their_stages():
 
 def test_stages_alike_share_a_line():
     alike = [layer(1e-4, multiply=4e-5, memory=4e-5), layer(1.1e-4, multiply=4e-5, memory=4e-5)]
-    other = layer(1e-4, multiply=4e-5, kernel="z")
+    other = layer(1e-4, 5e-5, multiply=4e-5, kernel="z")
     rows = far_table([*alike, other])[2:]
     assert len(rows) == 2
     assert rows[0].startswith("| path and 1 like it | k | 1x1 | 100.0 to 110.0 | 40.0 | 36% to 40%")

@@ -29,9 +29,11 @@ def test_a_stage_is_judged_by_the_longer_of_its_bounds():
         (layer(seconds=1e-6), "the call"),
         (layer(kernel="relayout"), "shuffles"),
         (layer(multiply=0.4, memory=0.3), "bytes move while nothing is computed"),
-        (layer(multiply=0.2, memory=0.1, far=0.5), "the cache is shared"),
-        (layer(seconds=5e-6), "the first bytes"),
-        (layer(multiply=0.6), ""),
+        (layer(multiply=0.1, memory=0.2, far=0.7), "the cache is shared"),
+        (layer(predicted=0.1, multiply=0.2, memory=0.1, far=0.7), ""),
+        (layer(predicted=0.8, multiply=0.6), "as predicted"),
+        (layer(seconds=5e-6, predicted=1e-6), "the first bytes"),
+        (layer(predicted=0.6, multiply=0.6), ""),
     ],
 )
 def test_a_stage_far_from_its_bound_is_explained_by_the_first_rule_that_holds(made, words):
