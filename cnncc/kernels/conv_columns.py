@@ -39,6 +39,7 @@ from cnncc.ops.pool import WINDOW_POOLS, windows_apart
 from cnncc.targets.target import Target
 
 _GAIN = 0.9  # of the vectors that lanes of channels take: above, planes are not worth a change
+_OTHERS = 8  # registers that are no accumulators: with fewer, targets of 16 spill
 _RUN_OVERHEAD = 30.0  # cycles
 
 
@@ -68,8 +69,8 @@ def _patch(site: Site) -> _Patch:
 
 
 def _room(target: Target) -> int:
-    """Accumulators: beside them the pixels of a tap and a weight are in registers."""
-    return target.vector_registers * 3 // 4
+    """Accumulators: beside them the pixels of a tap and weights are in registers."""
+    return target.vector_registers - _OTHERS
 
 
 def suits_columns(
