@@ -326,7 +326,7 @@ class ConvNest:
             (self._x, place.position),
             (self._w, b.imul(panel, pitch)),
             self._start(b, first_block, tile.vectors),
-            Ahead(pitch, *part) if part else None,
+            ahead=Ahead(pitch, *part) if part else None,
         )
         if self._sums is not None:
             self._finish_in_a_loop(b, (self._sums, acc), tile, first_block, place, store)

@@ -34,7 +34,7 @@ from numpy.typing import NDArray
 from cnncc.ir.op import F64, Array
 from cnncc.ir.tolerance import Rounding
 from cnncc.kernels.conv_nest import conv_geometry, for_each_tile, out_buffer, refuses_conv
-from cnncc.kernels.conv_tile import Ahead, Taps, Tile, emit_tile, tile_cycles
+from cnncc.kernels.conv_tile import Ahead, Pieces, Taps, Tile, emit_tile, piece_blocks, tile_cycles
 from cnncc.kernels.cost import pace, predict
 from cnncc.kernels.template import (
     Arg,
@@ -301,12 +301,13 @@ class _StrassenNest:
         self.result, out_arg = out_buffer(b, self.site)
         self.sums, sums_arg = scratch_buffer(b, "sums", _SUMS * self.half * self.block_pitch)
         self.parked, parked_arg = scratch_buffer(b, "parked", 3 * self.kept)
+        self.totals, totals_arg = scratch_buffer(b, "totals", self.kept)
         bands = -(-self.units // self.pairing.band)
         lo, hi = b.index_param("lo"), b.index_param("hi")
         with b.loop(lo, hi, hint="item") as items:
             band, panel = b.idiv(items.iv, self.panels), b.irem(items.iv, self.panels)
             self._item(b, band, panel, b.compare("eq", items.iv, lo))
-        every = (*args, out_arg, sums_arg, parked_arg)
+        every = (*args, out_arg, sums_arg, parked_arg, totals_arg)
         return [Launch(b.func, every, bands * self.panels)]
 
     def _item(self, b: Builder, band: Index, panel: Index, first: Value) -> None:
@@ -503,7 +504,17 @@ class _Products:
         first = start or [zero] * self.tile.accumulators
         pairs = nest.pairing.band * nest.across
         ahead = Ahead(_PRODUCTS * self.depth, self.quad.number, pairs)
-        return emit_tile(b, self.tile, taps, self.lanes, source, weights, first, ahead)
+        return emit_tile(
+            b,
+            self.tile,
+            taps,
+            self.lanes,
+            source,
+            weights,
+            first,
+            ahead=ahead,
+            pieces=Pieces(nest.totals, piece_blocks(nest.half, 2)),
+        )
 
     def _park(self, slot: int, values: list[Value]) -> None:
         """Keep a tile in scratch memory."""

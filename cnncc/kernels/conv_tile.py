@@ -22,8 +22,8 @@ from cnncc.loopir.build import INDEX, Builder
 from cnncc.loopir.nodes import Index, Type, Value
 from cnncc.targets.target import Target
 
-STORE_CYCLES = 2  # of a vector of the result
 _TILE_OVERHEAD = 40.0  # cycles
+_MOST_PIECE = 4  # input blocks
 _LINE_ELEMS = 16  # of a line of the cache
 _MOST_FETCHING = 64  # tiles of a panel beyond which waiting for the first one's filters is nothing
 
@@ -137,6 +137,31 @@ class Tile:
         return f"{self.rows}x{self.columns} pixels{side} x {self.vectors} vectors"
 
 
+@dataclass(frozen=True, slots=True)
+class Pieces:
+    """A long reduction as several short ones, whose sums are added up in memory.
+
+    A chain of n multiply-adds rounds about sqrt(n/2) times, pieces of m about sqrt(m/2 + n/2m) (N.
+    Higham, "The Accuracy of Floating Point Summation", 1993).
+
+    Attributes:
+        totals: scratch memory for the accumulators of the largest tile.
+        blocks: input blocks of a piece.
+    """
+
+    totals: Value
+    blocks: int
+
+
+def piece_blocks(blocks: int, share: int) -> int:
+    """Input blocks of a piece: about one of `share` parts, but no more than `_MOST_PIECE`.
+
+    More pieces round less and take longer.
+    """
+    most = max(1, min(_MOST_PIECE, blocks // share))
+    return max(n for n in range(1, most + 1) if blocks % n == 0)
+
+
 def emit_tile(
     b: Builder,
     tile: Tile,
@@ -145,7 +170,9 @@ def emit_tile(
     source: tuple[Value, Index],
     weights: tuple[Value, Index],
     start: list[Value],
+    *,
     ahead: Ahead | None = None,
+    pieces: Pieces | None = None,
 ) -> list[Value]:
     """The reduction of one tile.
 
@@ -160,51 +187,124 @@ def emit_tile(
         start: first values of the accumulators: one for each vector (bias, or zeros), or one for
             each of them.
         ahead: which filters to fetch meanwhile, none by default.
+        pieces: how the reduction is cut; one chain of multiply-adds by default.
 
     Returns:
         The accumulators, in order (row, column, vector), all of `lanes` lanes.
     """
-    step, widths = taps.group or taps.walk.step, tile.widths(lanes)
-    pixels = tile.rows * tile.columns
-    every_start = start if len(start) == tile.accumulators else start * pixels
-    sums = [resized(b, v, n) for v, n in zip(every_start, widths * pixels, strict=True)]
-    cursor = weights[1] if isinstance(weights[1], Value) else b.const(weights[1], INDEX)
-    reading = step * tile.vectors * lanes  # elements of filters in one turn
-    parts = ahead.parts(reading // _LINE_ELEMS) if ahead and reading % _LINE_ELEMS == 0 else 0
-    first_fetched = [_first_fetched(b, ahead, parts, cursor)] if ahead and parts else []
-    fetched = 1 + len(first_fetched)
-    # Loops of the reduction, outermost first, and what one turn adds to the input element.
-    every: list[tuple[str, Index, int]] = [
-        ("icb", taps.blocks, taps.plane_pitch),
-        ("kh", taps.rows, taps.row_step * taps.row_pitch),
-        ("kw", taps.columns, taps.column_step * taps.block),
-    ]
-    nest = [loop for loop in every if loop[1] != 1]
+    widths = tile.widths(lanes) * (tile.rows * tile.columns)
+    first = start if len(start) == tile.accumulators else start * (tile.rows * tile.columns)
+    sums = [resized(b, value, width) for value, width in zip(first, widths, strict=True)]
+    reduction = _Reduction(b, tile, taps, lanes, source, weights, ahead)
+    if pieces is None or taps.blocks == pieces.blocks:
+        _, sums = reduction.over(0, taps.blocks, reduction.cursors(), sums)
+    elif isinstance(taps.blocks, int) and taps.blocks % pieces.blocks == 0:
+        sums = _piecewise(b, reduction, pieces, taps.blocks, sums)
+    else:
+        raise InternalError(f"{taps.blocks} blocks are no pieces of {pieces.blocks}")
+    return [resized(b, value, lanes) for value in sums]
 
-    def reduce(level: int, turns: Index, position: Index, carry: list[Value]) -> list[Value]:
-        if level < len(nest) or (level == len(nest) and turns != 1):
-            name, extent, pitch = nest[level] if level < len(nest) else ("ic", turns, step)
-            with b.loop(0, extent, carry=carry, hint=name) as loop:
-                inner = b.iadd(position, b.imul(loop.iv, pitch))
-                deep = taps.walk.turns(b, loop.iv) if name == "icb" else turns
-                loop.yields(reduce(level + 1, deep, inner, loop.carried))
-            return loop.results
-        at, near, acc = carry[0], carry[1:fetched], carry[fetched:]
+
+def _piecewise(
+    b: Builder, reduction: _Reduction, pieces: Pieces, blocks: int, start: list[Value]
+) -> list[Value]:
+    """The sums of all pieces: those so far lie in scratch memory while the next ones are made."""
+    lanes, totals = reduction.lanes, pieces.totals
+    zeros = [b.splat(b.const(0.0), lanes_of(value)) for value in start]
+    cursors, first = reduction.over(0, pieces.blocks, reduction.cursors(), start)
+    with b.loop(1, blocks // pieces.blocks, carry=[*cursors, *first], hint="piece") as loop:
+        for n, value in enumerate(loop.carried[len(cursors) :]):
+            b.store(totals, 0, value, offset=n * lanes)
+        begin = b.imul(loop.iv, pieces.blocks)
+        moved, sums = reduction.over(begin, pieces.blocks, loop.carried[: len(cursors)], zeros)
+        for n, value in enumerate(sums):
+            total = b.load(totals, 0, lanes_of(value), offset=n * lanes)
+            sums[n] = b.binary("add", total, value)
+        loop.yields([*moved, *sums])
+    return loop.results[len(cursors) :]
+
+
+class _Reduction:
+    """The loops over blocks, kernel rows, kernel columns and channels of one tile."""
+
+    def __init__(
+        self,
+        b: Builder,
+        tile: Tile,
+        taps: Taps,
+        lanes: int,
+        source: tuple[Value, Index],
+        weights: tuple[Value, Index],
+        ahead: Ahead | None,
+    ) -> None:
+        self.b, self.tile, self.taps, self.lanes = b, tile, taps, lanes
+        self.source, self.weights = source, weights
+        self.step = taps.group or taps.walk.step
+        self.reading = self.step * tile.vectors * lanes  # elements of filters in one turn
+        lines, rest = divmod(self.reading, _LINE_ELEMS)
+        self.ahead = ahead
+        self.parts = ahead.parts(lines) if ahead and not rest else 0
+
+    def cursors(self) -> list[Value]:
+        """The element of the filters that comes first, and the one that is fetched first."""
+        b, at = self.b, self.weights[1]
+        cursor = at if isinstance(at, Value) else b.const(at, INDEX)
+        if self.ahead is None or self.parts == 0:
+            return [cursor]
+        return [cursor, _first_fetched(b, self.ahead, self.parts, cursor)]
+
+    def over(
+        self, first: Index, count: Index, cursors: list[Value], sums: list[Value]
+    ) -> tuple[list[Value], list[Value]]:
+        """So many blocks from `first` on: where the cursors stand behind them, and the sums."""
+        b, taps = self.b, self.taps
+        # Outermost first, and what one turn adds to the input element.
+        every: list[tuple[str, Index, int]] = [
+            ("icb", count, taps.plane_pitch),
+            ("kh", taps.rows, taps.row_step * taps.row_pitch),
+            ("kw", taps.columns, taps.column_step * taps.block),
+        ]
+        nest = [loop for loop in every if loop[1] != 1]
+        turns = 1 if taps.group else taps.walk.turns(b, first)
+        position = b.iadd(self.source[1], b.imul(first, taps.plane_pitch))
+        made = self._loops(nest, first, turns, position, [*cursors, *sums])
+        return made[: len(cursors)], made[len(cursors) :]
+
+    def _loops(
+        self,
+        nest: list[tuple[str, Index, int]],
+        block: Index,
+        turns: Index,
+        position: Index,
+        carry: list[Value],
+    ) -> list[Value]:
+        b = self.b
+        if not nest and turns == 1:
+            return self._turn(position, carry)
+        name, extent, pitch = nest[0] if nest else ("ic", turns, self.step)
+        with b.loop(0, extent, carry=carry, hint=name) as loop:
+            inner = b.iadd(position, b.imul(loop.iv, pitch))
+            deep = turns if nest else 1
+            if name == "icb" and not self.taps.group:
+                deep = self.taps.walk.turns(b, b.iadd(block, loop.iv))
+            loop.yields(self._loops(nest[1:], block, deep, inner, loop.carried))
+        return loop.results
+
+    def _turn(self, position: Index, carry: list[Value]) -> list[Value]:
+        """The channels that are unrolled."""
+        b, tile, taps = self.b, self.tile, self.taps
+        count = 2 if self.parts else 1
+        (at, *near), acc = carry[:count], carry[count:]
+        source, weights = (self.source[0], position), (self.weights[0], at)
         for place in near:
-            for line in range(reading // parts // _LINE_ELEMS):
+            for line in range(self.reading // self.parts // _LINE_ELEMS):
                 b.prefetch(weights[0], place, offset=line * _LINE_ELEMS)
         if taps.group:
-            acc = _multiply_add_groups(b, tile, taps, lanes, (source[0], position),
-                                       (weights[0], at), acc)  # fmt: skip
-        for channel in range(0 if taps.group else step):
-            acc = _multiply_add(b, tile, taps, lanes, (source[0], position), (weights[0], at),
-                                acc, channel)  # fmt: skip
-        moved = [b.binary("add", place, reading // parts) for place in near]
-        return [b.binary("add", at, reading), *moved, *acc]
-
-    turns = 1 if taps.group else taps.walk.turns(b, 0)
-    sums = reduce(0, turns, source[1], [cursor, *first_fetched, *sums])[fetched:]
-    return [resized(b, value, lanes) for value in sums]
+            acc = _multiply_add_groups(b, tile, taps, self.lanes, source, weights, acc)
+        for channel in range(0 if taps.group else self.step):
+            acc = _multiply_add(b, tile, taps, self.lanes, source, weights, acc, channel)
+        moved = [b.binary("add", place, self.reading // self.parts) for place in near]
+        return [b.binary("add", at, self.reading), *moved, *acc]
 
 
 def _first_fetched(b: Builder, ahead: Ahead, parts: int, cursor: Value) -> Value:
@@ -215,9 +315,14 @@ def _first_fetched(b: Builder, ahead: Ahead, parts: int, cursor: Value) -> Value
     return found if isinstance(found, Value) else b.const(found, INDEX)
 
 
+def lanes_of(value: Value) -> int:
+    """Lanes of a scalar or vector."""
+    return value.type.lanes if isinstance(value.type, Type) else 1
+
+
 def resized(b: Builder, value: Value, lanes: int) -> Value:
     """The first `lanes` lanes; beyond the last one zeros."""
-    have = value.type.lanes if isinstance(value.type, Type) else 1
+    have = lanes_of(value)
     if have == lanes:
         return value
     if have > lanes:
@@ -388,7 +493,7 @@ def tile_cycles(target: Target, pixels: int, vectors: float, steps: int) -> floa
     return (
         steps * max(fma, loads, target.machine.fma_latency, filters)
         + _TILE_OVERHEAD
-        + STORE_CYCLES * pixels * vectors
+        + 2 * pixels * vectors
     )
 
 

@@ -29,7 +29,7 @@ from cnncc.kernels.conv_nest import (
     refuses_layouts,
 )
 from cnncc.kernels.conv_pool import combine_window, pool_of
-from cnncc.kernels.conv_tile import Ahead, Taps, Tile, choose_tile, emit_tile
+from cnncc.kernels.conv_tile import Pieces, Taps, Tile, choose_tile, emit_tile, piece_blocks
 from cnncc.kernels.cook_toom import transform_places, transform_tile_outputs
 from cnncc.kernels.cost import predict
 from cnncc.kernels.layout import NO_HALO, Halo
@@ -46,12 +46,7 @@ from cnncc.kernels.template import (
     scratch_buffer,
 )
 from cnncc.kernels.tile_epilogue import Patch, TileEpilogue
-from cnncc.kernels.winograd_choice import (
-    WinogradChoice,
-    WinogradShape,
-    fetches_ahead,
-    winograd_choices,
-)
+from cnncc.kernels.winograd_choice import WinogradChoice, WinogradShape, winograd_choices
 from cnncc.kernels.winograd_expand import ExpandedProducts, run_blocks, scaled_taps
 from cnncc.loopir.build import Builder
 from cnncc.loopir.nodes import Index, Value
@@ -249,6 +244,9 @@ class _WinogradNest:
         self.inputs, inputs_arg = scratch_buffer(b, "inputs", choice.planes * self.plane)
         held = choice.planes * self.vectors * choice.block * self.site.lanes
         self.products, products_arg = scratch_buffer(b, "products", held)
+        self.totals, totals_arg = scratch_buffer(
+            b, "totals", choice.tile.accumulators * self.site.lanes
+        )
         blocks = -(-choice.tiles // choice.block)
         lo, hi = b.index_param("lo"), b.index_param("hi")
         with b.loop(lo, hi, hint="item") as items:
@@ -256,7 +254,7 @@ class _WinogradNest:
             outer = b.idiv(items.iv, self.panels)
             block, group = b.irem(outer, blocks), b.idiv(outer, blocks)
             self._item(b, group, block, panel, b.compare("eq", items.iv, lo))
-        every = (*args, out_arg, inputs_arg, products_arg)
+        every = (*args, out_arg, inputs_arg, products_arg, totals_arg)
         return [Launch(b.func, every, self.g.attrs.groups * blocks * self.panels)]
 
     def _item(self, b: Builder, group: Index, block: Index, panel: Index, first: Value) -> None:
@@ -418,29 +416,34 @@ class _WinogradNest:
         )
         zero = b.splat(b.const(0.0), lanes)
 
-        full, last = divmod(count, columns)
-
-        def part(size: int, first: Index, number: Index) -> None:
-            fetches = fetches_ahead(self.choice.tiles, self.choice.tile)
-            ahead = Ahead(depth, number, full + (last > 0)) if fetches else None
+        def part(size: int, first: Index) -> None:
             source = b.iadd(b.imul(plane, self.plane), b.imul(first, lanes))
             start = [zero] * self.vectors
             tile = Tile(1, size, self.vectors)
-            at = (self.inputs, source)
-            sums = emit_tile(b, tile, taps, lanes, at, (self.w, weights), start, ahead)
+            sums = emit_tile(
+                b,
+                tile,
+                taps,
+                lanes,
+                (self.inputs, source),
+                (self.w, weights),
+                start,
+                pieces=Pieces(self.totals, piece_blocks(self.g.in_blocks, 4)),
+            )
             to = b.imul(b.iadd(b.imul(plane, self.vectors * count), first), lanes)
             for k in range(size):
                 for v in range(self.vectors):
                     offset = (v * count + k) * lanes
                     b.store(self.products, to, sums[k * self.vectors + v], offset=offset)
 
+        full, last = divmod(count, columns)
         if full == 1:
-            part(columns, 0, 0)
+            part(columns, 0)
         else:
             with b.loop(0, full, hint="tile") as tiles:
-                part(columns, b.imul(tiles.iv, columns), tiles.iv)
+                part(columns, b.imul(tiles.iv, columns))
         if last:
-            part(last, full * columns, full)
+            part(last, full * columns)
 
 
 def pack_transformed(site: Site, choice: WinogradChoice) -> NDArray[np.float32]:

@@ -51,14 +51,13 @@ _MOST_BLOCK_BYTES = 1 << 22  # transformed inputs of a block of tiles
 _L3_BYTES = 16 << 20  # filters that find room there beside everything else
 _L3_BYTES_PER_CYCLE = 11.0
 _MEMORY_BYTES_PER_CYCLE = 8.0
-_MOST_FETCHING = 8  # register tiles of all blocks; for more, waiting for their filters is little
 _LEAST_EXPANDED = 2  # tiles in registers, where filters are made of taps
 _BESIDE = 1.04  # times as long as multiply-adds alone, beside additions that make filters
 _RUN_OVERHEAD = 40.0  # cycles of a register tile for each run of channels
 _PANELS = (None, 2)  # most vectors of a panel: narrow ones are slower, but there are more of them
 # Threads, and what it counts by how much the busiest works longer than its share.
 _WAITING = ((2, 0.25), (4, 0.04))
-_SHARED = 0.25  # share of the time of streaming that counts because threads share one memory
+_SHARED = 0.1  # share of the time of streaming that counts because threads share one memory
 _VISIBLE = 0.3  # share of reading transformed inputs from L3 that is not hidden
 _HIDDEN = 0.8  # share of the shorter of arithmetic and streaming that the longer hides
 
@@ -100,7 +99,7 @@ class WinogradChoice:
         block: tiles that are transformed together.
         tile: register tile of the products; its columns are tiles.
         cycles: predicted time of one thread.
-        streamed: cycles of it in which filters come from memory, once, hidden or not.
+        streamed: cycles of it in which filters come from memory, hidden or not.
     """
 
     vertical: CookToom
@@ -160,11 +159,6 @@ def _extent(f: CookToom, tiles: int) -> int:
     return (tiles * f.outputs - 1) * f.stride + f.taps
 
 
-def fetches_ahead(tiles: int, tile: Tile) -> bool:
-    """Whether a plane's filters are fetched while those of the one before it are multiplied."""
-    return -(-tiles // tile.columns) <= _MOST_FETCHING
-
-
 def rounding_of(vertical: CookToom, horizontal: CookToom) -> float:
     """K of the tolerances' rule C for a pair of transforms."""
     least, most = sorted((vertical.products, horizontal.products))
@@ -188,7 +182,7 @@ def winograd_choices(target: Target, shape: WinogradShape) -> tuple[WinogradChoi
                 vertical.outputs % shape.window[0] == 0
                 and horizontal.outputs % shape.window[1] == 0
             )
-            if (least, most) in _ROUNDING and whole:
+            if (least, most) in _ROUNDING and whole and _rounds_well(shape, vertical, horizontal):
                 for tiling in _tilings(target, shape, vertical, horizontal):
                     found += [_transformed(tiling, vectors) for vectors in _PANELS]
                     found += _expanded(tiling)
@@ -197,6 +191,14 @@ def winograd_choices(target: Target, shape: WinogradShape) -> tuple[WinogradChoi
         return choice.cycles * (1 + _waiting(shape, choice)) + _SHARED * choice.streamed
 
     return tuple(sorted(dict.fromkeys(found), key=cost))
+
+
+def _rounds_well(shape: WinogradShape, vertical: CookToom, horizontal: CookToom) -> bool:
+    """Whether the transforms do not round much worse than sums by the definition.
+
+    Those are short over a single block of channels, and there are no pieces to cut them into.
+    """
+    return shape.in_blocks > 1 or min(vertical.outputs, horizontal.outputs) < 4
 
 
 def _waiting(shape: WinogradShape, choice: WinogradChoice) -> float:
@@ -279,9 +281,9 @@ class _Tiling:
         return cycles
 
     def choice(
-        self, tile: Tile, multiplied: float, filters: int, *, expands: bool = False
+        self, tile: Tile, multiplied: float, streamed: float, *, expands: bool = False
     ) -> WinogradChoice:
-        """The choice with products of so many cycles, and filters of so many bytes, a group."""
+        """The choice whose products, and whose filters, take so many cycles a group."""
         vertical, horizontal = self.vertical, self.horizontal
         transforms = self.tiles * (
             self.shape.in_blocks * _input_cycles(vertical, horizontal)
@@ -300,7 +302,7 @@ class _Tiling:
             self.block,
             tile,
             self.shape.groups * (transforms + multiplied),
-            self.shape.groups * filters / _MEMORY_BYTES_PER_CYCLE,
+            self.shape.groups * streamed,
         )
 
 
@@ -322,13 +324,12 @@ def _transformed(t: _Tiling, most_vectors: int | None) -> WinogradChoice:
     regs = choose_tile(t.target, 1, t.block, outs, depth, most_vectors=most_vectors)
     tail = choose_tile(t.target, 1, t.last, outs, depth, most_vectors=regs.tile.vectors)
     products = t.planes * (regs.cycles * (t.blocks - 1) + tail.cycles)
-    # Filters stream in while the first register tile of a block needs them, where nothing fetches
-    # them before; the others find them in a cache.
-    fetched = fetches_ahead(t.tiles, regs.tile)
-    first = products if fetched else products / -(-t.block // regs.tile.columns)
-    filters = t.filter_bytes(t.planes)
-    least, most = sorted((first, t.streamed(filters)))
-    return t.choice(regs.tile, products - first + most + (1 - _HIDDEN) * least, filters)
+    # Filters stream in while the first register tile of a block needs them; the others find
+    # them in a cache.
+    first = products / -(-t.block // regs.tile.columns)
+    streamed = t.streamed(t.filter_bytes(t.planes))
+    least, most = sorted((first, streamed))
+    return t.choice(regs.tile, products - first + most + (1 - _HIDDEN) * least, streamed)
 
 
 def _expanded(t: _Tiling) -> list[WinogradChoice]:
@@ -337,7 +338,6 @@ def _expanded(t: _Tiling) -> list[WinogradChoice]:
     if most < _LEAST_EXPANDED:
         return []
     taps = t.vertical.taps * t.horizontal.taps
-    filters = t.filter_bytes(taps)
     runs = t.shape.in_blocks // run_blocks(t.target, t.shape.in_blocks, taps)
     counts = [t.block] * (t.blocks - 1) + [t.last]
     sizes = Counter(min(most, count - k) for count in counts for k in range(0, count, most))
@@ -345,9 +345,10 @@ def _expanded(t: _Tiling) -> list[WinogradChoice]:
         times * _expanded_cycles(t, size, runs) for size, times in sizes.items()
     )
     # The next run's taps come while this one's are multiplied.
-    least, longest = sorted((products, t.streamed(filters)))
+    streamed = t.streamed(t.filter_bytes(taps))
+    least, longest = sorted((products, streamed))
     tile = Tile(1, min(most, t.block), 1)
-    return [t.choice(tile, longest + (1 - _HIDDEN) * least, filters, expands=True)]
+    return [t.choice(tile, longest + (1 - _HIDDEN) * least, streamed, expands=True)]
 
 
 def _expanded_cycles(t: _Tiling, size: int, runs: int) -> float:

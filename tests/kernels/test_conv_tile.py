@@ -13,6 +13,7 @@ from cnncc.kernels.conv_tile import (
     TileChoice,
     choose_tile,
     narrow_lanes,
+    piece_blocks,
     tile_cycles,
     tile_parts,
 )
@@ -180,3 +181,8 @@ def test_steps_behind_a_narrow_vector_are_as_narrow(monkeypatch):
     relus = [line for line in text.splitlines() if "vmaxps" in line or "vmaxnum" in line]
     assert relus
     assert not any("zmm" in line for line in relus)
+
+
+def test_pieces_are_equal_and_no_longer_than_asked_for():
+    assert [piece_blocks(n, 4) for n in (1, 3, 4, 8, 11, 12, 16, 32)] == [1, 1, 1, 2, 1, 3, 4, 4]
+    assert [piece_blocks(n, 2) for n in (2, 6, 10)] == [1, 3, 2]

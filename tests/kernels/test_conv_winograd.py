@@ -167,7 +167,7 @@ def test_the_halo_is_wanted_where_it_pays():
 
 
 def test_the_bound_grows_with_the_tile():
-    shape = WinogradShape(8, 8, 1, 1, 1, (3, 3))
+    shape = WinogradShape(8, 8, 2, 1, 1, (3, 3))
     large = max(winograd_choices(WIDE, shape), key=lambda c: c.planes)
     x, w = np.zeros((1, 1, 8, 8)), np.ones((1, 1, 3, 3))
     x[0, 0, 7, 0] = 2.0

@@ -79,8 +79,8 @@ MUTANTS = (
     ),
     _kernel(
         "conv_tile",
-        "    turns = 1 if taps.group else taps.walk.turns(b, 0)",
-        "    turns = 1",
+        "turns = 1 if taps.group else taps.walk.turns(b, first)",
+        "turns = 1",
         "the last channels of a block are dropped",
         "conv_direct",
     ),
