@@ -16,7 +16,7 @@ SWITCHES: dict[str, str] = {
     "strassen": "1x1 convolutions with 7 products of blocks instead of 8",
     "pool-order": "averages, upsampling and 1x1 convolutions in the cheaper order",
     "conv-block": "a depthwise convolution in the loop nest of the convolution before it",
-    "planes": "convolutions of few output channels multiply lanes of input channels",
+    "planes": "convolutions of few output channels with lanes of input channels or columns",
     "row-means": "global averages begun in the depthwise convolution before them",
     "conv-pool": "a pool computed in the loop nest of the convolution before it",
     "epilogues": "pointwise steps and pools in the loop nest of what they follow",

@@ -18,6 +18,7 @@ called `row_*`: buffers, axes and pieces of rows are in `row_major.py`, fused st
 """
 
 from cnncc.kernels.conv_block import ConvBlock
+from cnncc.kernels.conv_columns import ConvColumns
 from cnncc.kernels.conv_depthwise import ConvDepthwise
 from cnncc.kernels.conv_direct import ConvDirect
 from cnncc.kernels.conv_gather import ConvGather
@@ -54,6 +55,7 @@ from cnncc.kernels.upsample_bilinear import UpsampleBilinear
 KERNELS: tuple[Kernel, ...] = (
     ConvDirect(),
     ConvPlanes(),
+    ConvColumns(),
     ConvGrouped(),
     ConvWinograd(),
     ConvStrassen(),

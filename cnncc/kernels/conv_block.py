@@ -30,7 +30,7 @@ from cnncc.kernels.conv_nest import (
     refuses_layouts,
 )
 from cnncc.kernels.conv_ring import ConvRing, RingShape, ring_shape, ring_tile
-from cnncc.kernels.conv_tile import TileChoice, bytes_per_cycle
+from cnncc.kernels.conv_tile import STORE_CYCLES, TileChoice, bytes_per_cycle
 from cnncc.kernels.cost import predict
 from cnncc.kernels.epilogue import Epilogue
 from cnncc.kernels.layout import Layout
@@ -129,6 +129,8 @@ class ConvBlock(Kernel):
             behind = max(behind, read / bytes_per_cycle(site.target, held))
         rows = min(g.rows, ring.reach - ring.top)
         first = choice.cycles * rows * g.attrs.groups
+        if held <= site.target.l1_bytes:  # stores so near hide between the multiply-adds
+            first -= STORE_CYCLES * rows * ring.columns * blocks
         cycles = first + blocks * second.rows * behind
         macs = blocks * second.rows * second.columns * second.kernel[0] * second.kernel[1]
         figures = {"cycles_first": first, "ring_bytes": float(held)}

@@ -22,6 +22,7 @@ from cnncc.loopir.build import INDEX, Builder
 from cnncc.loopir.nodes import Index, Type, Value
 from cnncc.targets.target import Target
 
+STORE_CYCLES = 2  # of a vector of the result
 _TILE_OVERHEAD = 40.0  # cycles
 _MOST_PIECE = 4  # input blocks
 _LINE_ELEMS = 16  # of a line of the cache
@@ -493,7 +494,7 @@ def tile_cycles(target: Target, pixels: int, vectors: float, steps: int) -> floa
     return (
         steps * max(fma, loads, target.machine.fma_latency, filters)
         + _TILE_OVERHEAD
-        + 2 * pixels * vectors
+        + STORE_CYCLES * pixels * vectors
     )
 
 

@@ -29,7 +29,15 @@ from cnncc.kernels.conv_nest import (
     refuses_layouts,
 )
 from cnncc.kernels.conv_pool import combine_window, pool_of
-from cnncc.kernels.conv_tile import Pieces, Taps, Tile, choose_tile, emit_tile, piece_blocks
+from cnncc.kernels.conv_tile import (
+    Ahead,
+    Pieces,
+    Taps,
+    Tile,
+    choose_tile,
+    emit_tile,
+    piece_blocks,
+)
 from cnncc.kernels.cook_toom import transform_places, transform_tile_outputs
 from cnncc.kernels.cost import predict
 from cnncc.kernels.layout import NO_HALO, Halo
@@ -46,7 +54,12 @@ from cnncc.kernels.template import (
     scratch_buffer,
 )
 from cnncc.kernels.tile_epilogue import Patch, TileEpilogue
-from cnncc.kernels.winograd_choice import WinogradChoice, WinogradShape, winograd_choices
+from cnncc.kernels.winograd_choice import (
+    WinogradChoice,
+    WinogradShape,
+    fetches_ahead,
+    winograd_choices,
+)
 from cnncc.kernels.winograd_expand import ExpandedProducts, run_blocks, scaled_taps
 from cnncc.loopir.build import Builder
 from cnncc.loopir.nodes import Index, Value
@@ -416,7 +429,11 @@ class _WinogradNest:
         )
         zero = b.splat(b.const(0.0), lanes)
 
-        def part(size: int, first: Index) -> None:
+        full, last = divmod(count, columns)
+
+        def part(size: int, first: Index, number: Index) -> None:
+            fetches = fetches_ahead(self.choice.tiles, self.choice.tile)
+            ahead = Ahead(depth, number, full + (last > 0)) if fetches else None
             source = b.iadd(b.imul(plane, self.plane), b.imul(first, lanes))
             start = [zero] * self.vectors
             tile = Tile(1, size, self.vectors)
@@ -428,6 +445,7 @@ class _WinogradNest:
                 (self.inputs, source),
                 (self.w, weights),
                 start,
+                ahead=ahead,
                 pieces=Pieces(self.totals, piece_blocks(self.g.in_blocks, 4)),
             )
             to = b.imul(b.iadd(b.imul(plane, self.vectors * count), first), lanes)
@@ -436,14 +454,13 @@ class _WinogradNest:
                     offset = (v * count + k) * lanes
                     b.store(self.products, to, sums[k * self.vectors + v], offset=offset)
 
-        full, last = divmod(count, columns)
         if full == 1:
-            part(columns, 0)
+            part(columns, 0, 0)
         else:
             with b.loop(0, full, hint="tile") as tiles:
-                part(columns, b.imul(tiles.iv, columns))
+                part(columns, b.imul(tiles.iv, columns), tiles.iv)
         if last:
-            part(last, full * columns)
+            part(last, full * columns, full)
 
 
 def pack_transformed(site: Site, choice: WinogradChoice) -> NDArray[np.float32]:

@@ -51,13 +51,14 @@ _MOST_BLOCK_BYTES = 1 << 22  # transformed inputs of a block of tiles
 _L3_BYTES = 16 << 20  # filters that find room there beside everything else
 _L3_BYTES_PER_CYCLE = 11.0
 _MEMORY_BYTES_PER_CYCLE = 8.0
+_MOST_FETCHING = 8  # register tiles of all blocks; for more, waiting for their filters is little
 _LEAST_EXPANDED = 2  # tiles in registers, where filters are made of taps
 _BESIDE = 1.04  # times as long as multiply-adds alone, beside additions that make filters
 _RUN_OVERHEAD = 40.0  # cycles of a register tile for each run of channels
 _PANELS = (None, 2)  # most vectors of a panel: narrow ones are slower, but there are more of them
 # Threads, and what it counts by how much the busiest works longer than its share.
 _WAITING = ((2, 0.25), (4, 0.04))
-_SHARED = 0.1  # share of the time of streaming that counts because threads share one memory
+_SHARED = 0.25  # share of the time of streaming that counts because threads share one memory
 _VISIBLE = 0.3  # share of reading transformed inputs from L3 that is not hidden
 _HIDDEN = 0.8  # share of the shorter of arithmetic and streaming that the longer hides
 
@@ -99,7 +100,7 @@ class WinogradChoice:
         block: tiles that are transformed together.
         tile: register tile of the products; its columns are tiles.
         cycles: predicted time of one thread.
-        streamed: cycles of it in which filters come from memory, hidden or not.
+        streamed: cycles of it in which filters come from memory, once, hidden or not.
     """
 
     vertical: CookToom
@@ -157,6 +158,11 @@ class WinogradChoice:
 def _extent(f: CookToom, tiles: int) -> int:
     """Inputs that so many tiles in a row read."""
     return (tiles * f.outputs - 1) * f.stride + f.taps
+
+
+def fetches_ahead(tiles: int, tile: Tile) -> bool:
+    """Whether a plane's filters are fetched while those of the one before it are multiplied."""
+    return -(-tiles // tile.columns) <= _MOST_FETCHING
 
 
 def rounding_of(vertical: CookToom, horizontal: CookToom) -> float:
@@ -281,9 +287,9 @@ class _Tiling:
         return cycles
 
     def choice(
-        self, tile: Tile, multiplied: float, streamed: float, *, expands: bool = False
+        self, tile: Tile, multiplied: float, filters: int, *, expands: bool = False
     ) -> WinogradChoice:
-        """The choice whose products, and whose filters, take so many cycles a group."""
+        """The choice with products of so many cycles, and filters of so many bytes, a group."""
         vertical, horizontal = self.vertical, self.horizontal
         transforms = self.tiles * (
             self.shape.in_blocks * _input_cycles(vertical, horizontal)
@@ -302,7 +308,7 @@ class _Tiling:
             self.block,
             tile,
             self.shape.groups * (transforms + multiplied),
-            self.shape.groups * streamed,
+            self.shape.groups * filters / _MEMORY_BYTES_PER_CYCLE,
         )
 
 
@@ -324,12 +330,13 @@ def _transformed(t: _Tiling, most_vectors: int | None) -> WinogradChoice:
     regs = choose_tile(t.target, 1, t.block, outs, depth, most_vectors=most_vectors)
     tail = choose_tile(t.target, 1, t.last, outs, depth, most_vectors=regs.tile.vectors)
     products = t.planes * (regs.cycles * (t.blocks - 1) + tail.cycles)
-    # Filters stream in while the first register tile of a block needs them; the others find
-    # them in a cache.
-    first = products / -(-t.block // regs.tile.columns)
-    streamed = t.streamed(t.filter_bytes(t.planes))
-    least, most = sorted((first, streamed))
-    return t.choice(regs.tile, products - first + most + (1 - _HIDDEN) * least, streamed)
+    # Filters stream in while the first register tile of a block needs them, where nothing fetches
+    # them before; the others find them in a cache.
+    fetched = fetches_ahead(t.tiles, regs.tile)
+    first = products if fetched else products / -(-t.block // regs.tile.columns)
+    filters = t.filter_bytes(t.planes)
+    least, most = sorted((first, t.streamed(filters)))
+    return t.choice(regs.tile, products - first + most + (1 - _HIDDEN) * least, filters)
 
 
 def _expanded(t: _Tiling) -> list[WinogradChoice]:
@@ -338,6 +345,7 @@ def _expanded(t: _Tiling) -> list[WinogradChoice]:
     if most < _LEAST_EXPANDED:
         return []
     taps = t.vertical.taps * t.horizontal.taps
+    filters = t.filter_bytes(taps)
     runs = t.shape.in_blocks // run_blocks(t.target, t.shape.in_blocks, taps)
     counts = [t.block] * (t.blocks - 1) + [t.last]
     sizes = Counter(min(most, count - k) for count in counts for k in range(0, count, most))
@@ -345,10 +353,9 @@ def _expanded(t: _Tiling) -> list[WinogradChoice]:
         times * _expanded_cycles(t, size, runs) for size, times in sizes.items()
     )
     # The next run's taps come while this one's are multiplied.
-    streamed = t.streamed(t.filter_bytes(taps))
-    least, longest = sorted((products, streamed))
+    least, longest = sorted((products, t.streamed(filters)))
     tile = Tile(1, min(most, t.block), 1)
-    return [t.choice(tile, longest + (1 - _HIDDEN) * least, streamed, expands=True)]
+    return [t.choice(tile, longest + (1 - _HIDDEN) * least, filters, expands=True)]
 
 
 def _expanded_cycles(t: _Tiling, size: int, runs: int) -> float:

@@ -24,6 +24,7 @@ from cnncc.ir.build import add_typed
 from cnncc.ir.decisions import Decision, record
 from cnncc.ir.graph import Graph
 from cnncc.ir.op import Trait, lookup
+from cnncc.kernels.conv_columns import ConvColumns, suits_columns
 from cnncc.kernels.conv_gather import ConvGather, gathers
 from cnncc.kernels.conv_grouped import groups_in_lanes
 from cnncc.kernels.conv_nest import groups_aligned
@@ -47,6 +48,7 @@ from cnncc.targets.target import Target
 
 Segments = tuple[int, ...]
 Channel = tuple[int, int]  # a value and one of its channels
+_LARGE_WINDOW = 5  # rows and columns
 _KEEPS_SEGMENTS = frozenset(
     {*WINDOW_POOLS, "global_avg_pool", "global_max_pool", "upsample2d", "pad2d", "crop2d"}
 )
@@ -160,6 +162,13 @@ class _Chooser:
                 why = f"{channels} output channels would leave most of {self.lanes} lanes empty"
                 against = (f"blocks of {self.lanes}", "predicted to take longer")
                 self._record(node_id, "one channel a block", why, against)
+            elif self._suits_columns(node_id, anchor, source):
+                self.block[node_id] = 1
+                why = (
+                    f"{channels} channels would leave more of {self.lanes} lanes empty than columns"
+                )
+                against = (f"blocks of {self.lanes}", "more vectors")
+                self._record(node_id, "one channel a block", why, against)
             return
         if groups == taken == channels and anchor.op == "conv2d":  # depthwise
             self.segments[node_id] = self.segments[source]
@@ -189,6 +198,29 @@ class _Chooser:
             taps, filters = taps / (anchor.attrs.strides[0] * anchor.attrs.strides[1]), w[1]
         layout = Layout(self.block[source], self.segments[source], 1, 1)
         return suits_planes(self.target, layout, taps, filters)
+
+    def _suits_columns(self, node_id: int, anchor: Step, source: int) -> bool:
+        """Whether only convolutions of large windows read the result, from planes as well.
+
+        Smaller windows are often computed by minimal filtering, which wants blocks.
+        """
+        steps = steps_of(self.graph, node_id)
+        several = any(step.op == "conv2d" for step in steps[1:]) or self._epilogue_values(node_id)
+        if not self.options.uses(ConvColumns.switch) or self.block.get(source) != 1 or several:
+            return False
+        users = self.graph.users(node_id)
+        if not users or not all(
+            self.pictures.is_dense_conv(u, k) and self._is_large(u) for u, k in users
+        ):
+            return False
+        types = [self.graph.type_of(self.graph.operands(node_id)[a]) for a in anchor.args]
+        shape = lookup(anchor.op).infer(types, anchor.attrs).shape
+        return suits_columns(self.target, steps, (shape[2], shape[3]), shape[1])
+
+    def _is_large(self, node_id: int) -> bool:
+        step = steps_of(self.graph, node_id)[0]
+        window = self.graph.type_of(self.graph.operands(node_id)[step.args[1]]).shape[2:]
+        return min(window) >= _LARGE_WINDOW
 
     def _aligned(self, segments: Segments, groups: int) -> bool:
         return groups_aligned(Layout(self.lanes, segments, 1, 1), groups)

@@ -84,14 +84,14 @@ class Pictures:
         if self.graph.operands(node_id)[0] in blocked:
             return False
         users = self.graph.users(node_id)
-        return bool(users) and all(self._is_dense_conv(user, index) for user, index in users)
+        return bool(users) and all(self.is_dense_conv(user, index) for user, index in users)
 
     def phases_pay(self, node_id: int) -> bool:
         """Whether all readers of a picture are quickest over phases of their strides."""
         users = self.graph.users(node_id)
         if not users or not self.options.uses(ConvPhases.switch):
             return False
-        return all(self._is_dense_conv(u, k) and self._computes_phases(u) for u, k in users)
+        return all(self.is_dense_conv(u, k) and self._computes_phases(u) for u, k in users)
 
     def _computes_phases(self, node_id: int) -> bool:
         steps, operands = steps_of(self.graph, node_id), self.graph.operands(node_id)
@@ -102,7 +102,8 @@ class Pictures:
             return False
         return phases_pay(self.target, conv.attrs, types)
 
-    def _is_dense_conv(self, user: int, index: int) -> bool:
+    def is_dense_conv(self, user: int, index: int) -> bool:
+        """Whether a reader is a convolution of one group whose input alone the value is."""
         step = steps_of(self.graph, user)[0]
         if step.op != "conv2d" or step.attrs.groups != 1:
             return False

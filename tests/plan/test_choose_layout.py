@@ -142,6 +142,31 @@ def test_planes_only_where_nothing_else_reads_them():
     assert all(layout_of(graph, i).block == 16 for i, n in graph.nodes() if n.op == "conv2d")
 
 
+FIVE = {"pads": (2, 2, 2, 2)}
+
+
+@pytest.mark.parametrize("name", ["x86-64", "x86-64-v3", "x86-64-v4", "aarch64"])
+def test_few_filters_over_a_plane_write_planes_for_large_windows(name):
+    net = Net()
+    few = net.conv(net.input(1, 1, 28, 28), 6, 5, **FIVE)
+    pooled = net.add("avg_pool2d", net.add("tanh", few), window=(2, 2), strides=(2, 2))
+    plan = check(net.outputs(net.conv(pooled, 16, 5)), find(name))
+    kernels = [n.notes["kernel"] for _, n in plan.graph.nodes() if "kernel" in n.notes]
+    assert "conv_columns" in kernels
+
+
+@pytest.mark.parametrize("why", ["small windows", "leaves the network", "few columns", "blocks"])
+def test_few_filters_stay_in_blocks(why):
+    net, target = Net(), find("x86-64-v4")
+    size, depth = (10 if why == "few columns" else 28), (3 if why == "blocks" else 1)
+    few = net.conv(net.input(1, depth, size, size), 6, 5, **FIVE)
+    last = net.conv(few, 16, 3, **SAME) if why == "small windows" else net.conv(few, 16, 5)
+    outputs = (last, net.add("relu", few)) if why == "leaves the network" else (last,)
+    graph = laid_out(net.outputs(*outputs), target)
+    blocks = [layout_of(graph, i).block for i, n in graph.nodes() if n.op == "conv2d"]
+    assert blocks == [16, 16]
+
+
 @pytest.mark.parametrize("name", ["x86-64", "x86-64-v4"])
 def test_groups_that_share_a_block_need_no_segments(name):
     net = Net()
