@@ -202,6 +202,25 @@ def test_splat_shuffle_extract_const(native: NativeChild, kind: Kind) -> None:
     check(native, Program([b.func]), [data(kind, 15)], kind)
 
 
+def lookup(kind: Kind, lanes: int) -> Program:
+    ins = [kind, kind, Kind.I32]
+    return lanewise(ins, kind, lanes, lambda b, v: b.lookup(*v))
+
+
+@pytest.mark.parametrize(("kind", "lanes"), [(Kind.F32, 16), (Kind.F32, 4), (Kind.U8, 2)])
+def test_lookup_takes_the_low_bits_of_any_index(
+    native: NativeChild, kind: Kind, lanes: int
+) -> None:
+    index = np.random.default_rng(16).integers(-(2**31), 2**31, N).astype(np.int32)
+    check(native, lookup(kind, lanes), [data(kind, 17), data(kind, 18), index], kind)
+
+
+def test_lookup_is_one_instruction_where_there_is_one() -> None:
+    target = find("x86-64-v4")
+    text = emit_assembly(emit_program(lookup(Kind.F32, 16), target), target)
+    assert text.count("vpermt2ps") + text.count("vpermi2ps") == 1
+
+
 def test_floor_calls_no_library_on_the_base_level() -> None:
     program = lanewise([Kind.F32], Kind.F32, 16, lambda b, v: b.unary("floor", v[0]))
     for target in TARGETS.values():

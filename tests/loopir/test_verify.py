@@ -45,6 +45,11 @@ BROKEN = [
     (["x: f32 = load src[0]", "y: i8 = bitcast x"], "cannot give i8 from (f32)"),
     (["x: f32 = load src[0]", "y: i32x4 = splat x"], "cannot give i32x4 from (f32)"),
     (["x: f32x2 = load src[0]", "y: f32x2 = shuffle x, x, (0, 4)"], "cannot give f32x2"),
+    (["x: f32x2 = load src[0]", "y: f32x2 = lookup x, x, x"], "cannot give f32x2"),
+    (
+        ["x: f32x3 = load src[0]", "i: i32x3 = load ints[0]", "y: f32x3 = lookup x, x, i"],
+        "cannot give f32x3 from (f32x3, f32x3, i32x3)",
+    ),
     (["x: f32x2 = load src[0]", "y: f32 = extract x, 2"], "cannot give f32 from (f32x2)"),
     (["y: f32 = neg src"], "a buffer is used as a number"),
     (["x: i32 = load src[0]"], "i32 does not fit a buffer of f32"),
