@@ -174,11 +174,23 @@ def _transform_cycles(choice: PhaseChoice, out_blocks: int) -> float:
     """Of one row of tiles, before and after the products, as measured."""
     tall, wide = choice.vertical, choice.horizontal
     lines = choice.channels * tall.stride
-    # To cut a line, each vector of tiles is put together of as many vectors as it skips pixels.
-    downwards = tall.core.products * wide.advance * (2.0 * (wide.advance - 1) + 3.5)
+    downwards = tall.core.products * wide.advance * (2.0 * _permutations(wide.advance) + 3.5)
     sideways = tall.core.products * wide.core.products * wide.stride * 3.5
     back = 1.5 * choice.planes + 2.5 * tall.outputs * wide.outputs
     return (
         lines * (choice.row_groups * downwards + choice.tile_groups * sideways)
         + choice.across * out_blocks * back
     )
+
+
+def least_factor(number: int) -> int:
+    """The least factor above 1 of a number above 1."""
+    return next(k for k in range(2, number + 1) if number % k == 0)
+
+
+def _permutations(step: int) -> int:
+    """Permutations of two vectors for each vector that holds every `step`-th pixel of a line."""
+    if step == 1:
+        return 0
+    factor = least_factor(step)
+    return factor - 1 + _permutations(step // factor)

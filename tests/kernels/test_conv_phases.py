@@ -10,9 +10,10 @@ import pytest
 from cnncc.ir.types import f32
 from cnncc.kernels.conv_phases import ConvPhases, phase_shape, phases_pay
 from cnncc.kernels.phase_choice import phase_choice
-from cnncc.kernels.phase_nest import every, pack_phases
+from cnncc.kernels.phase_nest import cut, pack_phases
 from cnncc.llvm.host import missing
 from cnncc.loopir.build import Builder
+from cnncc.loopir.nodes import Shuffle
 from cnncc.ops.activation import ClipAttrs
 from cnncc.ops.conv import Conv2dAttrs
 from cnncc.ops.pool import AvgPool2dAttrs, MaxPool2dAttrs
@@ -184,15 +185,20 @@ def test_filters_of_one_tap_are_a_column_of_the_transform():
     assert not packed.any()
 
 
-@pytest.mark.parametrize(("step", "lanes"), [(1, 4), (2, 4), (6, 16), (8, 4), (16, 8)])
-def test_every_so_manyth_lane(step, lanes):
+@pytest.mark.parametrize(
+    ("step", "lanes", "shuffles"),
+    [(1, 4, 0), (2, 4, 2), (5, 4, 20), (6, 16, 18), (8, 4, 24), (9, 8, 36), (16, 8, 64)],
+)
+def test_every_so_manyth_lane(step, lanes, shuffles):
     source = np.arange(step * lanes, dtype=np.float32)
-    for first in range(step):
-        b = Builder("f")
-        x = b.buffer("x", extent=source.size)
-        out = b.buffer("out", extent=lanes, writable=True)
-        vectors = [b.load(x, v * lanes, lanes) for v in range(step)]
-        b.store(out, 0, every(b, vectors, lanes, first))
-        made = np.zeros(lanes, np.float32)
-        interpret(b.func, [source, made])
-        np.testing.assert_array_equal(made, source[first::step])
+    b = Builder("f")
+    x = b.buffer("x", extent=source.size)
+    out = b.buffer("out", extent=source.size, writable=True)
+    vectors = [b.load(x, v * lanes, lanes) for v in range(step)]
+    for number, value in enumerate(cut(b, vectors, lanes)):
+        b.store(out, number * lanes, value)
+    made = np.zeros_like(source)
+    interpret(b.func, [source, made])
+    for first, line in enumerate(made.reshape(step, lanes)):
+        np.testing.assert_array_equal(line, source[first::step])
+    assert sum(isinstance(s, Shuffle) for s in b.func.body) == shuffles
