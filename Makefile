@@ -100,7 +100,7 @@ bench-resnet18: $(READY)  ## Latency of ResNet-18 beside onnxruntime, 1 and 2 th
 	@$(BIN)/cnncc bench examples/resnet18.cnn --threads 1,2 --against onnxruntime --seconds 10
 
 bench-predictions: $(READY)  ## The cost model against this machine, over the models of ZOO=folder.
-	@$(BIN)/python -m cnncc.bench.predictions $(or $(ZOO),examples)
+	@$(BIN)/python -m cnncc.bench.predictions $(or $(ZOO),examples) $(if $(ZOO),--write docs/performance.md)
 
 bench-layers: $(READY)  ## Every layer of networks in ZOO=folder beside its bound; docs/layers.md.
 	@$(BIN)/python -m cnncc.bench.layer_tables $(ZOO) --write docs/layers.md

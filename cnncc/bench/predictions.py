@@ -1,7 +1,7 @@
 """`python -m cnncc.bench.predictions FOLDER`: how well the cost model knows this machine.
 
 Every model of the folder is compiled, each stage timed on one thread, and compared with what the
-model predicted.
+model predicted. `--write FILE` puts the tables between that file's marks.
 """
 
 from __future__ import annotations
@@ -17,9 +17,11 @@ from typing import Any
 from cnncc import driver
 from cnncc.bench import machine
 from cnncc.bench.layers import Layer, Profile, measure
+from cnncc.bench.marked import replace_marked
 from cnncc.errors import CnnccError
 from cnncc.runtime.report import table
 
+MARK = "predictions"
 _LEAST_SECONDS = 2e-6  # shorter stages are call and return, and the clock
 
 
@@ -63,12 +65,41 @@ def by_kernel(layers: Iterable[Layer]) -> list[dict[str, Any]]:
     return sorted(rows, key=lambda row: -row["ms"])
 
 
+def page(
+    facts: dict[str, Any], rows: list[dict[str, Any]], layers: Iterable[Layer], longest: int = 10
+) -> str:
+    """The tables as Markdown: networks, and the kernels that take longest."""
+    counted = judged(layers)
+    overall = median(abs(e.error) for e in counted) if counted else 0.0
+    lines = [
+        f"{machine.headline(facts)}. One thread, minima, {len(rows)} networks, {len(counted)}"
+        f" stages: half of the predictions are within {overall:.0%}.",
+        "",
+        "| network | stages | ms | predicted ms | median error |",
+        "|---|--:|--:|--:|--:|",
+    ]
+    for row in rows:
+        error = "" if row["median_error"] is None else f"{row['median_error']:.0%}"
+        lines.append(
+            f"| {row['network']} | {row['stages']} | {row['ms']} | {row['predicted_ms']}"
+            f" | {error} |"
+        )
+    lines += ["", "| kernel | stages | ms | median error | of the sum |", "|---|--:|--:|--:|--:|"]
+    lines += [
+        f"| {row['kernel']} | {row['stages']} | {row['ms']} | {row['median_error']:.0%}"
+        f" | {row['sum_error']:+.0%} |"
+        for row in by_kernel(counted)[:longest]
+    ]
+    return "\n".join(lines)
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Measure the models of a folder, or those that are named."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("models", nargs="+", type=Path, help="folders or model files")
     parser.add_argument("--seconds", type=float, default=1.0, help="for each model")
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--write", type=Path, help="a Markdown file with marks for the tables")
     given = parser.parse_args(arguments)
     rows: list[dict[str, Any]] = []
     layers: list[Layer] = []
@@ -83,6 +114,9 @@ def main(arguments: list[str] | None = None) -> None:
     counted = judged(layers)
     overall = round(median(abs(e.error) for e in counted), 3) if counted else None
     facts, kernels = machine.facts(), by_kernel(layers)
+    if given.write:
+        replace_marked(given.write, MARK, page(facts, rows, layers))
+        return
     if given.json:
         answer = {
             "schema": "cnncc.bench-predictions/1",
