@@ -26,9 +26,10 @@ from cnncc.kernels.template import (
     per_channel,
 )
 from cnncc.loopir.build import Builder
-from cnncc.loopir.nodes import Value
+from cnncc.loopir.nodes import Index, Value
 
 _CHAINS = 8  # accumulators in flight
+_PIECE = 256  # elements of the input in a chain, before what they give is added to the total
 
 
 class Dense(Kernel):
@@ -130,15 +131,18 @@ def pack_dense(site: Site, vectors: int) -> NDArray[np.float32]:
 def _reduce(
     b: Builder, lanes: int, vectors: int, depth: int, params: tuple[Value, Value], panel: Value
 ) -> list[Value]:
-    """Dot products of the input with one panel, in several chains that are added at the end."""
+    """Dot products of the input with one panel, in pieces of several chains that are added up.
+
+    Long chains of multiply-adds round more than many short ones: `conv_tile.Pieces`.
+    """
     x, w = params
     most = min(_CHAINS // vectors, depth)
     chains = 1 << (most.bit_length() - 1)  # a power of two adds up in pairs
     width = vectors * lanes
     base = b.imul(panel, depth * width)
-    zero = b.splat(b.const(0.0), lanes)
+    zeros = [b.splat(b.const(0.0), lanes)] * vectors
 
-    def step(acc: list[Value], k: Value | int, count: int) -> list[Value]:
+    def step(acc: list[Value], k: Index, count: int) -> list[Value]:
         at = b.iadd(base, b.imul(k, width))
         for c in range(count):
             pixel = b.load_splat(x, k, lanes, offset=c)
@@ -147,11 +151,23 @@ def _reduce(
                 acc[c * vectors + v] = b.fma(pixel, weight, acc[c * vectors + v])
         return acc
 
-    full = depth - depth % chains
-    with b.loop(0, full, chains, carry=[zero] * (chains * vectors), hint="k") as loop:
-        loop.yields(step(loop.carried, loop.iv, chains))
-    acc = step(loop.results, full, depth % chains)
-    while len(acc) > vectors:
-        half = len(acc) // vectors // 2 * vectors
-        acc = [b.binary("add", p, q) for p, q in zip(acc[:half], acc[half:], strict=True)]
-    return acc
+    def piece(first: Index, count: int) -> list[Value]:
+        full = count - count % chains
+        with b.loop(0, full, chains, carry=zeros * chains, hint="k") as loop:
+            loop.yields(step(loop.carried, b.iadd(first, loop.iv), chains))
+        acc = step(loop.results, b.iadd(first, full), count % chains)
+        while len(acc) > vectors:
+            half = len(acc) // vectors // 2 * vectors
+            acc = _added(b, acc[:half], acc[half:])
+        return acc
+
+    pieces, rest = divmod(depth, _PIECE)
+    if pieces == 0:
+        return piece(0, depth)
+    with b.loop(0, pieces, carry=zeros, hint="piece") as loop:
+        loop.yields(_added(b, loop.carried, piece(b.imul(loop.iv, _PIECE), _PIECE)))
+    return _added(b, loop.results, piece(pieces * _PIECE, rest)) if rest else loop.results
+
+
+def _added(b: Builder, left: list[Value], right: list[Value]) -> list[Value]:
+    return [b.binary("add", p, q) for p, q in zip(left, right, strict=True)]
