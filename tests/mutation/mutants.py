@@ -269,7 +269,7 @@ MUTANTS = (
     ),
     _kernel(
         "dense",
-        "acc = step(loop.results, full, depth % chains)",
+        "acc = step(loop.results, b.iadd(first, full), count % chains)",
         "acc = loop.results",
         "what is left over behind the chains is dropped",
     ),
