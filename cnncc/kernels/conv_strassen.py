@@ -56,6 +56,7 @@ _SUMS = 4  # S1 to S4
 _PRODUCTS = 7
 _LONE_PRODUCTS = 4
 _BAND_BYTES = 256 << 10  # sums of a band: they stay in L2
+_SECOND = 0.25  # share of the time that the second of two threads waits at the end
 _PASSING = 3.0  # cycles for a vector that is parked and read again
 _VISIBLE = 0.3  # share of reading sums from L3 that is not hidden
 _SUMMING = 5.0  # cycles for a vector of inputs
@@ -69,7 +70,7 @@ class Pairing:
     Attributes:
         tile: the larger register tile of one half; the other lies below it.
         band: pairs of rows of tiles whose sums are made together.
-        cycles: predicted time of one thread.
+        cycles: predicted time of one thread, and some of what a second one would wait.
     """
 
     tile: Tile
@@ -189,7 +190,9 @@ def _paired(
     filters = _PRODUCTS * depth * panels * vectors * target.vector_bits // 8
     if bands > 1 and filters > target.l2_bytes // 2:
         cycles += 0.5 * (bands - 1) * filters / pace(target, filters)
-    return Pairing(tile, band, _WAITING * cycles)
+    items = bands * panels
+    uneven = 2 * -(-items // 2) / items - 1
+    return Pairing(tile, band, _WAITING * cycles * (1 + _SECOND * uneven))
 
 
 def _runs(extent: int, size: int) -> Iterator[tuple[int, int]]:

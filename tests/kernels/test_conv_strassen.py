@@ -169,3 +169,11 @@ def test_it_is_chosen_where_channels_are_many():
     assert KERNEL.estimate(deep).seconds < ConvDirect().estimate(deep).seconds
     flat = Conv((64, 14, 14), 64, (1, 1), Conv2dAttrs()).site(WIDE)
     assert KERNEL.estimate(flat).seconds > ConvDirect().estimate(flat).seconds
+
+
+def test_work_falls_into_halves():
+    """One band of the only pair of panels would leave the second of two threads without work."""
+    for outs in (4, 12):
+        site = Conv((512, 14, 14), outs * WIDE.lanes(), (1, 1), Conv2dAttrs()).site(WIDE)
+        (launch,) = KERNEL.lower(site)
+        assert launch.work % 2 == 0
