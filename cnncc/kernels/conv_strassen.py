@@ -10,9 +10,9 @@ matrices", 1971):
     S3 = A11 - A21   T3 = B22 - B12   P3 = S4 B22    P7 = S3 T3                  C21 = U3 - P4
     S4 = A12 - S2    T4 = T2 - B21    P4 = A22 T4                                C22 = U3 + P5
 
-Halves of the pixels are neighbouring register tiles, one above the other, so that a sum such as
-U2 = P1 + P6 is a product that begins with the registers of another one: what four tiles of results
-keep in between is three tiles of scratch memory. A row without a partner is computed with
+Halves of the pixels are neighbouring register tiles, one above the other, so that the sums of
+products are additions in registers: what four tiles of results keep in between is three tiles of
+scratch memory, which stay in L1. A row without a partner is computed with
 A21 = A22 = 0, which leaves four products, as many as by the definition. Filters are summed in f64
 at compile time, inputs for a band of rows at a time, once for all panels that a thread computes.
 
@@ -60,6 +60,7 @@ _SECOND = 0.25  # share of the time that the second of two threads waits at the 
 _PASSING = 3.0  # cycles for a vector that is parked and read again
 _VISIBLE = 0.3  # share of reading sums from L3 that is not hidden
 _SUMMING = 5.0  # cycles for a vector of inputs
+_LONGEST_PIECE = 8  # input blocks that are added up in one chain
 _WAITING = 1.03  # for tiles that are further away than a definition's
 
 
@@ -446,39 +447,34 @@ class _Products:
         self.depth = nest.half * self.lanes * tile.vectors * self.lanes
 
     def all(self) -> None:
-        """Every product; each begins with the sum that it adds to."""
+        """Every product, and what is the sum of it and those before."""
         top, low = self.quad.top, self.quad.low
-        p1 = self._of_input(0, 0, top, None)
-        self._park(0, p1)
-        self._finish(self._of_input(1, 1, top, p1), 0, top)
-        u2 = self._of_sum(2, 2, self._parked(0))
+        self._park(0, self._of_input(0, 0, top))
+        self._finish(self._added(0, self._of_input(1, 1, top)), 0, top)
+        self._park(1, self._added(0, self._of_sum(2, 2)))
         if low is None:
-            self._finish(self._of_sum(6, 4, u2), 1, top)
+            self._finish(self._added(1, self._of_sum(6, 4)), 1, top)
             return
-        self._park(1, u2)
-        u3 = self._of_sum(3, 3, u2)
-        self._park(2, u3)
-        self._finish(self._of_input(4, 1, low, u3), 0, low)
-        p5 = self._of_sum(5, 1, None)
+        self._park(2, self._added(1, self._of_sum(3, 3)))
+        self._finish(self._added(2, self._of_input(4, 1, low)), 0, low)
+        p5 = self._of_sum(5, 1)
         self._park(0, p5)
         self._finish(self._added(2, p5), 1, low)
-        self._finish(self._of_sum(6, 4, self._added(1, self._parked(0))), 1, top)
+        self._finish(self._added(0, self._added(1, self._of_sum(6, 4))), 1, top)
 
-    def _of_input(
-        self, filters: int, half: int, y: Index, start: list[Value] | None
-    ) -> list[Value]:
+    def _of_input(self, filters: int, half: int, y: Index) -> list[Value]:
         """A half of the inputs times filters number `filters` of the panel."""
         nest, source = self.nest, self.nest.source
         place = nest.input_at(self.b, half * nest.half, y, self.quad.x)
         pitches = (source.row_pitch, source.plane_pitch)
-        return self._product(filters, (nest.x, place), pitches, nest.g.attrs.strides, start)
+        return self._product(filters, (nest.x, place), pitches, nest.g.attrs.strides)
 
-    def _of_sum(self, filters: int, number: int, start: list[Value] | None) -> list[Value]:
+    def _of_sum(self, filters: int, number: int) -> list[Value]:
         """One of S1 to S4 times filters."""
         nest = self.nest
         place = nest.sum_at(self.b, number, 0, self.quad.line, self.quad.x)
         pitches = (nest.g.columns * self.lanes, nest.block_pitch)
-        return self._product(filters, (nest.sums, place), pitches, (1, 1), start)
+        return self._product(filters, (nest.sums, place), pitches, (1, 1))
 
     def _product(
         self,
@@ -486,7 +482,6 @@ class _Products:
         source: tuple[Value, Index],
         pitches: tuple[int, int],
         step: tuple[int, int],
-        start: list[Value] | None,
     ) -> list[Value]:
         b, nest = self.b, self.nest
         taps = Taps(
@@ -504,7 +499,6 @@ class _Products:
         number = b.iadd(b.imul(self.quad.panel, _PRODUCTS), filters)
         weights = (nest.w, b.imul(number, self.depth))
         zero = b.splat(b.const(0.0), self.lanes)
-        first = start or [zero] * self.tile.accumulators
         pairs = nest.pairing.band * nest.across
         ahead = Ahead(_PRODUCTS * self.depth, self.quad.number, pairs)
         return emit_tile(
@@ -514,9 +508,9 @@ class _Products:
             self.lanes,
             source,
             weights,
-            first,
+            [zero] * self.tile.vectors,
             ahead=ahead,
-            pieces=Pieces(nest.totals, piece_blocks(nest.half, 2)),
+            pieces=Pieces(nest.totals, piece_blocks(nest.half, 1, _LONGEST_PIECE)),
         )
 
     def _park(self, slot: int, values: list[Value]) -> None:
@@ -524,20 +518,14 @@ class _Products:
         for n, value in enumerate(values):
             self.b.store(self.nest.parked, 0, value, offset=slot * self.nest.kept + n * self.lanes)
 
-    def _parked(self, slot: int) -> list[Value]:
-        """A tile that was kept."""
-        return [
-            self.b.load(
-                self.nest.parked, 0, self.lanes, offset=slot * self.nest.kept + n * self.lanes
-            )
-            for n in range(self.tile.accumulators)
-        ]
-
     def _added(self, slot: int, values: list[Value]) -> list[Value]:
         """The sum of a tile that was kept and another."""
+        b, first = self.b, slot * self.nest.kept
         return [
-            self.b.binary("add", old, value)
-            for old, value in zip(self._parked(slot), values, strict=True)
+            b.binary(
+                "add", b.load(self.nest.parked, 0, self.lanes, offset=first + n * self.lanes), v
+            )
+            for n, v in enumerate(values)
         ]
 
     def _finish(self, values: list[Value], half: int, y: Index) -> None:

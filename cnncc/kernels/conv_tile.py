@@ -154,12 +154,12 @@ class Pieces:
     blocks: int
 
 
-def piece_blocks(blocks: int, share: int) -> int:
+def piece_blocks(blocks: int, share: int, longest: int = _MOST_PIECE) -> int:
     """Input blocks of a piece: about one of `share` parts, but no more than `_MOST_PIECE`.
 
     More pieces round less and take longer.
     """
-    most = max(1, min(_MOST_PIECE, blocks // share))
+    most = max(1, min(longest, blocks // share))
     return max(n for n in range(1, most + 1) if blocks % n == 0)
 
 
