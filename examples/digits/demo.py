@@ -12,6 +12,7 @@ import signal
 import statistics
 import sys
 import tempfile
+import textwrap
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -80,7 +81,9 @@ def show_plan(groups: list[dict], nodes: int, arena: int) -> None:
         print(
             f"  {paint(group['path'].ljust(name_width), '1')}{text:{room}}{arena_bar(group, arena)}"
         )
-        print(paint(f"  {'':{name_width}}{group['kernel']}, {group['choice']}", "2"))
+        indent = " " * (2 + name_width)
+        how = textwrap.wrap(f"{group['kernel']}, {group['choice']}", WIDTH - len(indent))
+        print(*(paint(indent + line, "2") for line in how), sep="\n")
 
 
 def arena_bar(group: dict, arena: int) -> str:

@@ -42,7 +42,7 @@ def _run(conv, target, outputs=None):
 @pytest.mark.parametrize("size", [(1, 1), (3, 7), (5, 4), (9, 13)], ids=str)
 def test_maps_around_the_tiles(size, outputs):
     target = (WIDE, ARM)[sum(size) % 2]
-    _run(Conv((5, *size), 6, attrs=SAME, halo=ROOM), target, outputs)
+    _run(Conv((17, *size), 6, attrs=SAME, halo=ROOM), target, outputs)
 
 
 @BOTH
