@@ -23,9 +23,8 @@ near overflow in one pixel reaches the other.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cache
 from typing import Any, ClassVar
 
 import numpy as np
@@ -34,8 +33,16 @@ from numpy.typing import NDArray
 from cnncc.ir.op import F64, Array
 from cnncc.ir.tolerance import Rounding
 from cnncc.kernels.conv_nest import conv_geometry, for_each_tile, out_buffer, refuses_conv
-from cnncc.kernels.conv_tile import Ahead, Pieces, Taps, Tile, emit_tile, piece_blocks, tile_cycles
-from cnncc.kernels.cost import pace, predict
+from cnncc.kernels.conv_tile import Ahead, Pieces, Taps, Tile, emit_tile, piece_blocks
+from cnncc.kernels.cost import predict
+from cnncc.kernels.strassen_pairs import (
+    LONE_PRODUCTS,
+    PRODUCTS,
+    Pairing,
+    choose_pairing,
+    halves_of,
+    partners,
+)
 from cnncc.kernels.template import (
     Arg,
     Estimate,
@@ -50,41 +57,9 @@ from cnncc.kernels.template import (
 from cnncc.kernels.tile_epilogue import Patch, TileEpilogue
 from cnncc.loopir.build import Builder
 from cnncc.loopir.nodes import Index, Value
-from cnncc.targets.target import Target
 
 _SUMS = 4  # S1 to S4
-_PRODUCTS = 7
-_LONE_PRODUCTS = 4
-_BAND_BYTES = 256 << 10  # sums of a band: they stay in L2
-_SECOND = 0.25  # share of the time that the second of two threads waits at the end
-_PASSING = 3.0  # cycles for a vector that is parked and read again
-_VISIBLE = 0.3  # share of reading sums from L3 that is not hidden
-_SUMMING = 5.0  # cycles for a vector of inputs
 _LONGEST_PIECE = 8  # input blocks that are added up in one chain
-_WAITING = 1.03  # for tiles that are further away than a definition's
-
-
-@dataclass(frozen=True, slots=True)
-class Pairing:
-    """How a map falls into pairs of register tiles.
-
-    Attributes:
-        tile: the larger register tile of one half; the other lies below it.
-        band: pairs of rows of tiles whose sums are made together.
-        cycles: predicted time of one thread, and some of what a second one would wait.
-    """
-
-    tile: Tile
-    band: int
-    cycles: float
-
-    @property
-    def unit(self) -> Tile:
-        """Both tiles of a pair as one."""
-        return replace(self.tile, rows=2 * self.tile.rows)
-
-    def __str__(self) -> str:
-        return f"7 products for 8, pairs of {self.tile}, bands of {self.band} rows of pairs"
 
 
 class ConvStrassen(Kernel):
@@ -116,8 +91,8 @@ class ConvStrassen(Kernel):
     def estimate(self, site: Site) -> Estimate:
         g, pairing = conv_geometry(site), _pairing(site)
         pairs, lone = divmod(g.rows, 2)
-        weights = _PRODUCTS * site.lanes * g.in_blocks * g.out_blocks // 4
-        fmas = (pairs * _PRODUCTS + lone * _LONE_PRODUCTS) * g.columns * weights / _PRODUCTS
+        weights = PRODUCTS * site.lanes * g.in_blocks * g.out_blocks // 4
+        fmas = (pairs * PRODUCTS + lone * LONE_PRODUCTS) * g.columns * weights / PRODUCTS
         return predict(
             site,
             pairing.cycles,
@@ -145,79 +120,6 @@ def _pairing(site: Site) -> Pairing:
     return choose_pairing(site.target, g.rows, g.columns, g.in_blocks, g.out_blocks)
 
 
-@cache
-def choose_pairing(
-    target: Target, rows: int, columns: int, in_blocks: int, out_blocks: int
-) -> Pairing:
-    """The pairs of tiles with the fewest predicted cycles.
-
-    Args:
-        target: its `tiles` table says which tiles stay in registers.
-        rows: rows of the result, at least two.
-        columns: columns of it.
-        in_blocks: blocks of input channels, an even number.
-        out_blocks: blocks of output channels, an even number.
-    """
-    found = []
-    for held, vectors in target.tiles:
-        if out_blocks % (2 * vectors):
-            continue
-        for r in range(1, min(rows // 2, held) + 1):
-            for c in range(1, min(columns, held // r) + 1):
-                tile = Tile(r, c, vectors)
-                found.append(_paired(target, rows, columns, (in_blocks, out_blocks), tile))
-    return min(found, key=lambda p: (p.cycles, p.tile.rows, -p.tile.vectors))
-
-
-def _paired(
-    target: Target, rows: int, columns: int, blocks: tuple[int, int], tile: Tile
-) -> Pairing:
-    """What pairs of a tile take."""
-    lanes, vectors = target.lanes(), tile.vectors
-    depth, panels = blocks[0] // 2 * lanes, blocks[1] // 2 // vectors
-    cycles = 0.0
-    for height, down in _heights(rows, tile.rows):
-        for width, across in _runs(columns, tile.columns):
-            cycles += down * across * panels * _quad_cycles(target, height, width, vectors, depth)
-    row_bytes = 2 * depth * columns * 4 * tile.rows
-    units = -(-rows // (2 * tile.rows))
-    band = max(1, min(units, _BAND_BYTES // row_bytes))
-    bands = -(-units // band)
-    band = -(-units // bands)
-    cycles += _SUMMING * rows * columns * blocks[0]
-    if 2 * band * row_bytes > target.l2_bytes * 3 // 4:  # inputs and their sums
-        sums = rows * columns * 2 * depth * 4
-        cycles += _VISIBLE * (panels + 1) * sums / target.machine.l3_bytes_per_cycle
-    filters = _PRODUCTS * depth * panels * vectors * target.vector_bits // 8
-    if bands > 1 and filters > target.l2_bytes // 2:
-        cycles += 0.5 * (bands - 1) * filters / pace(target, filters)
-    items = bands * panels
-    uneven = 2 * -(-items // 2) / items - 1
-    return Pairing(tile, band, _WAITING * cycles * (1 + _SECOND * uneven))
-
-
-def _runs(extent: int, size: int) -> Iterator[tuple[int, int]]:
-    """Sizes of parts and how many there are of each."""
-    full, last = divmod(extent, size)
-    yield from ((s, n) for s, n in ((size, full), (last, 1)) if s * n)
-
-
-def _heights(rows: int, half: int) -> Iterator[tuple[int, int]]:
-    """Rows of pairs of tiles, and how many there are of each."""
-    return _runs(rows, 2 * half)
-
-
-def _quad_cycles(target: Target, height: int, width: int, vectors: int, depth: int) -> float:
-    """A pair of tiles with a pair of panels; the last row of an odd height has no partner."""
-    total = 0.0
-    for rows, products, kept in ((height // 2, _PRODUCTS, 3), (height % 2, _LONE_PRODUCTS, 1)):
-        if rows:
-            pixels = rows * width
-            total += products * tile_cycles(target, pixels, vectors, depth)
-            total += kept * _PASSING * pixels * vectors
-    return total
-
-
 def rounding_of(channels: int) -> float:
     """K of the tolerances' rule C: that of sums of so many terms, here of sums of pairs.
 
@@ -234,7 +136,7 @@ def pair_rounding(site: Site, pairing: Pairing, x: Array, w: Array) -> F64:
     g = conv_geometry(site)
     source, out = site.blocked(site.anchor.args[0]), site.blocked_out
     size = np.abs(x[:, :, :: g.attrs.strides[0], :: g.attrs.strides[1]])
-    of_pixels = size + size[:, :, _partners(g.rows, pairing.tile.rows)]
+    of_pixels = size + size[:, :, partners(g.rows, pairing.tile.rows)]
     both_in = _by_pairs(of_pixels, source.channel_slots, source.blocks * source.block, axis=1)
     weights = np.abs(w[:, :, 0, 0])
     both_out = _by_pairs(weights, out.channel_slots, out.blocks * out.block, axis=0)
@@ -246,19 +148,6 @@ def pair_rounding(site: Site, pairing: Pairing, x: Array, w: Array) -> F64:
     spoilt = ~np.isfinite(most).all(axis=1, keepdims=True)
     bound: F64 = 2.0**-24 * rounding_of(x.shape[1]) * np.where(spoilt, np.inf, total)
     return bound
-
-
-def _partners(rows: int, half: int) -> NDArray[np.int64]:
-    """The other row of each row's pair; itself where there is none."""
-    partners = np.arange(rows)
-    start = 0
-    for height, count in _heights(rows, half):
-        for _ in range(count):
-            h = height // 2
-            partners[start : start + h] += h
-            partners[start + h : start + 2 * h] -= h
-            start += height
-    return partners
 
 
 def _by_pairs(values: Array, slots: NDArray[Any], count: int, *, axis: int) -> F64:
@@ -328,7 +217,7 @@ class _StrassenNest:
             number = b.iadd(b.imul(near, across), tiles.iv)
 
             def body(part: Tile, y: Index, x: Index) -> None:
-                for half in _halves(part):
+                for half in halves_of(part):
                     top = b.iadd(y, half.row)
                     low = b.iadd(top, half.below) if half.below else None
                     quad = _Quad(panel, number, x, top, low, b.iadd(line, half.line))
@@ -355,7 +244,7 @@ class _StrassenNest:
         rows = self.pairing.tile.rows
 
         def body(part: Tile, y: Index, _: Index) -> None:
-            for half in _halves(part):
+            for half in halves_of(part):
                 with (
                     b.loop(0, self.half, hint="icb") as blocks,
                     b.loop(0, half.tile.rows, hint="row") as lines,
@@ -389,32 +278,6 @@ class _StrassenNest:
             made = {2: b.binary("sub", zero, a11), 4: b.binary("add", a12, a11)}
         for number, value in made.items():
             b.store(self.sums, self.sum_at(b, number, block, line, x), value)
-
-
-@dataclass(frozen=True, slots=True)
-class _Half:
-    """Rows of a pair of tiles that have partners, or the one that has none.
-
-    Attributes:
-        tile: the tile above.
-        row: its first row.
-        below: rows from it to its partner; 0 where there is none.
-        line: the first row of its sums.
-    """
-
-    tile: Tile
-    row: int
-    below: int
-    line: int
-
-
-def _halves(part: Tile) -> Iterator[_Half]:
-    """What a pair of tiles consists of."""
-    half, lone = divmod(part.rows, 2)
-    if half:
-        yield _Half(replace(part, rows=half), 0, half, 0)
-    if lone:
-        yield _Half(replace(part, rows=1), 2 * half, 0, half)
 
 
 @dataclass(frozen=True, slots=True)
@@ -496,11 +359,11 @@ class _Products:
             plane_pitch=pitches[1],
             row_pitch=pitches[0],
         )
-        number = b.iadd(b.imul(self.quad.panel, _PRODUCTS), filters)
+        number = b.iadd(b.imul(self.quad.panel, PRODUCTS), filters)
         weights = (nest.w, b.imul(number, self.depth))
         zero = b.splat(b.const(0.0), self.lanes)
         pairs = nest.pairing.band * nest.across
-        ahead = Ahead(_PRODUCTS * self.depth, self.quad.number, pairs)
+        ahead = Ahead(PRODUCTS * self.depth, self.quad.number, pairs)
         return emit_tile(
             b,
             self.tile,
@@ -557,7 +420,7 @@ def pack_halves(site: Site, vectors: int) -> NDArray[np.float32]:
     spread = np.zeros((source.blocks * source.block, out.blocks * out.block))
     spread[source.channel_slots[:, None], out.channel_slots[None, :]] = w.T
     used = np.stack(sums_of_filters(*halves(spread)))
-    panels = used.reshape(_PRODUCTS, len(spread) // 2, -1, vectors * out.block)
+    panels = used.reshape(PRODUCTS, len(spread) // 2, -1, vectors * out.block)
     return np.ascontiguousarray(panels.transpose(2, 0, 1, 3), np.float32)
 
 

@@ -7,15 +7,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from cnncc.kernels import conv_strassen
+from cnncc.kernels import strassen_pairs
 from cnncc.kernels.conv_direct import ConvDirect
 from cnncc.kernels.conv_strassen import (
     ConvStrassen,
-    choose_pairing,
     halves,
     rounding_of,
     sums_of_filters,
 )
+from cnncc.kernels.strassen_pairs import choose_pairing
 from cnncc.ops.conv import Conv2dAttrs
 from cnncc.ops.pool import MaxPool2dAttrs
 from cnncc.targets import find
@@ -67,7 +67,7 @@ def test_segments(segments):
 
 @pytest.fixture
 def short_bands(monkeypatch):
-    monkeypatch.setattr(conv_strassen, "_BAND_BYTES", 1000)
+    monkeypatch.setattr(strassen_pairs, "_BAND_BYTES", 1000)
     choose_pairing.cache_clear()
     yield
     choose_pairing.cache_clear()

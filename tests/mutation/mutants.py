@@ -145,10 +145,11 @@ MUTANTS = (
         "planes of tiles that are not square are mixed up",
     ),
     _kernel(
-        "conv_strassen",
-        "yield _Half(replace(part, rows=1), 2 * half, 0, half)",
-        "yield _Half(replace(part, rows=1), half, 0, half)",
+        "strassen_pairs",
+        "yield Half(replace(part, rows=1), 2 * half, 0, half)",
+        "yield Half(replace(part, rows=1), half, 0, half)",
         "the row without a partner is another one",
+        "conv_strassen",
     ),
     _kernel(
         "conv_strassen",
