@@ -485,9 +485,9 @@ def for_each_tile(
     widths = _edge_cases(b, columns, tile.columns, across)
 
     def across_cases(height: int) -> None:
-        _branch(b, widths, lambda width: body(replace(tile, rows=height, columns=width), y, x))
+        branch(b, widths, lambda width: body(replace(tile, rows=height, columns=width), y, x))
 
-    _branch(b, heights, across_cases)
+    branch(b, heights, across_cases)
 
 
 def for_numbered_tile(
@@ -519,10 +519,12 @@ def for_numbered_tile(
         for_each_tile(b, rows, columns - x, strip, where, lambda part, y, _: body(part, y, x))
 
 
-def _edge_cases(
-    b: Builder, extent: int, size: int, number: Index
-) -> tuple[int, tuple[Value, int] | None]:
-    """The usual size; where the last tile is smaller also the test for it and its size."""
+Cases = tuple[int, tuple[Value, int] | None]
+"""The usual size; where another one occurs also the test for it, and that size."""
+
+
+def _edge_cases(b: Builder, extent: int, size: int, number: Index) -> Cases:
+    """Sizes of tiles of which the last may be smaller."""
     full, last = divmod(extent, size)
     if last == 0:
         return size, None
@@ -531,9 +533,16 @@ def _edge_cases(
     return size, (b.compare("eq", number, full), last)
 
 
-def _branch(
-    b: Builder, cases: tuple[int, tuple[Value, int] | None], body: Callable[[int], None]
-) -> None:
+def phase_sizes(b: Builder, extent: int, phases: int, phase: Index) -> Cases:
+    """Rows (or columns) of one of so many phases: every `phases`-th of all, from `phase` on."""
+    least, more = divmod(extent, phases)
+    if more == 0:
+        return least, None
+    return least + 1, (b.compare("ge", phase, more), least)
+
+
+def branch(b: Builder, cases: Cases, body: Callable[[int], None]) -> None:
+    """`body(size)` for each size that occurs."""
     usual, edge = cases
     if edge is None:
         body(usual)

@@ -13,6 +13,7 @@ it, not only of the windows that do.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
@@ -22,10 +23,12 @@ from cnncc.ir.op import F64, Array
 from cnncc.ir.tolerance import Rounding
 from cnncc.ir.types import TensorType
 from cnncc.kernels.conv_nest import (
+    branch,
     conv_geometry,
     for_each_tile,
     out_buffer,
     pack_filters,
+    phase_sizes,
     refuses_layouts,
 )
 from cnncc.kernels.conv_pool import combine_window, pool_of
@@ -84,9 +87,6 @@ class ConvWinograd(Kernel):
 
     @staticmethod
     def _refuses_geometry(site: Site) -> str:
-        attrs: Conv2dAttrs = site.anchor.attrs
-        if attrs.dilations != (1, 1):
-            return "has dilations"
         if site.blocked(site.anchor.args[0]).block != site.lanes:
             return "the input's blocks are narrow"
         if site.ends_in_pool and pool_of(site).overlaps:
@@ -158,7 +158,14 @@ def winograd_shape(site: Site) -> WinogradShape:
         g.kernel,
         g.attrs.strides,
         window,
+        _dilations(g.attrs, g.kernel),
     )
+
+
+def _dilations(attrs: Conv2dAttrs, kernel: Sequence[int]) -> tuple[int, int]:
+    """Dilations, 1 along an axis of one tap."""
+    down, right = (d if k > 1 else 1 for d, k in zip(attrs.dilations, kernel, strict=True))
+    return down, right
 
 
 def winograd_halo(
@@ -179,12 +186,20 @@ def winograd_halo(
     """
     (_, channels, height, width), (filters, _, *kernel) = types[0].shape, types[1].shape
     lanes, groups = target.lanes(), attrs.groups
-    if channels < lanes or attrs.dilations != (1, 1):
+    if channels < lanes:
         return NO_HALO
     ins, outs = (-(-count // groups // lanes) for count in (channels, filters))
     rows, columns = result.shape[2:]
     shape = WinogradShape(
-        rows, columns, ins, outs, groups, (kernel[0], kernel[1]), attrs.strides, window
+        rows,
+        columns,
+        ins,
+        outs,
+        groups,
+        (kernel[0], kernel[1]),
+        attrs.strides,
+        window,
+        _dilations(attrs, kernel),
     )
     choices = winograd_choices(target, shape)
     if not choices:
@@ -199,10 +214,33 @@ def tile_rounding(
     choice: WinogradChoice | PhaseChoice, attrs: Conv2dAttrs, x: Array, w: Array
 ) -> F64:
     """`u K T` [N,O,h,w] with `T = sum over c of sum |w_c| * max over the tile of |x_c|`."""
-    top, left = attrs.pads[:2]
-    tall, wide = choice.vertical, choice.horizontal
-    _, _, below, right = choice.halo((top, left), x.shape[2], x.shape[3])
+    top, left, below, right = attrs.pads
     size = np.pad(np.abs(x), ((0, 0), (0, 0), (top, below), (left, right)))
+    down, across = _dilations(attrs, w.shape[2:])
+    reach = [(k - 1) * d for k, d in zip(w.shape[2:], (down, across), strict=True)]
+    rows, columns = (
+        (extent - far - 1) // stride + 1
+        for extent, far, stride in zip(size.shape[2:], reach, attrs.strides, strict=True)
+    )
+    total = np.zeros((len(x), len(w), rows, columns))
+    for row in range(min(down, rows)):
+        for column in range(min(across, columns)):
+            phase = total[:, :, row::down, column::across]
+            seen = size[:, :, row::down, column::across]
+            phase[...] = _tile_sums(choice, attrs, seen, w)[
+                :, :, : phase.shape[2], : phase.shape[3]
+            ]
+    bound: F64 = 2.0**-24 * choice.rounding * total
+    return bound
+
+
+def _tile_sums(
+    choice: WinogradChoice | PhaseChoice, attrs: Conv2dAttrs, size: Array, w: Array
+) -> F64:
+    """T of whole tiles, for absolute inputs [N,C,H,W] of one phase with their padding."""
+    tall, wide = choice.vertical, choice.horizontal
+    lacking = [max(0, e - n) for e, n in zip(choice.extents, size.shape[2:], strict=True)]
+    size = np.pad(size, ((0, 0), (0, 0), (0, lacking[0]), (0, lacking[1])))
     tiles = np.lib.stride_tricks.sliding_window_view(size, (tall.inputs, wide.inputs), (2, 3))
     step = tall.outputs * tall.stride, wide.outputs * wide.stride
     tiles = tiles[:, :, :: step[0], :: step[1]][:, :, : choice.down, : choice.across]
@@ -218,11 +256,25 @@ def tile_rounding(
     total = weights @ held
     spoilt = ~np.isfinite(of_groups).all(axis=2, keepdims=True)
     total = np.where(spoilt, np.inf, total).reshape(batch, -1, down, across)
-    spread = total.repeat(tall.outputs, axis=2).repeat(wide.outputs, axis=3)
-    rows = (x.shape[2] + top + attrs.pads[2] - tall.taps) // tall.stride + 1
-    columns = (x.shape[3] + left + attrs.pads[3] - wide.taps) // wide.stride + 1
-    bound: F64 = 2.0**-24 * choice.rounding * spread[:, :, :rows, :columns]
-    return bound
+    spread: F64 = total.repeat(tall.outputs, axis=2).repeat(wide.outputs, axis=3)
+    return spread
+
+
+@dataclass(frozen=True, slots=True)
+class _TilePlace:
+    """Where a tile lies.
+
+    Attributes:
+        row: first row of its phase.
+        column: first column of it.
+        down: number of the tile in a column of the phase.
+        across: number of it in a row.
+    """
+
+    row: Index
+    column: Index
+    down: Index
+    across: Index
 
 
 class _WinogradNest:
@@ -299,30 +351,39 @@ class _WinogradNest:
 
     # -- transforms --------------------------------------------------------------------------------
 
-    def _tile_place(self, b: Builder, number: Index) -> tuple[Index, Index]:
-        """Row and column of a tile among tiles."""
-        return b.idiv(number, self.choice.across), b.irem(number, self.choice.across)
+    def _tile_place(self, b: Builder, number: Index) -> _TilePlace:
+        """Where a tile lies."""
+        choice = self.choice
+        line, across = b.idiv(number, choice.across), b.irem(number, choice.across)
+        if choice.phases == (1, 1):
+            return _TilePlace(0, 0, line, across)
+        phase, down = b.idiv(line, choice.down), b.irem(line, choice.down)
+        return _TilePlace(
+            b.idiv(phase, choice.phases[1]), b.irem(phase, choice.phases[1]), down, across
+        )
 
     def _transform_inputs(self, b: Builder, group: Index, start: Index, count: int) -> None:
         tall, wide, lanes = self.choice.vertical, self.choice.horizontal, self.site.lanes
-        top, left = self.g.attrs.pads[:2]
+        (top, left), (dy, dx) = self.g.attrs.pads[:2], self.choice.dilations
         with (
             b.loop(0, self.g.in_blocks, hint="icb") as blocks,
             b.loop(0, count, hint="t") as tiles,
         ):
-            down, across = self._tile_place(b, b.iadd(start, tiles.iv))
+            at = self._tile_place(b, b.iadd(start, tiles.iv))
             source = self.source.index(
                 b,
                 b.iadd(b.imul(group, self.g.in_blocks), blocks.iv),
-                b.isub(b.imul(down, tall.outputs * tall.stride), top),
-                b.isub(b.imul(across, wide.outputs * wide.stride), left),
+                b.isub(b.iadd(at.row, b.imul(at.down, tall.outputs * tall.stride * dy)), top),
+                b.isub(b.iadd(at.column, b.imul(at.across, wide.outputs * wide.stride * dx)), left),
             )
             to = b.imul(b.iadd(b.imul(blocks.iv, count), tiles.iv), lanes)
             for rows in tall.groups():
                 columns = []
                 for k in range(wide.inputs):
                     seen = {
-                        i: b.load(self.x, source, lanes, offset=self.source.offset(0, i, k))
+                        i: b.load(
+                            self.x, source, lanes, offset=self.source.offset(0, i * dy, k * dx)
+                        )
                         for i in tall.reads(rows)
                     }
                     columns.append(tall.transform_inputs(b, rows, seen))
@@ -353,44 +414,69 @@ class _WinogradNest:
             self._store(b, block, where, pixels)
 
     def _store(
-        self, b: Builder, block: Index, where: tuple[Index, Index], pixels: list[list[Value]]
+        self, b: Builder, block: Index, where: _TilePlace, pixels: list[list[Value]]
     ) -> None:
         """Finish the results of a tile that lie in the picture."""
-        tall, wide = self.choice.vertical.outputs, self.choice.horizontal.outputs
         rows, columns = self.g.rows, self.g.columns
-        window = (1, 1)
         pool = pool_of(self.site) if self.site.ends_in_pool else None
         if pool is not None:
             window = pool.step.attrs.window
             rows, columns = pool.rows * window[0], pool.columns * window[1]
+        phases = self.choice.phases
+        heights = phase_sizes(b, rows, phases[0], where.row)
+        widths = phase_sizes(b, columns, phases[1], where.column)
 
-        def body(part: Tile, y: Index, x: Index) -> None:
+        def across_cases(height: int) -> None:
+            branch(
+                b, widths, lambda width: self._store_in(b, block, where, pixels, (height, width))
+            )
+
+        branch(b, heights, across_cases)
+
+    def _store_in(
+        self,
+        b: Builder,
+        block: Index,
+        where: _TilePlace,
+        pixels: list[list[Value]],
+        extent: tuple[int, int],
+    ) -> None:
+        """The same in a phase of so many rows and columns."""
+        tall, wide = self.choice.vertical.outputs, self.choice.horizontal.outputs
+        steps = self.choice.dilations
+        pool = pool_of(self.site) if self.site.ends_in_pool else None
+        window = (1, 1) if pool is None else pool.step.attrs.window
+
+        def body(part: Tile, line: Index, place: Index) -> None:
+            y = b.iadd(where.row, b.imul(line, steps[0]))
+            x = b.iadd(where.column, b.imul(place, steps[1]))
             base = self.out.index(b, block, b.idiv(y, window[0]), b.idiv(x, window[1]))
-            patch = Patch(part.rows, part.columns, 1)
-            values = [pixels[i][k] for i, k in patch.pixels]
+            values = [p for pixel_row in pixels[: part.rows] for p in pixel_row[: part.columns]]
+            patch = Patch(part.rows, part.columns, 1, steps)
             finished = self.epilogue.finish(b, values, patch, block, y, x)
             done = dict(zip(patch.pixels, finished, strict=True))
-            for i in range(0, part.rows, window[0]):
-                for k in range(0, part.columns, window[1]):
-                    value = done[i, k]
-                    if pool is not None:
-                        seen = [
-                            done[i + p, k + q] for p in range(window[0]) for q in range(window[1])
-                        ]
-                        value = combine_window(b, pool, seen, self.site.lanes)
-                    place = self.out.offset(0, i // window[0], k // window[1])
-                    b.store(self.result, base, value, offset=place)
+            for i, k in patch.pixels:
+                if i % window[0] or k % window[1]:
+                    continue
+                value = done[i, k]
+                if pool is not None:
+                    seen = [done[i + p, k + q] for p in range(window[0]) for q in range(window[1])]
+                    value = combine_window(b, pool, seen, self.site.lanes)
+                at = self.out.offset(0, i // window[0], k // window[1])
+                b.store(self.result, base, value, offset=at)
 
-        inside = (-(-rows // tall), -(-columns // wide))
+        inside = (-(-extent[0] // tall), -(-extent[1] // wide))
+        at = (where.down, where.across)
         if inside == (self.choice.down, self.choice.across):
-            for_each_tile(b, rows, columns, Tile(tall, wide, 1), where, body)
+            for_each_tile(b, *extent, Tile(tall, wide, 1), at, body)
             return
-        # A pool may leave out the last rows or columns, so that some tiles give no result.
+        # A pool may leave out the last rows or columns, and a phase has fewer than the first, so
+        # that some tiles give no result.
         with (
-            b.when(b.compare("lt", where[0], inside[0])),
-            b.when(b.compare("lt", where[1], inside[1])),
+            b.when(b.compare("lt", where.down, inside[0])),
+            b.when(b.compare("lt", where.across, inside[1])),
         ):
-            for_each_tile(b, rows, columns, Tile(tall, wide, 1), where, body)
+            for_each_tile(b, *extent, Tile(tall, wide, 1), at, body)
 
     # -- products ----------------------------------------------------------------------------------
 

@@ -131,14 +131,19 @@ class PhaseChoice:
         """Pixels of a line, padding counted, and what its last vector reads in vain."""
         return self.row_groups * self.lanes * self.horizontal.advance
 
+    @property
+    def extents(self) -> tuple[int, int]:
+        """Rows and columns of inputs that the tiles read."""
+        tall, wide = self.vertical, self.horizontal
+        return (
+            (self.down - 1) * tall.advance + tall.inputs,
+            (self.across - 1) * wide.advance + wide.inputs,
+        )
+
     def halo(self, pads: tuple[int, int], height: int, width: int) -> Halo:
         """Zero pixels that tiles see around a picture."""
-        extents = [
-            (count - 1) * way.advance + way.inputs
-            for way, count in ((self.vertical, self.down), (self.horizontal, self.across))
-        ]
-        below, right = extents[0] - pads[0] - height, extents[1] - pads[1] - width
-        return pads[0], pads[1], max(0, below), max(0, right)
+        bottom, right = self.extents
+        return pads[0], pads[1], max(0, bottom - pads[0] - height), max(0, right - pads[1] - width)
 
     def __str__(self) -> str:
         tall, wide = self.vertical, self.horizontal

@@ -65,7 +65,7 @@ _HIDDEN = 0.8  # share of the shorter of arithmetic and streaming that the longe
 
 @dataclass(frozen=True, slots=True)
 class WinogradShape:
-    """What decides about a convolution without dilation.
+    """What decides about a convolution.
 
     Attributes:
         rows: of the result, before a pool.
@@ -76,6 +76,7 @@ class WinogradShape:
         kernel: rows and columns of the filter.
         strides: down and across.
         window: rows and columns of a pool behind it, else (1, 1); a tile holds whole windows.
+        dilations: down and across; 1 along an axis of one tap.
     """
 
     rows: int
@@ -86,6 +87,27 @@ class WinogradShape:
     kernel: tuple[int, int]
     strides: tuple[int, int] = (1, 1)
     window: tuple[int, int] = (1, 1)
+    dilations: tuple[int, int] = (1, 1)
+
+    @property
+    def phases(self) -> tuple[int, int]:
+        """Rows, and columns, after which results see the inputs between those of the first."""
+        return min(self.dilations[0], self.rows), min(self.dilations[1], self.columns)
+
+    @property
+    def phase_rows(self) -> int:
+        """Rows of the largest phase."""
+        return -(-self.rows // self.phases[0])
+
+    @property
+    def phase_columns(self) -> int:
+        """Columns of the largest phase."""
+        return -(-self.columns // self.phases[1])
+
+    @property
+    def dilated(self) -> bool:
+        """Whether there are phases."""
+        return self.dilations != (1, 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +117,9 @@ class WinogradChoice:
     Attributes:
         vertical: transform along columns of pixels.
         horizontal: transform along rows.
-        down: tiles in a column of the result.
+        phases: of a dilated convolution, down and across: each is a map of its own.
+        dilations: rows and columns from one pixel of a phase to the next.
+        down: tiles in a column of a phase.
         across: tiles in a row.
         block: tiles that are transformed together.
         tile: register tile of the products; its columns are tiles.
@@ -105,6 +129,8 @@ class WinogradChoice:
 
     vertical: CookToom
     horizontal: CookToom
+    phases: tuple[int, int]
+    dilations: tuple[int, int]
     down: int
     across: int
     block: int
@@ -120,7 +146,7 @@ class WinogradChoice:
     @property
     def tiles(self) -> int:
         """Tiles that cover the result."""
-        return self.down * self.across
+        return self.phases[0] * self.phases[1] * self.down * self.across
 
     @property
     def expands(self) -> bool:
@@ -138,17 +164,28 @@ class WinogradChoice:
         """K of the tolerances' rule C."""
         return rounding_of(self.vertical, self.horizontal)
 
+    @property
+    def extents(self) -> tuple[int, int]:
+        """Rows and columns of inputs that the tiles of a phase read."""
+        return _extent(self.vertical, self.down), _extent(self.horizontal, self.across)
+
     def halo(self, pads: tuple[int, int], height: int, width: int) -> Halo:
         """Zero pixels around an input picture so that no tile needs code of its own."""
-        bottom = _extent(self.vertical, self.down) - pads[0] - height
-        right = _extent(self.horizontal, self.across) - pads[1] - width
-        return pads[0], pads[1], max(0, bottom), max(0, right)
+        bottom, right = (
+            (phases - 1) + (extent - 1) * dilation + 1
+            for phases, extent, dilation in zip(
+                self.phases, self.extents, self.dilations, strict=True
+            )
+        )
+        return pads[0], pads[1], max(0, bottom - pads[0] - height), max(0, right - pads[1] - width)
 
     def __str__(self) -> str:
         v, h = self.vertical, self.horizontal
         name = f"F({v.outputs}x{h.outputs}, {v.taps}x{h.taps})"
         if (v.stride, h.stride) != (1, 1):
             name += f" of stride {v.stride}x{h.stride}"
+        if self.dilations != (1, 1):
+            name += f" over {self.phases[0]}x{self.phases[1]} phases"
         if self.expands:
             name += " of plain filters"
         size = f"{self.tile.columns}x{self.tile.vectors}"
@@ -184,11 +221,11 @@ def winograd_choices(target: Target, shape: WinogradShape) -> tuple[WinogradChoi
     for vertical in _TRANSFORMS.get(downwards, ()):
         for horizontal in _TRANSFORMS.get(sideways, ()):
             least, most = sorted((vertical.products, horizontal.products))
-            whole = (
-                vertical.outputs % shape.window[0] == 0
-                and horizontal.outputs % shape.window[1] == 0
-            )
-            if (least, most) in _ROUNDING and whole and _rounds_well(shape, vertical, horizontal):
+            if (
+                (least, most) in _ROUNDING
+                and _fits(shape, vertical, horizontal)
+                and _rounds_well(shape, vertical, horizontal)
+            ):
                 for tiling in _tilings(target, shape, vertical, horizontal):
                     found += [_transformed(tiling, vectors) for vectors in _PANELS]
                     found += _expanded(tiling)
@@ -197,6 +234,18 @@ def winograd_choices(target: Target, shape: WinogradShape) -> tuple[WinogradChoi
         return choice.cycles * (1 + _waiting(shape, choice)) + _SHARED * choice.streamed
 
     return tuple(sorted(dict.fromkeys(found), key=cost))
+
+
+def _fits(shape: WinogradShape, vertical: CookToom, horizontal: CookToom) -> bool:
+    """Whether tiles hold whole windows of a pool, and are no larger than a phase."""
+    if not shape.dilated:
+        return vertical.outputs % shape.window[0] == 0 and horizontal.outputs % shape.window[1] == 0
+    return (
+        shape.strides == (1, 1)
+        and shape.window == (1, 1)
+        and vertical.outputs <= shape.phase_rows
+        and horizontal.outputs <= shape.phase_columns
+    )
 
 
 def _rounds_well(shape: WinogradShape, vertical: CookToom, horizontal: CookToom) -> bool:
@@ -236,18 +285,18 @@ class _Tiling:
 
     @property
     def down(self) -> int:
-        """Tiles in a column of the result."""
-        return -(-self.shape.rows // self.vertical.outputs)
+        """Tiles in a column of a phase."""
+        return -(-self.shape.phase_rows // self.vertical.outputs)
 
     @property
     def across(self) -> int:
         """Tiles in a row."""
-        return -(-self.shape.columns // self.horizontal.outputs)
+        return -(-self.shape.phase_columns // self.horizontal.outputs)
 
     @property
     def tiles(self) -> int:
         """Tiles that cover the result."""
-        return self.down * self.across
+        return self.shape.phases[0] * self.shape.phases[1] * self.down * self.across
 
     @property
     def blocks(self) -> int:
@@ -303,6 +352,8 @@ class _Tiling:
         return WinogradChoice(
             replace(vertical, expands=expands),
             replace(horizontal, expands=expands),
+            self.shape.phases,
+            self.shape.dilations,
             self.down,
             self.across,
             self.block,

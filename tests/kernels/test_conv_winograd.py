@@ -58,6 +58,46 @@ def test_strides(strides, kernel, size):
         run(KERNEL, conv, target)
 
 
+@pytest.mark.parametrize("dilations", [(2, 2), (4, 3), (1, 5), (8, 2)], ids=str)
+@pytest.mark.parametrize("kernel", [(3, 3), (1, 3), (3, 1), (5, 5)], ids=str)
+@pytest.mark.parametrize("size", [(16, 16), (17, 23), (33, 9), (12, 31)], ids=str)
+def test_dilations(dilations, kernel, size):
+    """Phases of like and of different numbers of rows and columns."""
+    target = TARGETS[(sum(size) + sum(dilations)) % 3]
+    pads = tuple(k // 2 * d for k, d in zip(kernel, dilations, strict=True)) * 2
+    attrs = Conv2dAttrs((1, 1), pads, dilations)
+    conv = Conv((3, *size), 5, kernel, attrs, halo=(0, 0, 64, 64), out_halo=(1, 0, 2, 3))
+    if winograd_choices(target, winograd_shape(conv.site(target))):
+        run(KERNEL, conv, target)
+
+
+@pytest.mark.parametrize("pads", [(0, 1, 0, 3), (3, 2, 4, 0)], ids=str)
+def test_dilations_with_other_paddings_and_what_follows(pads):
+    """Numbers that are not finite stay in the tiles of their phase."""
+    attrs = Conv2dAttrs((1, 1), pads, (2, 3))
+    rows, columns = 14 + pads[0] + pads[2] - 4, 19 + pads[1] + pads[3] - 6
+    steps = chain(3, "add", "silu")
+    extras = (numbers(1, 18, rows, columns),)
+    conv = Conv(
+        (6, 14, 19), 18, attrs=attrs, steps=steps, extras=extras, halo=(0, 0, 32, 32),
+        out_halo=(1, 1, 2, 2),
+    )  # fmt: skip
+    for target in TARGETS:
+        run(KERNEL, conv, target)
+    made = run(KERNEL, replace(conv, steps=(), extras=(), values="special"), WIDE)
+    assert np.isfinite(made).any()
+    assert not np.isfinite(made).all()
+
+
+def test_a_dilated_convolution_refuses_strides_and_pools():
+    strided = Conv((4, 16, 16), 4, attrs=Conv2dAttrs((2, 2), (2, 2, 2, 2), (2, 2)), halo=ROOM)
+    assert "no transform" in KERNEL.refuses(strided.site(WIDE))
+    steps = chain(3, ("max_pool2d", MaxPool2dAttrs((2, 2), (2, 2))))
+    same = Conv2dAttrs((1, 1), (2, 2, 2, 2), (2, 2))
+    pooled = Conv((4, 16, 16), 4, attrs=same, halo=ROOM, steps=steps)
+    assert "no transform" in KERNEL.refuses(pooled.site(WIDE))
+
+
 @pytest.mark.parametrize("pads", [(0, 0, 0, 0), (2, 0, 1, 3), (4, 4, 4, 4), (0, 2, 3, 0)], ids=str)
 def test_paddings(pads):
     run(KERNEL, Conv((4, 6, 7), 5, attrs=Conv2dAttrs(pads=pads), halo=ROOM), WIDE)
@@ -128,10 +168,6 @@ REFUSED = {
         Conv((4, 8, 8), 4, attrs=Conv2dAttrs((3, 3), (1, 1, 1, 1)), halo=ROOM),
         "no transform",
     ),
-    "dilation": (
-        Conv((4, 8, 8), 4, attrs=Conv2dAttrs((1, 1), (2, 2, 2, 2), (2, 2)), halo=ROOM),
-        "dilations",
-    ),
     "1x1": (Conv((4, 8, 8), 4, (1, 1), Conv2dAttrs(), halo=ROOM), "no transform"),
     "narrow": (Conv((3, 8, 8), 4, attrs=SAME, halo=ROOM, narrow=True), "narrow"),
     "no room": (Conv((4, 7, 7), 4, attrs=SAME), "does not hold whole tiles"),
@@ -163,7 +199,7 @@ def test_the_halo_is_wanted_where_it_pays():
     few = (f32(1, 3, 14, 14), f32(64, 3, 3, 3))
     assert winograd_halo(WIDE, SAME, few, result, (1, 1)) == (0, 0, 0, 0)
     dilated = Conv2dAttrs((1, 1), (2, 2, 2, 2), (2, 2))
-    assert winograd_halo(WIDE, dilated, types, result, (1, 1)) == (0, 0, 0, 0)
+    assert winograd_halo(WIDE, dilated, types, result, (1, 1)) == (2, 2, 4, 4)
 
 
 def test_the_bound_grows_with_the_tile():
