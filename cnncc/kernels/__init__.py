@@ -29,6 +29,7 @@ from cnncc.kernels.conv_pool import ConvPoolBand, ConvPoolTile
 from cnncc.kernels.conv_strassen import ConvStrassen
 from cnncc.kernels.conv_transposed import ConvTransposed
 from cnncc.kernels.conv_winograd import ConvWinograd
+from cnncc.kernels.conv_zones import ConvZones
 from cnncc.kernels.dense import Dense
 from cnncc.kernels.global_pool import GlobalPool
 from cnncc.kernels.lrn import Lrn
@@ -59,6 +60,7 @@ KERNELS: tuple[Kernel, ...] = (
     ConvGrouped(),
     ConvWinograd(),
     ConvStrassen(),
+    ConvZones(),
     ConvPhases(),
     ConvGather(),
     ConvDepthwise(),

@@ -275,8 +275,8 @@ class ConvNest:
         is a loop over the pixels of a tile, whose number `store` then gets at run time.
         """
         self._panel_elems: Index = weights[0].size
-        self._x = b.buffer("x", extent=self.source.elems)
-        self._w = b.buffer("weights", extent=extent)
+        self.x = b.buffer("x", extent=self.source.elems)
+        self.w = b.buffer("weights", extent=extent)
         args: list[Arg] = [OperandArg(self.site.anchor.args[0]), PackedArg(weights)]
         args += self.depth.declare(b)
         self._bias_param: Value | None = None
@@ -315,19 +315,25 @@ class ConvNest:
         `part` is the tile's number and how many tiles a panel has, where one follows the other:
         they fetch the filters of the next panel.
         """
-        lanes = self.site.lanes
-        first_block = b.imul(panel, tile.vectors)
         pitch = self._panel_elems if panel_elems is None else panel_elems
         acc = emit_tile(
             b,
             tile,
             place.taps,
-            lanes,
-            (self._x, place.position),
-            (self._w, b.imul(panel, pitch)),
-            self._start(b, first_block, tile.vectors),
+            self.site.lanes,
+            (self.x, place.position),
+            (self.w, b.imul(panel, pitch)),
+            self.start(b, panel, tile),
             ahead=Ahead(pitch, *part) if part else None,
         )
+        self.finish(b, acc, tile, panel, place, store)
+
+    def finish(
+        self, b: Builder, acc: list[Value], tile: Tile, panel: Index, place: Place, store: Store
+    ) -> None:
+        """What is behind the reduction of a tile: `acc` are its accumulators."""
+        lanes = self.site.lanes
+        first_block = b.imul(panel, tile.vectors)
         if self._sums is not None:
             self._finish_in_a_loop(b, (self._sums, acc), tile, first_block, place, store)
             return
@@ -373,13 +379,14 @@ class ConvNest:
                     finished.append(self.mask.apply(b, value, b.iadd(first_block, v)))
                 store(down, right, finished)
 
-    def _start(self, b: Builder, block: Index, vectors: int) -> list[Value]:
+    def start(self, b: Builder, panel: Index, tile: Tile) -> list[Value]:
+        """The first values of the accumulators of a pixel: the bias, or zeros."""
         lanes = self.site.lanes
         if self._bias_param is None:
             zero = b.splat(b.const(0.0), lanes)
-            return [zero] * vectors
-        at = b.imul(block, lanes)
-        return [b.load(self._bias_param, at, lanes, offset=v * lanes) for v in range(vectors)]
+            return [zero] * tile.vectors
+        at = b.imul(b.imul(panel, tile.vectors), lanes)
+        return [b.load(self._bias_param, at, lanes, offset=v * lanes) for v in range(tile.vectors)]
 
 
 def store_pixel(

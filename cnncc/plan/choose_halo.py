@@ -10,6 +10,7 @@ from cnncc.ir.op import lookup
 from cnncc.kernels.conv_nest import conv_halo
 from cnncc.kernels.conv_transposed import transposed_halo
 from cnncc.kernels.conv_winograd import ConvWinograd, winograd_halo
+from cnncc.kernels.conv_zones import zones_pay
 from cnncc.kernels.layout import NO_HALO, Halo
 from cnncc.ops.pool import WINDOW_POOLS
 from cnncc.options import Options
@@ -72,13 +73,18 @@ class Halos:
         result = lookup(step.op).infer(types, step.attrs)
         if step.op == "conv2d_transpose":
             return transposed_halo(step.attrs, types[0], types[1], result)
+        steps = steps_of(self.graph, node_id)
+        last = steps[-1]
+        alone = last.op not in WINDOW_POOLS and all(s.op != "conv2d" for s in steps[1:])
+        blocked = self.block[operands[index]] == self.target.lanes()
+        if alone and blocked and zones_pay(self.target, step.attrs, types, result):
+            return NO_HALO  # only taps that see the picture are multiplied
         need = conv_halo(step.attrs, types[0], types[1], result)
         if not self.options.uses(ConvWinograd.switch):
             return need
         pictures = Pictures(self.graph, self.target, self.options)
         if self.block[operands[index]] == 1 and pictures.phases_pay(operands[index]):
             return NO_HALO  # rows are framed as they are read
-        last = steps_of(self.graph, node_id)[-1]
         window = last.attrs.window if last.op in WINDOW_POOLS else (1, 1)
         tiles = winograd_halo(self.target, step.attrs, types, result, (window[0], window[1]))
         return widest(need, tiles)

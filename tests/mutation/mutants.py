@@ -145,6 +145,25 @@ MUTANTS = (
         "planes of tiles that are not square are mixed up",
     ),
     _kernel(
+        "conv_winograd",
+        "return _TilePlace(0, 0, line, across)",
+        "return _TilePlace(0, 0, across, line)",
+        "tiles of a map that is not square lie elsewhere",
+    ),
+    _kernel(
+        "conv_nest",
+        'return least + 1, (b.compare("ge", phase, more), least)',
+        'return least + 1, (b.compare("gt", phase, more), least)',
+        "a phase of fewer rows writes one too many",
+        "conv_winograd",
+    ),
+    _kernel(
+        "conv_zones",
+        "with b.loop(row, b.iadd(row, rows), carry=acc",
+        "with b.loop(0, rows, carry=acc",
+        "every zone begins with the first tap",
+    ),
+    _kernel(
         "strassen_pairs",
         "yield Half(replace(part, rows=1), 2 * half, 0, half)",
         "yield Half(replace(part, rows=1), half, 0, half)",

@@ -24,6 +24,22 @@ def test_the_widest_halo_wins():
     assert tanh.notes["layout"].halo == (2, 1, 1, 1)
 
 
+def test_zones_of_taps_need_none_but_other_readers_do():
+    wide = {"pads": (6,) * 4, "dilations": (6, 6)}
+    for others, want in ((), (0, 0, 0, 0)), ((1,), (1, 1, 1, 1)):
+        net = Net()
+        x = net.add("tanh", net.input(1, 32, 8, 8))
+        ends = [net.conv(x, 32, 3, **wide), *(net.conv(x, 32, 3, pads=(p,) * 4) for p in others)]
+        plan = check(net.outputs(*ends))
+        tanh = next(n for _, n in plan.graph.nodes() if n.op == "tanh")
+        assert all(
+            have >= least for have, least in zip(tanh.notes["layout"].halo, want, strict=True)
+        )
+        assert max(tanh.notes["layout"].halo) < 6
+        kernels = [n.notes["kernel"] for _, n in plan.graph.nodes() if n.notes.get("kernel")]
+        assert "conv_zones" in kernels
+
+
 def test_values_without_such_readers_have_none():
     net = Net()
     x = net.add("tanh", net.input(1, 4, 6, 6))
