@@ -147,7 +147,7 @@ class Pieces:
 
     Attributes:
         totals: scratch memory for the accumulators of the largest tile.
-        blocks: input blocks of a piece.
+        blocks: input blocks of a piece; the first one may have fewer.
     """
 
     totals: Value
@@ -155,12 +155,12 @@ class Pieces:
 
 
 def piece_blocks(blocks: int, share: int, longest: int = _MOST_PIECE) -> int:
-    """Input blocks of a piece: about one of `share` parts, but no more than `_MOST_PIECE`.
+    """Input blocks of a piece: about one of `share` parts, but no more than `longest`.
 
-    More pieces round less and take longer.
+    More pieces round less and take longer. They are of like length, but for the first.
     """
     most = max(1, min(longest, blocks // share))
-    return max(n for n in range(1, most + 1) if blocks % n == 0)
+    return -(-blocks // -(-blocks // most))
 
 
 def emit_tile(
@@ -199,7 +199,7 @@ def emit_tile(
     reduction = _Reduction(b, tile, taps, lanes, source, weights, ahead)
     if pieces is None or taps.blocks == pieces.blocks:
         _, sums = reduction.over(0, taps.blocks, reduction.cursors(), sums)
-    elif isinstance(taps.blocks, int) and taps.blocks % pieces.blocks == 0:
+    elif isinstance(taps.blocks, int) and taps.blocks > pieces.blocks:
         sums = _piecewise(b, reduction, pieces, taps.blocks, sums)
     else:
         raise InternalError(f"{taps.blocks} blocks are no pieces of {pieces.blocks}")
@@ -212,11 +212,13 @@ def _piecewise(
     """The sums of all pieces: those so far lie in scratch memory while the next ones are made."""
     lanes, totals = reduction.lanes, pieces.totals
     zeros = [b.splat(b.const(0.0), lanes_of(value)) for value in start]
-    cursors, first = reduction.over(0, pieces.blocks, reduction.cursors(), start)
-    with b.loop(1, blocks // pieces.blocks, carry=[*cursors, *first], hint="piece") as loop:
+    count = -(-blocks // pieces.blocks)
+    lead = blocks - (count - 1) * pieces.blocks
+    cursors, first = reduction.over(0, lead, reduction.cursors(), start)
+    with b.loop(0, count - 1, carry=[*cursors, *first], hint="piece") as loop:
         for n, value in enumerate(loop.carried[len(cursors) :]):
             b.store(totals, 0, value, offset=n * lanes)
-        begin = b.imul(loop.iv, pieces.blocks)
+        begin = b.iadd(lead, b.imul(loop.iv, pieces.blocks))
         moved, sums = reduction.over(begin, pieces.blocks, loop.carried[: len(cursors)], zeros)
         for n, value in enumerate(sums):
             total = b.load(totals, 0, lanes_of(value), offset=n * lanes)

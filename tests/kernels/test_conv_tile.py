@@ -183,6 +183,8 @@ def test_steps_behind_a_narrow_vector_are_as_narrow(monkeypatch):
     assert not any("zmm" in line for line in relus)
 
 
-def test_pieces_are_equal_and_no_longer_than_asked_for():
-    assert [piece_blocks(n, 4) for n in (1, 3, 4, 8, 11, 12, 16, 32)] == [1, 1, 1, 2, 1, 3, 4, 4]
-    assert [piece_blocks(n, 2) for n in (2, 6, 10)] == [1, 3, 2]
+def test_pieces_are_of_like_length_and_no_longer_than_asked_for():
+    assert [piece_blocks(n, 4) for n in (1, 3, 4, 8, 11, 12, 16, 32)] == [1, 1, 1, 2, 2, 3, 4, 4]
+    assert [piece_blocks(n, 2) for n in (2, 6, 10)] == [1, 3, 4]
+    # Primes are no worse than their neighbours.
+    assert [piece_blocks(n, 1, 8) for n in (7, 8, 11, 13, 26, 29)] == [7, 8, 6, 7, 7, 8]
