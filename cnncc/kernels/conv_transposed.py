@@ -14,6 +14,7 @@ from math import gcd
 from typing import ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cnncc.ir.op import lookup
 from cnncc.ir.types import TensorType
@@ -132,15 +133,22 @@ def _tile(site: Site, down: AxisPhase, across: AxisPhase) -> TileChoice:
     )
 
 
+def filters_by_output(site: Site) -> NDArray[np.float32]:
+    """Filters as [O,C/g,kh,kw]; those of a transposed convolution are [C,O/g,kh,kw]."""
+    w = np.asarray(site.constant(site.anchor.args[1]), np.float32)
+    if site.anchor.op == "conv2d":
+        return w
+    groups = site.anchor.attrs.groups
+    grouped = w.reshape(groups, -1, *w.shape[1:]).swapaxes(1, 2)  # [g, O/g, C/g, kh, kw]
+    return grouped.reshape(-1, *grouped.shape[2:])
+
+
 def _launch(site: Site, down: AxisPhase, across: AxisPhase) -> Launch:
     """The loop nest of one phase; what differs between phases of equal size are index arguments."""
     attrs: Conv2dTransposeAttrs = site.anchor.attrs
     tile = _tile(site, down, across).tile
     nest = ConvNest(site, tile.vectors)
-    w = np.asarray(site.constant(site.anchor.args[1]), np.float32)
-    grouped = w.reshape(attrs.groups, -1, *w.shape[1:]).swapaxes(1, 2)  # [g, O/g, C/g, kh, kw]
-    oihw = grouped.reshape(-1, *grouped.shape[2:])
-    chosen = oihw[:, :, list(down.taps)][:, :, :, list(across.taps)]
+    chosen = filters_by_output(site)[:, :, list(down.taps)][:, :, :, list(across.taps)]
     weights = pack_panels(chosen, nest.source, nest.out, attrs.groups, tile.vectors)
     b = Builder("conv_transposed")
     args = nest.declare(b, weights, None, tile)

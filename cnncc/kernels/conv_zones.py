@@ -1,16 +1,15 @@
-"""Direct convolution of windows that hang far over the edge, as those of large dilations do.
+"""Convolution of windows that hang far over the edge, as those of large dilations do.
 
-Which taps of a window see the picture, and not its padding, depends on where it stands: rows of
-results fall into zones, columns as well, and where a zone of rows meets one of columns all windows
-see the same block of taps. Each zone has tiles of its own, which multiply those taps only. At a
-dilation of 12 on a map of 16x16 that is a quarter of the definition's products.
+Each tile multiplies only the taps that see the picture (`tap_zones.py`): at a dilation of 12 on a
+map of 16x16 that is a quarter of the definition's products, and where a transposed convolution
+begins with a single pixel one tap of each window. The taps are the outer loop: the filters of one
+stay in L2 while the sums of all tiles of an item pass by, and no tile waits for its own filters.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from functools import cache
+from collections.abc import Sequence
+from itertools import accumulate
 from typing import ClassVar
 
 import numpy as np
@@ -21,115 +20,40 @@ from cnncc.ir.types import TensorType
 from cnncc.kernels.conv_depth import depth_of
 from cnncc.kernels.conv_nest import (
     ConvNest,
-    conv_geometry,
-    conv_place,
+    Place,
     out_buffer,
     pack_filters,
     refuses_layouts,
     store_pixel,
 )
-from cnncc.kernels.conv_tile import Tile, choose_tile, emit_tile, tile_cycles
+from cnncc.kernels.conv_tile import Taps, Tile, emit_tile
+from cnncc.kernels.conv_transposed import filters_by_output
 from cnncc.kernels.cost import predict
 from cnncc.kernels.layout import NO_HALO
 from cnncc.kernels.movement import OffsetTable
-from cnncc.kernels.template import Estimate, Kernel, Launch, PackedArg, Site
+from cnncc.kernels.tap_zones import (
+    ZonesChoice,
+    ZonesShape,
+    definition_cycles,
+    zones_choice,
+    zones_shape,
+)
+from cnncc.kernels.template import Arg, Estimate, Kernel, Launch, PackedArg, Site, scratch_buffer
 from cnncc.kernels.winograd_choice import WinogradShape, winograd_choices
 from cnncc.loopir.build import Builder
 from cnncc.loopir.nodes import Index, Value
-from cnncc.ops.conv import Conv2dAttrs
+from cnncc.ops.conv import Conv2dAttrs, Conv2dTransposeAttrs
 from cnncc.targets.target import Target
 
 _LEAST_SAVED = 1 / 6  # of the definition's products; less does not pay for smaller tiles
-_TAP_OVERHEAD = 12.0  # cycles of a tile for each tap
 _CLEARLY = 0.8  # of the time of others: their halo costs time and memory as well
 
 
-@dataclass(frozen=True, slots=True)
-class Zone:
-    """Rows (or columns) of the result whose windows see the same taps.
-
-    Attributes:
-        start: the first of them.
-        size: how many there are.
-        tap: the first tap that they see.
-        taps: how many they see; may be none.
-    """
-
-    start: int
-    size: int
-    tap: int
-    taps: int
-
-
-def zones_along(
-    extent: int, results: int, window: int, stride: int, pad: int, dilation: int
-) -> tuple[Zone, ...]:
-    """The zones along one axis of an input of `extent` pixels with `pad` before it."""
-    found: list[Zone] = []
-    for place in range(results):
-        origin = place * stride - pad
-        seen = [k for k in range(window) if 0 <= origin + k * dilation < extent]
-        tap, taps = (seen[0] if seen else 0), len(seen)
-        last = found[-1] if found else None
-        if last is not None and (last.tap, last.taps) == (tap, taps):
-            found[-1] = Zone(last.start, last.size + 1, tap, taps)
-        else:
-            found.append(Zone(place, 1, tap, taps))
-    return tuple(found)
-
-
-@dataclass(frozen=True, slots=True)
-class ZonesShape:
-    """What decides about a convolution.
-
-    Attributes:
-        down: zones of rows.
-        across: zones of columns.
-        window: rows and columns of the filter.
-        channels: that a reduction multiplies.
-        out_blocks: blocks of output channels of a group.
-    """
-
-    down: tuple[Zone, ...]
-    across: tuple[Zone, ...]
-    window: tuple[int, int]
-    channels: int
-    out_blocks: int
-
-    @property
-    def share(self) -> float:
-        """Share of the definition's products whose taps see the picture."""
-        lines = sum(z.size * z.taps for z in self.down)
-        columns = sum(z.size * z.taps for z in self.across)
-        every = sum(z.size for z in self.down) * sum(z.size for z in self.across)
-        return lines * columns / (every * self.window[0] * self.window[1])
-
-
-@dataclass(frozen=True, slots=True)
-class ZonesChoice:
-    """The tiles of all zones.
-
-    Attributes:
-        vectors: vectors of output channels of each.
-        parts: each tile's zones and its first row and column, in the order of work.
-        cycles: predicted time of a group.
-    """
-
-    vectors: int
-    parts: tuple[tuple[Zone, Zone, Tile, int, int], ...]
-    cycles: float
-
-    @property
-    def shapes(self) -> list[Tile]:
-        """The tiles that occur."""
-        return list(dict.fromkeys(tile for _, _, tile, _, _ in self.parts))
-
-
 class ConvZones(Kernel):
-    """One work item is one tile of pixels for one panel of output channels."""
+    """One work item is some tiles of pixels for one panel of output channels."""
 
     name: ClassVar[str] = "conv_zones"
-    anchors: ClassVar[frozenset[str]] = frozenset({"conv2d"})
+    anchors: ClassVar[frozenset[str]] = frozenset({"conv2d", "conv2d_transpose"})
 
     def refuses(self, site: Site) -> str:
         if site.ends_in_pool:
@@ -139,197 +63,215 @@ class ConvZones(Kernel):
         reason = refuses_layouts(site, NO_HALO)
         if reason:
             return reason
-        if site.blocked(site.anchor.args[0]).block != site.lanes:
-            return "the input's blocks are narrow"
         if _shape(site).share > 1 - _LEAST_SAVED:
             return "hardly any tap sees nothing but padding"
         return ""
 
     def estimate(self, site: Site) -> Estimate:
-        g, shape, choice = conv_geometry(site), _shape(site), _choice(site)
-        products = shape.share * g.rows * g.columns * g.steps * g.out_blocks * g.attrs.groups
+        shape, groups = _shape(site), site.anchor.attrs.groups
+        choice = zones_choice(site.target, shape)
         return predict(
             site,
-            choice.cycles * g.attrs.groups,
-            f"{len(shape.down)}x{len(shape.across)} zones of taps, {choice.vectors} vectors",
+            choice.cycles * groups,
+            f"zones of taps, {choice.vectors} vectors",
             {"share_of_taps": shape.share},
-            fmas=products,
+            fmas=float(shape.products * shape.channels * shape.out_blocks * groups),
             weights=4.0 * site.types[site.anchor.args[1]].elems,
         )
 
     def lower(self, site: Site) -> list[Launch]:
-        return _ZonesNest(site).launches(self.name)
-
-
-def zones_shape(
-    attrs: Conv2dAttrs,
-    types: tuple[TensorType, TensorType],
-    result: TensorType,
-    channels: int,
-    out_blocks: int,
-) -> ZonesShape:
-    """The shape of a convolution of input [1,C,H,W] and filters [O,C/g,kh,kw]."""
-    window = types[1].shape[2], types[1].shape[3]
-    down, across = (
-        zones_along(
-            types[0].shape[2 + axis],
-            result.shape[2 + axis],
-            window[axis],
-            attrs.strides[axis],
-            attrs.pads[axis],
-            attrs.dilations[axis],
-        )
-        for axis in (0, 1)
-    )
-    return ZonesShape(down, across, window, channels, out_blocks)
+        return _ZonesNest(site, zones_choice(site.target, _shape(site))).launches(self.name)
 
 
 def _shape(site: Site) -> ZonesShape:
-    g = conv_geometry(site)
-    x, w = (site.types[a] for a in site.anchor.args[:2])
-    conv = lookup("conv2d").infer([site.types[a] for a in site.anchor.args], g.attrs)
-    return zones_shape(g.attrs, (x, w), conv, g.depth.channels, g.out_blocks)
-
-
-def _choice(site: Site) -> ZonesChoice:
-    return zones_choice(site.target, _shape(site))
+    attrs, types = site.anchor.attrs, [site.types[a] for a in site.anchor.args]
+    result = lookup(site.anchor.op).infer(types, attrs)
+    channels = depth_of(site.blocked(site.anchor.args[0]), attrs.groups).channels
+    out_blocks = site.blocked_out.blocks // attrs.groups
+    return zones_shape(attrs, types[0], types[1].shape[2:], result, channels, out_blocks)
 
 
 def zones_pay(
-    target: Target, attrs: Conv2dAttrs, types: Sequence[TensorType], result: TensorType
+    target: Target,
+    attrs: Conv2dAttrs | Conv2dTransposeAttrs,
+    types: Sequence[TensorType],
+    result: TensorType,
 ) -> bool:
     """Whether zones are predicted to be much quicker than all other kernels, which want a halo.
 
     Args:
         target: the machine.
         attrs: of the convolution.
-        types: input [1,C,H,W] and filters [O,C/g,kh,kw].
+        types: input [1,C,H,W] in whole blocks, and filters.
         result: of the convolution.
     """
-    lanes = target.lanes()
-    ins, outs = (-(-count // lanes) for count in (types[0].shape[1], types[1].shape[0]))
-    shape = zones_shape(attrs, (types[0], types[1]), result, ins * lanes, outs)
-    if attrs.groups > 1 or shape.share > 1 - _LEAST_SAVED:
+    if attrs.groups > 1:
         return False
-    rows, columns, window = result.shape[2], result.shape[3], shape.window
-    filtered = WinogradShape(
-        rows, columns, ins, outs, 1, window, attrs.strides, dilations=attrs.dilations
-    )
-    direct = choose_tile(target, rows, columns, outs, ins * lanes * window[0] * window[1])
-    others = [direct.cycles, *(c.cycles for c in winograd_choices(target, filtered)[:1])]
+    lanes, window = target.lanes(), types[1].shape[2:]
+    ins, outs = (-(-t.shape[1] // lanes) for t in (types[0], result))
+    shape = zones_shape(attrs, types[0], window, result, ins * lanes, outs)
+    if shape.share > 1 - _LEAST_SAVED:
+        return False
+    others = [definition_cycles(target, shape)]
+    if isinstance(attrs, Conv2dAttrs):
+        filtered = WinogradShape(
+            *(result.shape[2], result.shape[3], ins, outs, 1, (window[0], window[1])),
+            attrs.strides,
+            dilations=attrs.dilations,
+        )
+        others += [choice.cycles for choice in winograd_choices(target, filtered)[:1]]
     return zones_choice(target, shape).cycles < _CLEARLY * min(others)
-
-
-@cache
-def zones_choice(target: Target, shape: ZonesShape) -> ZonesChoice:
-    """The number of vectors with the fewest predicted cycles, and the tiles of each zone."""
-    found = [
-        _tiled(target, shape, held, vectors)
-        for held, vectors in target.tiles
-        if shape.out_blocks % vectors == 0
-    ]
-    return min(found, key=lambda c: (c.cycles, -c.vectors))
-
-
-def _tiled(target: Target, shape: ZonesShape, held: int, vectors: int) -> ZonesChoice:
-    parts: list[tuple[Zone, Zone, Tile, int, int]] = []
-    cycles = 0.0
-    for rows in shape.down:
-        for columns in shape.across:
-            taps = rows.taps * columns.taps
-            steps = shape.channels * taps
-
-            def took(tile: Tile, steps: int = steps) -> float:
-                return tile_cycles(target, tile.rows * tile.columns, vectors, steps)
-
-            found = [
-                list(_places(rows.size, columns.size, Tile(r, c, vectors)))
-                for r in range(1, min(rows.size, held) + 1)
-                for c in range(1, min(columns.size, held // r) + 1)
-            ]
-            best = min(found, key=lambda tiles: sum(took(tile) for tile, _, _ in tiles))
-            for tile, y, x in best:
-                parts.append((rows, columns, tile, rows.start + y, columns.start + x))
-                cycles += took(tile) + taps * _TAP_OVERHEAD
-    return ZonesChoice(vectors, tuple(parts), cycles * (shape.out_blocks // vectors))
-
-
-def _places(rows: int, columns: int, tile: Tile) -> Iterator[tuple[Tile, int, int]]:
-    """The tiles that cover a zone, smaller at its far edges, with their first row and column."""
-    for y in range(0, rows, tile.rows):
-        for x in range(0, columns, tile.columns):
-            height, width = min(tile.rows, rows - y), min(tile.columns, columns - x)
-            yield replace(tile, rows=height, columns=width), y, x
 
 
 class _ZonesNest:
     """The loop nest of one site."""
 
-    def __init__(self, site: Site) -> None:
-        self.site, self.g = site, conv_geometry(site)
-        self.choice = _choice(site)
-        self.nest = ConvNest(site, self.choice.vectors)
-        self.tap_elems = self.g.depth.channels * self.choice.vectors * site.lanes
+    def __init__(self, site: Site, choice: ZonesChoice) -> None:
+        self.site, self.choice = site, choice
+        self.shape = _shape(site)
+        self.nest = ConvNest(site, choice.vectors)
+        self.lanes = site.lanes
+        self.tiles = choice.shapes
+        self.most = max(self.tiles, key=lambda tile: tile.accumulators)
+        self.taps = self.shape.down.window * self.shape.across.window
+        self.tap_elems = self.shape.channels * choice.vectors * site.lanes
 
     def launches(self, name: str) -> list[Launch]:
         """The function with its arguments."""
-        b, choice, shapes = Builder(name), self.choice, self.choice.shapes
+        b, nest, choice = Builder(name), self.nest, self.choice
         weights = pack_taps(self.site, choice.vectors)
-        most = max(shapes, key=lambda tile: tile.accumulators)
-        args = self.nest.declare(b, weights, weights.size, most)
-        rows = [
-            (y, x, down.tap, down.taps, across.tap, across.taps, shapes.index(tile))
-            for down, across, tile, y, x in choice.parts
-        ]
-        table = OffsetTable(np.asarray(rows, np.int64))
-        table.declare(b, "zones")
+        args = nest.declare(b, weights, weights.size, self.most)
+        args += self._tables(b)
         self.out, out_arg = out_buffer(b, self.site)
+        held = max(map(len, choice.groups)) * self.most.accumulators * self.lanes
+        self.sums, sums_arg = scratch_buffer(b, "partial", held)
         lo, hi = b.index_param("lo"), b.index_param("hi")
         with b.loop(lo, hi, hint="item") as items:
-            panel, number = b.idiv(items.iv, len(rows)), b.irem(items.iv, len(rows))
-            first = b.imul(number, len(rows[0]))
-            entries = [table.at(b, b.iadd(first, k)) for k in range(len(rows[0]))]
-            for number, tile in enumerate(shapes):
-                with b.when(b.compare("eq", entries[-1], number)):
-                    self._tile(b, tile, panel, entries)
-        items_in_all = self.nest.panels * len(rows)
-        return [Launch(b.func, (*args, PackedArg(table.array), out_arg), items_in_all)]
+            panel = b.idiv(items.iv, len(choice.groups))
+            self._item(b, panel, b.irem(items.iv, len(choice.groups)))
+        work = nest.panels * len(choice.groups)
+        return [Launch(b.func, (*args, out_arg, sums_arg), work)]
 
-    def _tile(self, b: Builder, tile: Tile, panel: Index, entries: list[Value]) -> None:
-        """One tile: all channels of the first tap that it sees, then those of the next."""
-        nest, g = self.nest, self.g
-        y, x, row, rows, column, columns, _ = entries
-        place = conv_place(b, nest, g, panel, y, x)
-        taps = replace(place.taps, rows=1, columns=1)
-        pitches = (taps.row_step * taps.row_pitch, taps.column_step * taps.block)
-        weights = b.imul(panel, self.tap_elems * g.kernel[0] * g.kernel[1])
-        acc = nest.start(b, panel, tile) * (tile.rows * tile.columns)
-        with b.loop(row, b.iadd(row, rows), carry=acc, hint="kh") as down:
-            with b.loop(column, b.iadd(column, columns), carry=down.carried, hint="kw") as across:
-                at = b.iadd(
-                    place.position, b.imul(down.iv, pitches[0]), b.imul(across.iv, pitches[1])
-                )
-                tap = b.iadd(b.imul(down.iv, g.kernel[1]), across.iv)
-                filters = (nest.w, b.iadd(weights, b.imul(tap, self.tap_elems)))
+    def _tables(self, b: Builder) -> list[Arg]:
+        """What an item does, as tables.
+
+        `parts`: shape, row and column of each tile; `jobs`: shape, place among the item's tiles
+        and input (row, column) of each tile that sees a tap; both with the entry that each item,
+        or each of its taps, begins with.
+        """
+        shapes = {tile: n for n, tile in enumerate(self.tiles)}
+        window = self.shape.across.window
+        jobs: list[list[tuple[int, ...]]] = []
+        for group in self.choice.groups:
+            of_taps: list[list[tuple[int, ...]]] = [[] for _ in range(self.taps)]
+            for slot, part in enumerate(group):
+                for (row, column), source in part.seen:
+                    of_taps[row * window + column].append((shapes[part.tile], slot, *source))
+            jobs += [sorted(tap) for tap in of_taps]
+        parts = [[(shapes[p.tile], p.y, p.x) for p in group] for group in self.choice.groups]
+        self.parts, self.part_starts = _tabled(b, "parts", parts)
+        self.jobs, self.job_starts = _tabled(b, "jobs", jobs)
+        tables = (self.parts, self.part_starts, self.jobs, self.job_starts)
+        return [PackedArg(table.array) for table in tables]
+
+    def _item(self, b: Builder, panel: Index, group: Index) -> None:
+        first = self.part_starts.at(b, group)
+        end = self.part_starts.at(b, b.iadd(group, 1))
+        with b.loop(first, end, hint="part") as parts:
+            shape = self.parts.at(b, b.imul(parts.iv, 3))
+            slot = b.isub(parts.iv, first)
+            for n, tile in enumerate(self.tiles):
+                with b.when(b.compare("eq", shape, n)):
+                    start = self.nest.start(b, panel, tile)
+                    self._park(b, slot, start * (tile.rows * tile.columns))
+        with b.loop(0, self.taps, hint="tap") as taps:
+            weights = b.imul(b.iadd(b.imul(panel, self.taps), taps.iv), self.tap_elems)
+            number = b.iadd(b.imul(group, self.taps), taps.iv)
+            begin, stop = (self.job_starts.at(b, b.iadd(number, k)) for k in (0, 1))
+            with b.loop(begin, stop, hint="job") as jobs:
+                self._job(b, panel, jobs.iv, weights)
+        with b.loop(first, end, hint="part") as parts:
+            self._finish(b, panel, parts.iv, b.isub(parts.iv, first))
+
+    def _job(self, b: Builder, panel: Index, number: Value, weights: Index) -> None:
+        """One tap of one tile."""
+        nest = self.nest
+        at = b.imul(number, 4)
+        shape, slot, y, x = (self.jobs.at(b, b.iadd(at, k)) for k in range(4))
+        source = nest.source.index(b, nest.first_input_block(b, panel), y, x)
+        for n, tile in enumerate(self.tiles):
+            with b.when(b.compare("eq", shape, n)):
                 sums = emit_tile(
-                    b, tile, taps, self.site.lanes, (nest.x, at), filters, across.carried
+                    b,
+                    tile,
+                    self._one_tap(),
+                    self.lanes,
+                    (nest.x, source),
+                    (nest.w, weights),
+                    self._parked(b, slot, tile),
                 )
-                across.yields(sums)
-            down.yields(across.results)
-        base = nest.out.index(b, b.imul(panel, tile.vectors), y, x)
+                self._park(b, slot, sums)
 
-        def store(down: int, right: int, values: list[Value]) -> None:
+    def _one_tap(self) -> Taps:
+        """The walk over all channels under a tap."""
+        source = self.nest.source
+        return Taps(
+            blocks=self.nest.in_blocks,
+            block=source.block,
+            rows=1,
+            columns=1,
+            row_step=1,
+            column_step=1,
+            pixel_row_step=self.shape.down.source_step,
+            pixel_column_step=self.shape.across.source_step,
+            plane_pitch=source.plane_pitch,
+            row_pitch=source.row_pitch,
+            depth=self.nest.depth,
+        )
+
+    def _finish(self, b: Builder, panel: Index, number: Value, slot: Index) -> None:
+        """What follows the convolution, for one tile."""
+        at = b.imul(number, 3)
+        shape, y, x = (self.parts.at(b, b.iadd(at, k)) for k in range(3))
+        nest = self.nest
+        base = nest.out.index(b, b.imul(panel, self.choice.vectors), y, x)
+        step = self.shape.down.result_step, self.shape.across.result_step
+
+        def store(down: int, right: Index, values: list[Value]) -> None:
             store_pixel(b, (self.out, base), nest.out, (down, right), values)
 
-        nest.finish(b, down.results, tile, panel, place, store)
+        place = Place(0, self._one_tap(), y, x, step)
+        for n, tile in enumerate(self.tiles):
+            with b.when(b.compare("eq", shape, n)):
+                nest.finish(b, self._parked(b, slot, tile), tile, panel, place, store)
+
+    def _park(self, b: Builder, slot: Index, values: list[Value]) -> None:
+        first = b.imul(slot, self.most.accumulators * self.lanes)
+        for n, value in enumerate(values):
+            b.store(self.sums, first, value, offset=n * self.lanes)
+
+    def _parked(self, b: Builder, slot: Index, tile: Tile) -> list[Value]:
+        first = b.imul(slot, self.most.accumulators * self.lanes)
+        return [
+            b.load(self.sums, first, self.lanes, offset=n * self.lanes)
+            for n in range(tile.accumulators)
+        ]
+
+
+def _tabled(
+    b: Builder, hint: str, lists: Sequence[Sequence[tuple[int, ...]]]
+) -> tuple[OffsetTable, OffsetTable]:
+    """All entries one behind the other, and where each list begins, with the end."""
+    entries = OffsetTable(np.asarray([entry for one in lists for entry in one], np.int64))
+    starts = OffsetTable(np.asarray([0, *accumulate(map(len, lists))], np.int64))
+    entries.declare(b, hint)
+    starts.declare(b, f"{hint}_starts")
+    return entries, starts
 
 
 def pack_taps(site: Site, vectors: int) -> NDArray[np.float32]:
-    """Filters [O,C/g,kh,kw] as `[panel][kh][kw][channel][vectors * lanes]`.
-
-    Channels are those that a reduction multiplies.
-    """
-    filters = np.asarray(site.constant(site.anchor.args[1]), np.float32)
+    """Filters as `[panel][kh][kw][channel][vectors * lanes]`, of channels that are multiplied."""
+    filters = filters_by_output(site)
     source, groups = site.blocked(site.anchor.args[0]), site.anchor.attrs.groups
     packed = pack_filters(filters, source, site.blocked_out, groups, vectors)
     by_tap = packed.transpose(0, 2, 3, 1, 4, 5).reshape(

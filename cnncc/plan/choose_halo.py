@@ -71,14 +71,14 @@ class Halos:
         operands = self.graph.operands(node_id)
         types = [self.graph.type_of(operands[a]) for a in step.args]
         result = lookup(step.op).infer(types, step.attrs)
-        if step.op == "conv2d_transpose":
-            return transposed_halo(step.attrs, types[0], types[1], result)
         steps = steps_of(self.graph, node_id)
         last = steps[-1]
         alone = last.op not in WINDOW_POOLS and all(s.op != "conv2d" for s in steps[1:])
         blocked = self.block[operands[index]] == self.target.lanes()
         if alone and blocked and zones_pay(self.target, step.attrs, types, result):
             return NO_HALO  # only taps that see the picture are multiplied
+        if step.op == "conv2d_transpose":
+            return transposed_halo(step.attrs, types[0], types[1], result)
         need = conv_halo(step.attrs, types[0], types[1], result)
         if not self.options.uses(ConvWinograd.switch):
             return need

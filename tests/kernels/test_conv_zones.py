@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from cnncc.kernels.conv_zones import ConvZones, Zone, zones_along
+from cnncc.kernels.conv_zones import ConvZones
 from cnncc.ops.activation import ClipAttrs
-from cnncc.ops.conv import Conv2dAttrs
+from cnncc.ops.conv import Conv2dAttrs, Conv2dTransposeAttrs
 from cnncc.ops.pool import MaxPool2dAttrs
 from cnncc.targets import find
 from tests.kernels.conv_sites import Conv, chain, numbers, run
@@ -21,41 +21,6 @@ WIDE = find("x86-64-v4")
 
 def dilated(rate, strides=(1, 1), groups=1):
     return Conv2dAttrs(strides, (rate,) * 4, (rate, rate), groups)
-
-
-def test_zones_of_a_wide_dilation():
-    found = zones_along(extent=16, results=16, window=3, stride=1, pad=12, dilation=12)
-    assert found == (Zone(0, 4, 1, 2), Zone(4, 8, 1, 1), Zone(12, 4, 0, 2))
-
-
-def test_zones_may_see_no_tap_at_all():
-    found = zones_along(extent=1, results=9, window=3, stride=1, pad=5, dilation=1)
-    assert [zone.taps for zone in found] == [0, 1, 1, 1, 0]
-    assert sum(zone.size for zone in found) == 9
-
-
-@settings(max_examples=200, deadline=None)
-@given(
-    st.integers(1, 30),
-    st.integers(1, 7),
-    st.integers(1, 3),
-    st.integers(0, 14),
-    st.integers(0, 14),
-    st.integers(1, 13),
-)
-def test_zones_hold_the_taps_that_see_the_picture(extent, window, stride, pad, after, dilation):
-    results = (extent + pad + after - (window - 1) * dilation - 1) // stride + 1
-    if results < 1:
-        return
-    seen = []
-    for zone in zones_along(extent, results, window, stride, pad, dilation):
-        assert zone.start == len(seen)
-        seen += [list(range(zone.tap, zone.tap + zone.taps))] * zone.size
-    want = [
-        [k for k in range(window) if 0 <= place * stride - pad + k * dilation < extent]
-        for place in range(results)
-    ]
-    assert seen == want
 
 
 @pytest.mark.parametrize("rate", [2, 3, 5, 7])
@@ -78,10 +43,33 @@ GEOMETRIES = {
 
 
 @pytest.mark.parametrize("name", GEOMETRIES)
-@each_target
-def test_geometry(name, target):
+@pytest.mark.parametrize("narrow", [False, True])
+def test_geometry(name, narrow):
     x, kernel, attrs = GEOMETRIES[name]
-    run(KERNEL, Conv(x, 6, kernel, attrs), target)
+    for target in TARGETS:
+        run(KERNEL, Conv(x, 6, kernel, attrs, narrow=narrow), target)
+
+
+TRANSPOSED = {
+    "one pixel": ((5, 1, 1), (7, 7), Conv2dTransposeAttrs()),
+    "one row": ((5, 1, 9), (4, 4), Conv2dTransposeAttrs((2, 2), (1, 1, 1, 1))),
+    "strides": ((3, 2, 3), (5, 4), Conv2dTransposeAttrs((3, 2), (1, 0, 2, 1))),
+    "dilations": ((3, 3, 2), (3, 3), Conv2dTransposeAttrs((1, 1), (0, 1, 1, 0), (2, 3))),
+    "both": ((3, 2, 2), (4, 3), Conv2dTransposeAttrs((2, 3), (1, 1, 1, 1), (3, 2))),
+    "results that no input reaches": ((3, 2, 2), (1, 2), Conv2dTransposeAttrs((3, 3))),
+}
+
+
+@pytest.mark.parametrize("name", TRANSPOSED)
+@each_target
+def test_transposed(name, target):
+    x, kernel, attrs = TRANSPOSED[name]
+    conv = Conv(x, 21, kernel, attrs)
+    if name == "results that no input reaches":
+        assert "hardly any tap" in KERNEL.refuses(conv.site(target))
+    else:
+        run(KERNEL, conv, target)
+        run(KERNEL, replace(conv, steps=chain(3, "silu")), target)
 
 
 @pytest.mark.parametrize("channels", [1, 15, 17, 33])
@@ -113,7 +101,6 @@ def test_a_number_that_is_not_finite_stays_where_it_is_seen():
 
 REFUSED = {
     "inside": (Conv((4, 32, 32), 4, attrs=dilated(1)), "hardly any tap"),
-    "narrow": (Conv((3, 6, 6), 4, attrs=dilated(4), narrow=True), "narrow"),
     "pool": (
         Conv((4, 6, 6), 4, attrs=dilated(4),
              steps=chain(3, ("max_pool2d", MaxPool2dAttrs((2, 2), (2, 2))))),

@@ -158,10 +158,17 @@ MUTANTS = (
         "conv_winograd",
     ),
     _kernel(
+        "tap_zones",
+        "(i + y * shape.down.source_step, k",
+        "(i + y * shape.down.result_step, k",
+        "tiles further down a strided convolution's zone see other inputs",
         "conv_zones",
-        "with b.loop(row, b.iadd(row, rows), carry=acc",
-        "with b.loop(0, rows, carry=acc",
-        "every zone begins with the first tap",
+    ),
+    _kernel(
+        "conv_zones",
+        "of_taps[row * window + column].append",
+        "of_taps[column * window + row].append",
+        "taps of rows and columns are mixed up",
     ),
     _kernel(
         "strassen_pairs",
