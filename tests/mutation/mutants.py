@@ -290,7 +290,7 @@ MUTANTS = (
     ),
     _kernel(
         "conv_transposed",
-        "grouped = w.reshape(attrs.groups, -1, *w.shape[1:]).swapaxes(1, 2)",
+        "grouped = w.reshape(groups, -1, *w.shape[1:]).swapaxes(1, 2)",
         "grouped = w.reshape(1, -1, *w.shape[1:]).swapaxes(1, 2)",
         "groups of filters are mixed up",
     ),
