@@ -26,6 +26,7 @@ from cnncc.kernels.conv_grouped import ConvGrouped
 from cnncc.kernels.conv_phases import ConvPhases
 from cnncc.kernels.conv_planes import ConvPlanes
 from cnncc.kernels.conv_pool import ConvPoolBand, ConvPoolTile
+from cnncc.kernels.conv_row_pairs import ConvRowPairs
 from cnncc.kernels.conv_strassen import ConvStrassen
 from cnncc.kernels.conv_transposed import ConvTransposed
 from cnncc.kernels.conv_winograd import ConvWinograd
@@ -62,6 +63,7 @@ KERNELS: tuple[Kernel, ...] = (
     ConvStrassen(),
     ConvZones(),
     ConvPhases(),
+    ConvRowPairs(),
     ConvGather(),
     ConvDepthwise(),
     ConvBlock(),

@@ -45,6 +45,7 @@ from cnncc.kernels.cook_toom import transform_places, transform_tile_outputs
 from cnncc.kernels.cost import predict
 from cnncc.kernels.layout import NO_HALO, Halo
 from cnncc.kernels.phase_choice import PhaseChoice
+from cnncc.kernels.row_pairs_choice import RowPairsChoice
 from cnncc.kernels.template import (
     Arg,
     Estimate,
@@ -211,7 +212,7 @@ def winograd_halo(
 
 
 def tile_rounding(
-    choice: WinogradChoice | PhaseChoice, attrs: Conv2dAttrs, x: Array, w: Array
+    choice: WinogradChoice | PhaseChoice | RowPairsChoice, attrs: Conv2dAttrs, x: Array, w: Array
 ) -> F64:
     """`u K T` [N,O,h,w] with `T = sum over c of sum |w_c| * max over the tile of |x_c|`."""
     top, left, below, right = attrs.pads
@@ -235,7 +236,10 @@ def tile_rounding(
 
 
 def _tile_sums(
-    choice: WinogradChoice | PhaseChoice, attrs: Conv2dAttrs, size: Array, w: Array
+    choice: WinogradChoice | PhaseChoice | RowPairsChoice,
+    attrs: Conv2dAttrs,
+    size: Array,
+    w: Array,
 ) -> F64:
     """T of whole tiles, for absolute inputs [N,C,H,W] of one phase with their padding."""
     tall, wide = choice.vertical, choice.horizontal
