@@ -136,8 +136,9 @@ class ZonesShape:
 
     @property
     def share(self) -> float:
-        """The same as a share of the definition's."""
-        return self.products / (self.down.products * self.across.products)
+        """The same as a share of the definition's; 1 where that has none."""
+        every = self.down.products * self.across.products
+        return self.products / every if every else 1.0
 
 
 def zones_shape(

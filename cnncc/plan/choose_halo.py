@@ -74,7 +74,8 @@ class Halos:
         steps = steps_of(self.graph, node_id)
         last = steps[-1]
         alone = last.op not in WINDOW_POOLS and all(s.op != "conv2d" for s in steps[1:])
-        blocked = self.block[operands[index]] == self.target.lanes()
+        blocks = {self.block.get(value) for value in (operands[index], node_id)}
+        blocked = blocks == {self.target.lanes()}
         if alone and blocked and zones_pay(self.target, step.attrs, types, result):
             return NO_HALO  # only taps that see the picture are multiplied
         if step.op == "conv2d_transpose":

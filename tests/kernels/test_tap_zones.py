@@ -78,6 +78,12 @@ def test_each_result_lies_in_one_tile(down, across, blocks, target):
     assert shape.products <= down.products * across.products
 
 
+def test_what_has_no_products_saves_none():
+    nothing = Axis(1, 1, 1, 3, 1, 1, transposed=True)
+    assert nothing.products == 0
+    assert ZonesShape(nothing, nothing, 16, 1).share == 1.0
+
+
 def test_few_panels_are_cut_into_more_items():
     shape = ZonesShape(Axis(28, 28, 3, 1, 12, 12), Axis(28, 28, 3, 1, 12, 12), 512, 4)
     choice = zones_choice(WIDE, shape)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
+
 from cnncc.kernels.layout import Layout
 from cnncc.plan.choose_halo import widest
+from cnncc.targets import find
 from tests.passes.nets import Net
 from tests.plan.planning import check, laid_out
 
@@ -38,6 +41,15 @@ def test_zones_of_taps_need_none_but_other_readers_do():
         assert max(tanh.notes["layout"].halo) < 6
         kernels = [n.notes["kernel"] for _, n in plan.graph.nodes() if n.notes.get("kernel")]
         assert "conv_zones" in kernels
+
+
+@pytest.mark.parametrize("filters", [1, 3, 4, 20])
+@pytest.mark.parametrize("target", ["x86-64", "x86-64-v3", "x86-64-v4"])
+def test_results_in_other_blocks_have_a_kernel(filters, target):
+    """Few filters at the end of a network give planes or narrow blocks, which zones refuse."""
+    net = Net()
+    x = net.add("tanh", net.input(1, 32, 8, 8))
+    check(net.outputs(net.conv(x, filters, 3, pads=(6,) * 4, dilations=(6, 6))), find(target))
 
 
 def test_values_without_such_readers_have_none():
