@@ -151,7 +151,7 @@ class Pieces:
     """
 
     totals: Value
-    blocks: int
+    blocks: Index
 
 
 def piece_blocks(blocks: int, share: int, longest: int = _MOST_PIECE) -> int:
@@ -199,23 +199,21 @@ def emit_tile(
     reduction = _Reduction(b, tile, taps, lanes, source, weights, ahead)
     if pieces is None or taps.blocks == pieces.blocks:
         _, sums = reduction.over(0, taps.blocks, reduction.cursors(), sums)
-    elif isinstance(taps.blocks, int) and taps.blocks > pieces.blocks:
-        sums = _piecewise(b, reduction, pieces, taps.blocks, sums)
     else:
-        raise InternalError(f"{taps.blocks} blocks are no pieces of {pieces.blocks}")
+        sums = _piecewise(b, reduction, pieces, taps.blocks, sums)
     return [resized(b, value, lanes) for value in sums]
 
 
 def _piecewise(
-    b: Builder, reduction: _Reduction, pieces: Pieces, blocks: int, start: list[Value]
+    b: Builder, reduction: _Reduction, pieces: Pieces, blocks: Index, start: list[Value]
 ) -> list[Value]:
     """The sums of all pieces: those so far lie in scratch memory while the next ones are made."""
     lanes, totals = reduction.lanes, pieces.totals
     zeros = [b.splat(b.const(0.0), lanes_of(value)) for value in start]
-    count = -(-blocks // pieces.blocks)
-    lead = blocks - (count - 1) * pieces.blocks
+    more = b.idiv(b.isub(blocks, 1), pieces.blocks)
+    lead = b.isub(blocks, b.imul(more, pieces.blocks))
     cursors, first = reduction.over(0, lead, reduction.cursors(), start)
-    with b.loop(0, count - 1, carry=[*cursors, *first], hint="piece") as loop:
+    with b.loop(0, more, carry=[*cursors, *first], hint="piece") as loop:
         for n, value in enumerate(loop.carried[len(cursors) :]):
             b.store(totals, 0, value, offset=n * lanes)
         begin = b.iadd(lead, b.imul(loop.iv, pieces.blocks))
