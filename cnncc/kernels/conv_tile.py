@@ -148,10 +148,13 @@ class Pieces:
     Attributes:
         totals: scratch memory for the accumulators of the largest tile.
         blocks: input blocks of a piece; the first one may have fewer.
+        turns: whether each turn of the innermost loop is a piece as well, with registers of its
+            own: its sum is added to an accumulator, which takes no time beside multiply-adds.
     """
 
     totals: Value
     blocks: Index
+    turns: bool = False
 
 
 def piece_blocks(blocks: int, share: int, longest: int = _MOST_PIECE) -> int:
@@ -196,7 +199,8 @@ def emit_tile(
     widths = tile.widths(lanes) * (tile.rows * tile.columns)
     first = start if len(start) == tile.accumulators else start * (tile.rows * tile.columns)
     sums = [resized(b, value, width) for value, width in zip(first, widths, strict=True)]
-    reduction = _Reduction(b, tile, taps, lanes, source, weights, ahead)
+    short = pieces is not None and pieces.turns
+    reduction = _Reduction(b, tile, taps, lanes, source, weights, ahead, short)
     if pieces is None or taps.blocks == pieces.blocks:
         _, sums = reduction.over(0, taps.blocks, reduction.cursors(), sums)
     else:
@@ -237,9 +241,10 @@ class _Reduction:
         source: tuple[Value, Index],
         weights: tuple[Value, Index],
         ahead: Ahead | None,
+        short: bool,
     ) -> None:
         self.b, self.tile, self.taps, self.lanes = b, tile, taps, lanes
-        self.source, self.weights = source, weights
+        self.source, self.weights, self.short = source, weights, short
         self.step = taps.group or taps.walk.step
         self.reading = self.step * tile.vectors * lanes  # elements of filters in one turn
         lines, rest = divmod(self.reading, _LINE_ELEMS)
@@ -302,8 +307,13 @@ class _Reduction:
                 b.prefetch(weights[0], place, offset=line * _LINE_ELEMS)
         if taps.group:
             acc = _multiply_add_groups(b, tile, taps, self.lanes, source, weights, acc)
-        for channel in range(0 if taps.group else self.step):
-            acc = _multiply_add(b, tile, taps, self.lanes, source, weights, acc, channel)
+        else:
+            sums: list[Value] = [] if self.short else acc
+            for channel in range(self.step):
+                sums = _multiply_add(b, tile, taps, self.lanes, source, weights, sums, channel)
+            if self.short:
+                sums = [b.binary("add", *pair) for pair in zip(acc, sums, strict=True)]
+            acc = sums
         moved = [b.binary("add", place, self.reading // self.parts) for place in near]
         return [b.binary("add", at, self.reading), *moved, *acc]
 
@@ -341,7 +351,7 @@ def _multiply_add(
     acc: list[Value],
     channel: int,
 ) -> list[Value]:
-    """One input channel: every pixel's splat against every weight vector."""
+    """One input channel: every pixel's splat against every weight vector, plus `acc` if any."""
     first = channel * tile.vectors * lanes
     widths = tile.widths(lanes)
     filters = [b.load(*weights, n, offset=first + v * lanes) for v, n in enumerate(widths)]
@@ -351,7 +361,10 @@ def _multiply_add(
             offset = taps.offset(row, column) + channel
             pixels = {n: b.load_splat(*source, n, offset=offset) for n in dict.fromkeys(widths)}
             for weight, n in zip(filters, widths, strict=True):
-                result.append(b.fma(pixels[n], weight, acc[len(result)]))
+                if acc:
+                    result.append(b.fma(pixels[n], weight, acc[len(result)]))
+                else:
+                    result.append(b.binary("mul", pixels[n], weight))
     return result
 
 
@@ -406,6 +419,7 @@ def choose_tile(
     unit: tuple[int, int] = (1, 1),
     most_vectors: int | None = None,
     most_pixels: int | None = None,
+    sums: int = 1,
     last: int = 0,
     sides: bool = False,
     pick: int = 0,
@@ -421,6 +435,7 @@ def choose_tile(
         unit: rows and columns that must stay together in a tile (the window of a fused pool).
         most_vectors: an upper bound for the vectors of a tile.
         most_pixels: an upper bound for its pixels.
+        sums: registers for each element of the result; 2 where turns are `Pieces`.
         last: lanes of the last vector of all where it is narrow, as in `Tile`.
         sides: whether the tiles of the last columns may have rows of their own.
         pick: the rank of the tile that is wanted, the best of those there are if too high.
@@ -428,7 +443,7 @@ def choose_tile(
     spared = 1 - last / target.lanes() if last else 0.0
     options: list[tuple[float, int, Tile]] = []
     for held, vectors in target.tiles:
-        pixels = min(held, most_pixels or held)
+        pixels = min(held // sums, most_pixels or held)
         if out_blocks % vectors or vectors > (most_vectors or vectors):
             continue
         panels = out_blocks // vectors

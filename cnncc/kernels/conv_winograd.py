@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from cnncc.ir.op import F64, Array
 from cnncc.ir.tolerance import Rounding
 from cnncc.ir.types import TensorType
+from cnncc.kernels.conv_depth import DepthTable, depth_of
 from cnncc.kernels.conv_nest import (
     branch,
     conv_geometry,
@@ -43,7 +44,7 @@ from cnncc.kernels.conv_tile import (
 )
 from cnncc.kernels.cook_toom import transform_places, transform_tile_outputs
 from cnncc.kernels.cost import predict
-from cnncc.kernels.layout import NO_HALO, Halo
+from cnncc.kernels.layout import NO_HALO, Halo, Layout
 from cnncc.kernels.phase_choice import PhaseChoice
 from cnncc.kernels.row_pairs_choice import RowPairsChoice
 from cnncc.kernels.template import (
@@ -116,7 +117,8 @@ class ConvWinograd(Kernel):
         choice = self._choices(site)[site.pick]
         figures = {"error_bound_k": choice.rounding}
         g = conv_geometry(site)
-        vectors = g.attrs.groups * g.in_blocks * site.lanes * g.out_blocks
+        depth = g.in_blocks * site.lanes if choice.expands else g.depth.channels
+        vectors = g.attrs.groups * depth * g.out_blocks
         inputs, outputs = transform_places(choice.vertical, choice.horizontal)
         transforms = g.attrs.groups * (g.in_blocks * inputs + g.out_blocks * outputs)
         return predict(
@@ -160,6 +162,7 @@ def winograd_shape(site: Site) -> WinogradShape:
         g.attrs.strides,
         window,
         _dilations(g.attrs, g.kernel),
+        _fewer(g.depth.channels, g.in_blocks * site.lanes),
     )
 
 
@@ -167,6 +170,11 @@ def _dilations(attrs: Conv2dAttrs, kernel: Sequence[int]) -> tuple[int, int]:
     """Dilations, 1 along an axis of one tap."""
     down, right = (d if k > 1 else 1 for d, k in zip(attrs.dilations, kernel, strict=True))
     return down, right
+
+
+def _fewer(channels: int, slots: int) -> int:
+    """The channels that are multiplied, 0 for all slots."""
+    return channels if channels < slots else 0
 
 
 def winograd_halo(
@@ -191,6 +199,7 @@ def winograd_halo(
         return NO_HALO
     ins, outs = (-(-count // groups // lanes) for count in (channels, filters))
     rows, columns = result.shape[2:]
+    depth = depth_of(Layout(lanes, (channels // groups,), 1, 1), 1).channels
     shape = WinogradShape(
         rows,
         columns,
@@ -201,6 +210,7 @@ def winograd_halo(
         attrs.strides,
         window,
         _dilations(attrs, kernel),
+        _fewer(depth, ins * lanes),
     )
     choices = winograd_choices(target, shape)
     if not choices:
@@ -288,6 +298,7 @@ class _WinogradNest:
         self.site, self.choice = site, choice
         self.g = conv_geometry(site)
         self.source, self.out = site.blocked(site.anchor.args[0]), site.blocked_out
+        self.depth = DepthTable(self.g.depth)
         pixels = choice.vertical.outputs * choice.horizontal.outputs
         self.epilogue = TileEpilogue(site, last=-1 if site.ends_in_pool else None, most=pixels)
         self.vectors = choice.tile.vectors
@@ -309,6 +320,8 @@ class _WinogradNest:
             self.bias = b.buffer("bias", extent=bias.size)
             args.append(PackedArg(bias))
         args += self.epilogue.declare(b)
+        if not choice.expands:
+            args += self.depth.declare(b)
         self.result, out_arg = out_buffer(b, self.site)
         self.inputs, inputs_arg = scratch_buffer(b, "inputs", choice.planes * self.plane)
         held = choice.planes * self.vectors * choice.block * self.site.lanes
@@ -503,7 +516,7 @@ class _WinogradNest:
     def _multiply(self, b: Builder, panel: Index, plane: Index, count: int) -> None:
         """The products of one plane: tiles by channels times channels by outputs."""
         lanes, columns = self.site.lanes, min(self.choice.tile.columns, count)
-        depth = self.g.in_blocks * lanes * self.vectors * lanes
+        depth = self.g.depth.channels * self.vectors * lanes
         weights = b.imul(b.iadd(b.imul(panel, self.choice.planes), plane), depth)
         taps = Taps(
             blocks=self.g.in_blocks,
@@ -516,6 +529,7 @@ class _WinogradNest:
             pixel_column_step=1,
             plane_pitch=count * lanes,
             row_pitch=0,
+            depth=self.depth,
         )
         zero = b.splat(b.const(0.0), lanes)
 
@@ -536,7 +550,7 @@ class _WinogradNest:
                 (self.w, weights),
                 start,
                 ahead=ahead,
-                pieces=Pieces(self.totals, piece_blocks(self.g.in_blocks, 4)),
+                pieces=self._pieces(),
             )
             to = b.imul(b.iadd(b.imul(plane, self.vectors * count), first), lanes)
             for k in range(size):
@@ -552,12 +566,18 @@ class _WinogradNest:
         if last:
             part(last, full * columns, full)
 
+    def _pieces(self) -> Pieces:
+        """How sums over channels are cut: halves are enough where turns are pieces as well."""
+        turns = self.choice.sums > 1
+        blocks = piece_blocks(self.g.in_blocks, 2 if turns else 4)
+        return Pieces(self.totals, blocks, turns=turns)
+
 
 def pack_transformed(site: Site, choice: WinogradChoice) -> NDArray[np.float32]:
-    """Filters [O,C/g,kh,kw] as `[panel][plane][block][channel][vectors * lanes]`, transformed.
+    """Filters [O,C/g,kh,kw] as `[panel][plane][channel][vectors * lanes]`, transformed.
 
-    Each panel is one product in f64, whose result lies as it is wanted. Taps that are expanded
-    later are only scaled.
+    Channels that no product multiplies are left out. Each panel is one product in f64, whose result
+    lies as it is wanted. Taps that are expanded later are only scaled, and all there.
     """
     filters = np.asarray(site.constant(site.anchor.args[1]), np.float32)
     source, out = site.blocked(site.anchor.args[0]), site.blocked_out
@@ -565,9 +585,11 @@ def pack_transformed(site: Site, choice: WinogradChoice) -> NDArray[np.float32]:
     if choice.expands:
         return scaled_taps(packed, choice.vertical, choice.horizontal)
     both = np.kron(choice.vertical.filter_matrix, choice.horizontal.filter_matrix)
-    panels, blocks, _, _, channels, width = packed.shape
-    made = np.empty((panels, choice.planes, blocks, channels, width), np.float32)
+    panels, _, _, _, lanes, width = packed.shape
+    columns = depth_of(source, site.anchor.attrs.groups).columns(lanes)
+    made = np.empty((panels, choice.planes, len(columns), width), np.float32)
     for panel, taps in zip(made, packed, strict=True):
-        lines = taps.transpose(1, 2, 0, 3, 4).astype(np.float64).reshape(both.shape[1], -1)
+        slots = taps.transpose(1, 2, 0, 3, 4).reshape(both.shape[1], -1, width)
+        lines = slots[:, columns].astype(np.float64).reshape(both.shape[1], -1)
         panel[...] = (both @ lines).reshape(panel.shape)
     return made

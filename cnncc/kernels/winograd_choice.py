@@ -52,6 +52,9 @@ _L3_BYTES = 16 << 20  # filters that find room there beside everything else
 _L3_BYTES_PER_CYCLE = 11.0
 _MEMORY_BYTES_PER_CYCLE = 8.0
 _MOST_FETCHING = 8  # register tiles of all blocks; for more, waiting for their filters is little
+_MAGNIFYING = 4  # outputs in both directions from which on the transform back magnifies errors
+_LONG_BLOCK = 16  # channels, which are a chain where a block is a piece
+_FEW_BLOCKS = 4  # up to which sums by turns cost nothing
 _LEAST_EXPANDED = 2  # tiles in registers, where filters are made of taps
 _BESIDE = 1.04  # times as long as multiply-adds alone, beside additions that make filters
 _RUN_OVERHEAD = 40.0  # cycles of a register tile for each run of channels
@@ -77,6 +80,8 @@ class WinogradShape:
         strides: down and across.
         window: rows and columns of a pool behind it, else (1, 1); a tile holds whole windows.
         dilations: down and across; 1 along an axis of one tap.
+        channels: input channels of a group that are multiplied, where they do not fill the blocks;
+            0 for all.
     """
 
     rows: int
@@ -88,6 +93,7 @@ class WinogradShape:
     strides: tuple[int, int] = (1, 1)
     window: tuple[int, int] = (1, 1)
     dilations: tuple[int, int] = (1, 1)
+    channels: int = 0
 
     @property
     def phases(self) -> tuple[int, int]:
@@ -125,6 +131,7 @@ class WinogradChoice:
         tile: register tile of the products; its columns are tiles.
         cycles: predicted time of one thread.
         streamed: cycles of it in which filters come from memory, once, hidden or not.
+        sums: registers of each product: 2 where every turn of the loop is summed apart.
     """
 
     vertical: CookToom
@@ -137,6 +144,7 @@ class WinogradChoice:
     tile: Tile
     cycles: float
     streamed: float
+    sums: int = 1
 
     @property
     def planes(self) -> int:
@@ -253,7 +261,7 @@ def _rounds_well(shape: WinogradShape, vertical: CookToom, horizontal: CookToom)
 
     Those are short over a single block of channels, and there are no pieces to cut them into.
     """
-    return shape.in_blocks > 1 or min(vertical.outputs, horizontal.outputs) < 4
+    return shape.in_blocks > 1 or min(vertical.outputs, horizontal.outputs) < _MAGNIFYING
 
 
 def _waiting(shape: WinogradShape, choice: WinogradChoice) -> float:
@@ -314,18 +322,30 @@ class _Tiling:
         return self.vertical.products * self.horizontal.products
 
     @property
-    def depth(self) -> int:
-        """Channels that each product adds up."""
+    def slots(self) -> int:
+        """Channels of whole blocks."""
         return self.shape.in_blocks * self.target.lanes()
+
+    @property
+    def depth(self) -> int:
+        """Channels that each product adds up, where filters were transformed before."""
+        return self.shape.channels or self.slots
+
+    @property
+    def sums(self) -> int:
+        """Registers of each product: where pieces of a block are long, turns are summed apart."""
+        magnified = min(self.vertical.outputs, self.horizontal.outputs) >= _MAGNIFYING
+        long = self.target.lanes() >= _LONG_BLOCK and self.shape.in_blocks <= _FEW_BLOCKS
+        return 2 if magnified and long else 1
 
     @property
     def tile_bytes(self) -> int:
         """Transformed inputs of a tile."""
-        return self.planes * self.depth * 4
+        return self.planes * self.slots * 4
 
     def filter_bytes(self, numbers: int) -> int:
-        """Filters of a group, with so many numbers for each pair of channels."""
-        return numbers * self.depth * self.shape.out_blocks * self.target.vector_bits // 8
+        """So many numbers for each vector of filters of a group."""
+        return numbers * self.shape.out_blocks * self.target.vector_bits // 8
 
     def streamed(self, filters: int) -> float:
         """Cycles in which so many bytes come from memory, and again for each further block."""
@@ -360,6 +380,7 @@ class _Tiling:
             tile,
             self.shape.groups * (transforms + multiplied),
             self.shape.groups * filters / _MEMORY_BYTES_PER_CYCLE,
+            1 if expands else self.sums,
         )
 
 
@@ -378,14 +399,15 @@ def _tilings(
 def _transformed(t: _Tiling, most_vectors: int | None) -> WinogradChoice:
     """The choice whose filters were transformed before."""
     outs, depth = t.shape.out_blocks, t.depth
-    regs = choose_tile(t.target, 1, t.block, outs, depth, most_vectors=most_vectors)
-    tail = choose_tile(t.target, 1, t.last, outs, depth, most_vectors=regs.tile.vectors)
+    regs = choose_tile(t.target, 1, t.block, outs, depth, most_vectors=most_vectors, sums=t.sums)
+    wide = regs.tile.vectors
+    tail = choose_tile(t.target, 1, t.last, outs, depth, most_vectors=wide, sums=t.sums)
     products = t.planes * (regs.cycles * (t.blocks - 1) + tail.cycles)
     # Filters stream in while the first register tile of a block needs them, where nothing fetches
     # them before; the others find them in a cache.
     fetched = fetches_ahead(t.tiles, regs.tile)
     first = products if fetched else products / -(-t.block // regs.tile.columns)
-    filters = t.filter_bytes(t.planes)
+    filters = t.filter_bytes(t.planes * depth)
     least, most = sorted((first, t.streamed(filters)))
     return t.choice(regs.tile, products - first + most + (1 - _HIDDEN) * least, filters)
 
@@ -396,7 +418,7 @@ def _expanded(t: _Tiling) -> list[WinogradChoice]:
     if most < _LEAST_EXPANDED:
         return []
     taps = t.vertical.taps * t.horizontal.taps
-    filters = t.filter_bytes(taps)
+    filters = t.filter_bytes(taps * t.slots)
     runs = t.shape.in_blocks // run_blocks(t.target, t.shape.in_blocks, taps)
     counts = [t.block] * (t.blocks - 1) + [t.last]
     sizes = Counter(min(most, count - k) for count in counts for k in range(0, count, most))
@@ -417,7 +439,7 @@ def _expanded_cycles(t: _Tiling, size: int, runs: int) -> float:
         # A number for all lanes is half the work of a whole vector.
         loads = (t.vertical.taps * phase.taps + held / 2) / machine.loads
         channel = max(_BESIDE * held / machine.fmas, loads, machine.fma_latency)
-        cycles += t.depth * channel + _RUN_OVERHEAD * runs + 2 * held * (runs + (runs > 1))
+        cycles += t.slots * channel + _RUN_OVERHEAD * runs + 2 * held * (runs + (runs > 1))
     return t.vertical.products * cycles
 
 

@@ -9,9 +9,12 @@ from hypothesis import strategies as st
 import cnncc.kernels.conv_direct as conv_direct
 from cnncc.errors import InternalError
 from cnncc.kernels.conv_tile import (
+    Pieces,
+    Taps,
     Tile,
     TileChoice,
     choose_tile,
+    emit_tile,
     narrow_lanes,
     piece_blocks,
     tile_cycles,
@@ -20,6 +23,7 @@ from cnncc.kernels.conv_tile import (
 from cnncc.llvm.asm_stats import functions, spills_in_inner_loops
 from cnncc.llvm.emit import emit_program
 from cnncc.llvm.optimize import emit_assembly
+from cnncc.loopir.build import Builder
 from cnncc.loopir.nodes import Program
 from cnncc.ops.conv import Conv2dAttrs
 from cnncc.targets import TARGETS, find
@@ -62,6 +66,24 @@ def test_no_tile_of_the_tables_spills(monkeypatch, target, pixels, vectors):
         found = spills_in_inner_loops(text)["conv_direct"]
         what = f"{target.name}: tile {tile}, {size}x{size} stride {stride}"
         assert found <= MOST_SPILLS, f"{what} spills {found} registers; take it out of `tiles`"
+
+
+@pytest.mark.parametrize(("target", "pixels", "vectors"), TABLES)
+def test_no_tile_with_sums_of_its_turns_spills(target, pixels, vectors):
+    """Half as many pixels, and the sum of a turn beside each accumulator."""
+    lanes, tile = target.lanes(), Tile(1, max(1, pixels // 2), vectors)
+    b = Builder("turns")
+    x, w = b.buffer("x", extent=1 << 20), b.buffer("w", extent=1 << 20)
+    totals = b.buffer("totals", extent=tile.accumulators * lanes, writable=True)
+    taps = Taps(4, lanes, 1, 1, 1, 1, 1, 1, plane_pitch=64 * lanes, row_pitch=0)
+    start = [b.splat(b.const(0.0), lanes)] * vectors
+    pieces = Pieces(totals, 2, turns=True)
+    for n, value in enumerate(
+        emit_tile(b, tile, taps, lanes, (x, 0), (w, 0), start, pieces=pieces)
+    ):
+        b.store(totals, 0, value, offset=n * lanes)
+    text = emit_assembly(emit_program(Program([b.func]), target), target)
+    assert spills_in_inner_loops(text)["turns"] <= MOST_SPILLS
 
 
 @pytest.mark.parametrize("name", ["x86-64-v4", "x86-64-v3"])
@@ -181,6 +203,13 @@ def test_steps_behind_a_narrow_vector_are_as_narrow(monkeypatch):
     relus = [line for line in text.splitlines() if "vmaxps" in line or "vmaxnum" in line]
     assert relus
     assert not any("zmm" in line for line in relus)
+
+
+def test_sums_of_turns_take_half_of_the_registers():
+    for target in TARGETS.values():
+        plain, turns = (choose_tile(target, 1, 60, 2, 64, sums=n).tile for n in (1, 2))
+        assert 2 * turns.accumulators <= max(p * v for p, v in target.tiles)
+        assert turns.accumulators < plain.accumulators
 
 
 def test_pieces_are_of_like_length_and_no_longer_than_asked_for():

@@ -8,14 +8,20 @@ import numpy as np
 import pytest
 
 from cnncc.ir.types import f32
-from cnncc.kernels.conv_winograd import ConvWinograd, tile_rounding, winograd_halo, winograd_shape
+from cnncc.kernels.conv_winograd import (
+    ConvWinograd,
+    pack_transformed,
+    tile_rounding,
+    winograd_halo,
+    winograd_shape,
+)
 from cnncc.kernels.winograd_choice import WinogradShape, winograd_choices
 from cnncc.ops.activation import ClipAttrs
 from cnncc.ops.conv import Conv2dAttrs
 from cnncc.ops.pool import AvgPool2dAttrs, MaxPool2dAttrs
 from cnncc.targets import find
 from tests.kernels.conv_sites import Conv, chain, numbers, run
-from tests.kernels.harness import TARGETS, each_target
+from tests.kernels.harness import TARGETS, each_target, reference
 
 KERNEL = ConvWinograd()
 SAME = Conv2dAttrs(pads=(1, 1, 1, 1))
@@ -101,6 +107,39 @@ def test_a_dilated_convolution_refuses_strides_and_pools():
 @pytest.mark.parametrize("pads", [(0, 0, 0, 0), (2, 0, 1, 3), (4, 4, 4, 4), (0, 2, 3, 0)], ids=str)
 def test_paddings(pads):
     run(KERNEL, Conv((4, 6, 7), 5, attrs=Conv2dAttrs(pads=pads), halo=ROOM), WIDE)
+
+
+@pytest.mark.parametrize("spare", [0, 1, 9])
+@each_target
+def test_sums_by_turns(monkeypatch, spare, target):
+    """In two pieces, and the last block not full."""
+    lanes = target.lanes()
+    conv = Conv((4 * lanes - min(spare, lanes - 1), 5, 4), lanes, attrs=SAME, halo=ROOM)
+    choice = replace(KERNEL._choices(conv.site(target))[0], sums=2)
+    monkeypatch.setattr(ConvWinograd, "_choices", lambda self, site: [choice])
+    run(KERNEL, conv, target)
+
+
+def test_filters_of_channels_that_are_not_there_are_not_kept():
+    for channels, kept in ((12, 12), (33, 34), (32, 32)):
+        site = Conv((channels, 8, 8), 16, attrs=SAME, halo=ROOM).site(WIDE)
+        choice = next(c for c in KERNEL._choices(site) if not c.expands)
+        packed = pack_transformed(site, choice)
+        assert packed.shape[1:3] == (choice.planes, kept)
+
+
+def test_sums_by_turns_round_less(monkeypatch):
+    """Of 64 channels with F(4x4, 3x3): 0.9 of the error of a chain a block."""
+    conv = Conv((64, 8, 8), 16, attrs=SAME, halo=ROOM, bias=False)
+    site = conv.site(WIDE)
+    exact, _ = reference(site, conv.arrays())
+    choice = next(c for c in KERNEL._choices(site) if c.sums == 2)
+    gaps = []
+    for sums in (2, 1):
+        used = replace(choice, sums=sums)
+        monkeypatch.setattr(ConvWinograd, "_choices", lambda self, site, used=used: [used])
+        gaps.append(float(np.linalg.norm(run(KERNEL, conv, WIDE) - exact)))
+    assert gaps[0] < 0.95 * gaps[1]
 
 
 def test_more_tiles_than_go_together():

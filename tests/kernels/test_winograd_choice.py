@@ -39,6 +39,24 @@ def test_small_maps_with_many_filters_read_fewer_of_them():
     assert transformed.filters == transformed.planes < 36
 
 
+def test_few_channels_are_summed_by_turns_where_errors_are_magnified():
+    for channels, sums in ((32, 2), (64, 2), (80, 1), (256, 1)):
+        for choice in winograd_choices(WIDE, _shape(56, channels)):
+            large = min(choice.vertical.outputs, choice.horizontal.outputs) == 4
+            assert choice.sums == (sums if large and not choice.expands else 1)
+            assert choice.sums * choice.tile.accumulators <= WIDE.vector_registers
+    narrow = winograd_choices(find("x86-64-v3"), WinogradShape(56, 56, 4, 4, 1, (3, 3)))
+    assert {choice.sums for choice in narrow} == {1}  # a block is a piece of 8 channels
+
+
+def test_channels_that_fill_no_block_cost_nothing():
+    whole, part = (
+        winograd_choices(WIDE, WinogradShape(56, 56, 1, 1, 1, (3, 3), channels=count))
+        for count in (0, 12)
+    )
+    assert part[0].cycles < whole[0].cycles
+
+
 def test_filters_are_fetched_where_few_register_tiles_read_them():
     tile = Tile(1, 14, 2)
     assert fetches_ahead(1, tile)
