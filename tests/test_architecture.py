@@ -109,6 +109,7 @@ TESTED_BY = {
     "kernels/row_steps.py": "kernels/test_row_pointwise.py",
     "kernels/row_transpose_loops.py": "kernels/test_row_transpose.py",
     "kernels/scalar_operations.py": "kernels/test_scalar_arithmetic.py",
+    "kernels/transformed_rows.py": "kernels/test_conv_row_pairs.py",
     "llvm/c_api.py": "llvm/test_aot.py",
     "llvm/pool.py": "runtime/test_threads.py",
     "llvm/pool_code.py": "runtime/test_threads.py",

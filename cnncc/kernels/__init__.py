@@ -21,6 +21,7 @@ from cnncc.kernels.conv_block import ConvBlock
 from cnncc.kernels.conv_columns import ConvColumns
 from cnncc.kernels.conv_depthwise import ConvDepthwise
 from cnncc.kernels.conv_direct import ConvDirect
+from cnncc.kernels.conv_filtered_columns import ConvFilteredColumns
 from cnncc.kernels.conv_gather import ConvGather
 from cnncc.kernels.conv_grouped import ConvGrouped
 from cnncc.kernels.conv_phases import ConvPhases
@@ -58,6 +59,7 @@ KERNELS: tuple[Kernel, ...] = (
     ConvDirect(),
     ConvPlanes(),
     ConvColumns(),
+    ConvFilteredColumns(),
     ConvGrouped(),
     ConvWinograd(),
     ConvStrassen(),

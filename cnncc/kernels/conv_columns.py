@@ -18,7 +18,7 @@ from cnncc.ir.op import lookup
 from cnncc.kernels.conv_nest import conv_geometry, conv_halo, refuses_operands
 from cnncc.kernels.conv_planes import gathered
 from cnncc.kernels.conv_tile import fma_per_cycle, narrow_lanes
-from cnncc.kernels.cost import predict, vector_cycles
+from cnncc.kernels.cost import predict
 from cnncc.kernels.epilogue import Epilogue
 from cnncc.kernels.template import (
     Arg,
@@ -129,10 +129,8 @@ class ConvColumns(Kernel):
         run = patch.vectors * site.lanes // patch.step
         tiles = rows * -(-columns // run) * channels  # of one filter
         vectors = rows * patch.rows * -(-columns * patch.step // site.lanes) * channels
-        epilogue = Epilogue(site, last=-1 if site.ends_in_pool else None)
         fmas = float(vectors * g.steps)
         cycles = fmas / fma_per_cycle(site.target) + tiles / patch.filters * _RUN_OVERHEAD
-        cycles += vector_cycles(site, vectors * epilogue.operations)
         words = f"runs of {run} pixels, {patch.filters} filters at once"
         weights = 4.0 * site.types[site.anchor.args[1]].elems
         return predict(site, cycles, words, {}, fmas=fmas, weights=weights)
@@ -223,8 +221,8 @@ class _Rows:
             ]
             rows = [done[r * vectors : (r + 1) * vectors] for r in range(patch.rows)]
             base = self.out.index(b, channel, row, column)
-            for number, value in enumerate(self._pooled(rows, pixels)):
-                mask = self._mask(pixels - number * lanes)
+            for number, value in enumerate(pooled_columns(b, self.pool, rows, pixels)):
+                mask = lane_mask(b, lanes, pixels - number * lanes)
                 b.store(self.result, base, value, offset=number * lanes, mask=mask)
 
     def _start(self, first: Index, filters: int, tile: int) -> list[Value]:
@@ -252,6 +250,7 @@ class _Rows:
             ("kw", right, dx),
         ]
         starts = range(0, held, lanes)
+        masks = {s: lane_mask(b, lanes, held - s) for s in starts}
 
         def walk(level: int, place: Index, carry: list[Value]) -> list[Value]:
             if level < len(nest):
@@ -261,7 +260,7 @@ class _Rows:
                     loop.yields(walk(level + 1, inner, loop.carried))
                 return loop.results
             pixels = [
-                b.load(self.x, place, lanes, offset=r * sy * pitch + s, mask=self._mask(held - s))
+                b.load(self.x, place, lanes, offset=r * sy * pitch + s, mask=masks[s])
                 for r in range(patch.rows)
                 for s in starts
             ]
@@ -277,26 +276,37 @@ class _Rows:
         first = cursor if isinstance(cursor, Value) else b.const(cursor, INDEX)
         return walk(0, position, [first, *sums])[1:]
 
-    def _mask(self, left: int) -> Value | None:
-        """The lanes that exist where a vector begins `left` elements before the end."""
-        if left >= self.lanes:
-            return None
-        held = tuple(i < left for i in range(self.lanes))
-        return self.b.const(held, Type(Kind.BOOL, self.lanes))
 
-    def _pooled(self, rows: list[list[Value]], pixels: int) -> list[Value]:
-        """Vectors of the result: maximum or mean of whole windows, or the rows themselves."""
-        b, lanes, step = self.b, self.lanes, self.patch.step
-        if self.pool is None:
-            return rows[0]
-        op = "max" if self.pool.op == "max_pool2d" else "add"
-        columns = [reduce(partial(b.binary, op), column) for column in zip(*rows, strict=True)]
-        parts = []
-        for t in range(step):
-            places = [i * step + t if i < pixels else None for i in range(lanes)]
-            wanted = [p if p is None else (columns[p // lanes], p % lanes) for p in places]
-            parts.append(gathered(b, wanted))
-        total = reduce(partial(b.binary, op), parts)
-        if op == "max":
-            return [total]
-        return [b.binary("div", total, b.splat(b.const(float(self.patch.rows * step)), lanes))]
+def lane_mask(b: Builder, lanes: int, left: int) -> Value | None:
+    """The lanes that exist where a vector begins `left` elements before the end; None for all."""
+    if left >= lanes:
+        return None
+    held = tuple(i < left for i in range(lanes))
+    return b.const(held, Type(Kind.BOOL, lanes))
+
+
+def pooled_columns(
+    b: Builder, pool: Step | None, rows: list[list[Value]], pixels: int
+) -> list[Value]:
+    """Vectors of the result: maximum or mean of whole windows, or the one row itself.
+
+    Args:
+        b: where the code goes.
+        pool: whose windows are as high as there are rows.
+        rows: vectors of neighbouring columns of each.
+        pixels: of the result that these are.
+    """
+    if pool is None:
+        return rows[0]
+    step, op = pool.attrs.window[1], "max" if pool.op == "max_pool2d" else "add"
+    columns = [reduce(partial(b.binary, op), column) for column in zip(*rows, strict=True)]
+    lanes = columns[0].type.lanes
+    parts = []
+    for t in range(step):
+        places = [i * step + t if i < pixels else None for i in range(lanes)]
+        wanted = [p if p is None else (columns[p // lanes], p % lanes) for p in places]
+        parts.append(gathered(b, wanted))
+    total = reduce(partial(b.binary, op), parts)
+    if op == "max":
+        return [total]
+    return [b.binary("div", total, b.splat(b.const(float(len(rows) * step)), lanes))]

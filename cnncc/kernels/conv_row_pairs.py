@@ -23,7 +23,7 @@ from cnncc.kernels.conv_pool import combine_window, pool_of
 from cnncc.kernels.conv_winograd import tile_rounding
 from cnncc.kernels.cook_toom import transform_places
 from cnncc.kernels.cost import predict
-from cnncc.kernels.row_pairs_choice import RowPairsChoice, RowPairsShape, row_pairs_choice
+from cnncc.kernels.row_pairs_choice import RowPairsShape, RowTilesChoice, row_pairs_choice
 from cnncc.kernels.template import (
     Arg,
     Estimate,
@@ -33,12 +33,12 @@ from cnncc.kernels.template import (
     PackedArg,
     Site,
     per_channel,
-    scratch_buffer,
 )
 from cnncc.kernels.tile_epilogue import Patch, TileEpilogue
+from cnncc.kernels.transformed_rows import TransformedRows
 from cnncc.kernels.winograd_choice import IDENTITY
 from cnncc.loopir.build import INDEX, Builder
-from cnncc.loopir.nodes import Index, Kind, Type, Value
+from cnncc.loopir.nodes import Index, Value
 
 
 class ConvRowPairs(Kernel):
@@ -128,7 +128,7 @@ def _shape(site: Site) -> RowPairsShape:
     return RowPairsShape(channels, rows, columns, blocks, (down, right), window)
 
 
-def _choice(site: Site) -> RowPairsChoice:
+def _choice(site: Site) -> RowTilesChoice:
     choice = row_pairs_choice(site.target, _shape(site))
     if choice is None:
         raise InternalError(f"{site.name}: no transform for {_shape(site)}")
@@ -138,13 +138,13 @@ def _choice(site: Site) -> RowPairsChoice:
 class _RowPairs:
     """The function of one site."""
 
-    def __init__(self, site: Site, choice: RowPairsChoice) -> None:
+    def __init__(self, site: Site, choice: RowTilesChoice) -> None:
         self.site, self.choice, self.f = site, choice, choice.vertical
         self.source, self.out = site.blocked(site.anchor.args[0]), site.blocked_out
         self.lanes, self.window = site.lanes, _window(site)
         self.rows, self.columns = _convolved(site)
-        self.read = self.columns + choice.horizontal.taps - 1  # columns of the input
-        self.pitch = -(-self.read // self.lanes) * self.lanes  # of a transformed row
+        pads, read = site.anchor.attrs.pads, self.columns + choice.horizontal.taps - 1
+        self.made = TransformedRows(self.source, self.f, (pads[0], pads[1]), read, self.lanes)
         self.epilogue = TileEpilogue(
             site, last=-1 if site.ends_in_pool else None, most=2 * choice.together
         )
@@ -163,42 +163,13 @@ class _RowPairs:
             args.append(PackedArg(bias))
         args += self.epilogue.declare(b)
         self.result, out_arg = out_buffer(b, self.site)
-        held = self.source.blocks * self.f.products * self.pitch
-        self.made, made_arg = scratch_buffer(b, "rows", held)
+        args += [out_arg, self.made.declare(b)]
         lo, hi = b.index_param("lo"), b.index_param("hi")
         with b.loop(lo, hi, hint="pair") as pairs:
-            self._transform_rows(b.imul(pairs.iv, 2))
+            self.made.fill(b, self.x, b.imul(pairs.iv, 2))
             with b.loop(0, self.out.blocks, hint="ocb") as blocks:
                 self._block(blocks.iv, pairs.iv)
-        return Launch(b.func, (*args, out_arg, made_arg), self.rows // 2)
-
-    def _transform_rows(self, row: Index) -> None:
-        """The rows that a pair reads, as `[channel][product][column]`."""
-        b, pads = self.b, self.site.anchor.attrs.pads
-        first = self.source.index(b, 0, b.isub(row, pads[0]), -pads[1])
-        full, left = divmod(self.read, self.lanes)
-        with b.loop(0, self.source.blocks, hint="ic") as channels:
-            place = b.iadd(first, b.imul(channels.iv, self.source.plane_pitch))
-            to = b.imul(channels.iv, self.f.products * self.pitch)
-            with b.loop(0, full * self.lanes, self.lanes, hint="x") as x:
-                self._transform_vector(b.iadd(place, x.iv), b.iadd(to, x.iv), None)
-            if left:
-                held = b.const(
-                    tuple(i < left for i in range(self.lanes)), Type(Kind.BOOL, self.lanes)
-                )
-                end = full * self.lanes
-                self._transform_vector(b.iadd(place, end), b.iadd(to, end), held)
-
-    def _transform_vector(self, place: Index, to: Index, held: Value | None) -> None:
-        b, pitch = self.b, self.source.row_pitch
-        rows = [
-            b.load(self.x, place, self.lanes, offset=k * pitch, mask=held)
-            for k in range(self.f.inputs)
-        ]
-        for group in self.f.groups():
-            made = self.f.transform_inputs(b, group, dict(enumerate(rows)))
-            for product, value in zip(group, made, strict=True):
-                b.store(self.made, to, value, offset=product * self.pitch)
+        return Launch(b.func, tuple(args), self.rows // 2)
 
     def _block(self, block: Value, pair: Value) -> None:
         """All columns of a block of output channels."""
@@ -243,13 +214,14 @@ class _RowPairs:
         first = cursor if isinstance(cursor, Value) else b.const(cursor, INDEX)
         carry: list[Value] = [first, *[zero] * (products * count)]
         with b.loop(0, self.source.blocks, carry=carry, hint="ic") as channels:
-            row = b.iadd(column, b.imul(channels.iv, products * self.pitch))
+            row = b.iadd(column, b.imul(channels.iv, self.made.plane))
             with b.loop(0, taps, carry=channels.carried, hint="kw") as columns:
                 place, (at, *sums) = b.iadd(row, columns.iv), columns.carried
                 for p in range(products):
                     weight = b.load(self.w, at, lanes, offset=p * lanes)
                     for c in range(count):
-                        pixel = b.load_splat(self.made, place, lanes, offset=p * self.pitch + c)
+                        offset = p * self.made.pitch + c
+                        pixel = b.load_splat(self.made.buffer, place, lanes, offset=offset)
                         k = p * count + c
                         sums[k] = b.fma(pixel, weight, sums[k])
                 columns.yields([b.binary("add", at, products * lanes), *sums])
@@ -257,7 +229,7 @@ class _RowPairs:
         return channels.results[1:]
 
 
-def pack_row_pairs(site: Site, choice: RowPairsChoice) -> NDArray[np.float32]:
+def pack_row_pairs(site: Site, choice: RowTilesChoice) -> NDArray[np.float32]:
     """Filters [O,C,kh,kw] as `[output block][input channel][kw][product][lane]`."""
     w = np.asarray(site.constant(site.anchor.args[1]), np.float64)
     out = site.blocked_out

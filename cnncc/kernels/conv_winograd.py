@@ -46,7 +46,7 @@ from cnncc.kernels.cook_toom import transform_places, transform_tile_outputs
 from cnncc.kernels.cost import predict
 from cnncc.kernels.layout import NO_HALO, Halo, Layout
 from cnncc.kernels.phase_choice import PhaseChoice
-from cnncc.kernels.row_pairs_choice import RowPairsChoice
+from cnncc.kernels.row_pairs_choice import RowTilesChoice
 from cnncc.kernels.template import (
     Arg,
     Estimate,
@@ -222,7 +222,7 @@ def winograd_halo(
 
 
 def tile_rounding(
-    choice: WinogradChoice | PhaseChoice | RowPairsChoice, attrs: Conv2dAttrs, x: Array, w: Array
+    choice: WinogradChoice | PhaseChoice | RowTilesChoice, attrs: Conv2dAttrs, x: Array, w: Array
 ) -> F64:
     """`u K T` [N,O,h,w] with `T = sum over c of sum |w_c| * max over the tile of |x_c|`."""
     top, left, below, right = attrs.pads
@@ -246,7 +246,7 @@ def tile_rounding(
 
 
 def _tile_sums(
-    choice: WinogradChoice | PhaseChoice | RowPairsChoice,
+    choice: WinogradChoice | PhaseChoice | RowTilesChoice,
     attrs: Conv2dAttrs,
     size: Array,
     w: Array,

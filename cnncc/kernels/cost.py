@@ -77,6 +77,8 @@ def long_step_cycles(site: Site) -> float:
         if operations > SHORT:
             _, channels, rows, columns = result.shape
             vectors = -(-channels // site.lanes) * rows * columns
+            if isinstance(site.out, Layout) and site.out.block == 1:
+                vectors = channels * rows * -(-columns // site.lanes)
             cycles += vector_cycles(site, operations) * vectors
     return cycles
 

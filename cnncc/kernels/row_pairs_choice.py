@@ -36,13 +36,13 @@ class RowPairsShape:
 
 
 @dataclass(frozen=True, slots=True)
-class RowPairsChoice:
-    """The transform and the registers.
+class RowTilesChoice:
+    """A transform down the rows alone, and the registers.
 
     Attributes:
         vertical: transform along columns of pixels.
         horizontal: one result from all taps of a row: the definition.
-        down: pairs of rows.
+        down: tiles of rows.
         across: columns.
         together: columns whose products are in registers together.
         cycles: predicted time of one thread.
@@ -62,8 +62,9 @@ class RowPairsChoice:
 
     @property
     def extents(self) -> tuple[int, int]:
-        """Rows and columns of inputs that the pairs read."""
-        return self.down * 2 + self.vertical.taps - 1, self.across + self.horizontal.taps - 1
+        """Rows and columns of inputs that the tiles read."""
+        down = (self.down - 1) * self.vertical.outputs + self.vertical.inputs
+        return down, self.across + self.horizontal.taps - 1
 
     def __str__(self) -> str:
         f, across = self.vertical, self.horizontal
@@ -71,7 +72,7 @@ class RowPairsChoice:
 
 
 @cache
-def row_pairs_choice(target: Target, shape: RowPairsShape) -> RowPairsChoice | None:
+def row_pairs_choice(target: Target, shape: RowPairsShape) -> RowTilesChoice | None:
     """What suits a shape; None where there is no transform, or its products fill all registers."""
     vertical = _TRANSFORMS.get(shape.kernel[0])
     if vertical is None:
@@ -82,11 +83,11 @@ def row_pairs_choice(target: Target, shape: RowPairsShape) -> RowPairsChoice | N
         return None
     horizontal = CookToom(1, shape.kernel[1])
     down = -(-shape.rows // 2)
-    choice = RowPairsChoice(vertical, horizontal, down, shape.columns, together, 0.0)
+    choice = RowTilesChoice(vertical, horizontal, down, shape.columns, together, 0.0)
     return replace(choice, cycles=down * _pair_cycles(target, shape, choice))
 
 
-def _pair_cycles(target: Target, shape: RowPairsShape, choice: RowPairsChoice) -> float:
+def _pair_cycles(target: Target, shape: RowPairsShape, choice: RowTilesChoice) -> float:
     """Of one pair of rows."""
     machine, products = target.machine, choice.vertical.products
     vectors = -(-(shape.columns + shape.kernel[1] - 1) // target.lanes())
