@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 from cnncc.ir.op import F64, Array
 from cnncc.ir.tolerance import Rounding
 from cnncc.kernels.conv_nest import conv_geometry, refuses_conv
-from cnncc.kernels.cost import predict
+from cnncc.kernels.cost import predict, weight_pace
 from cnncc.kernels.strassen_nest import StrassenNest
 from cnncc.kernels.strassen_pairs import (
     LONE_PRODUCTS,
@@ -42,6 +42,8 @@ from cnncc.kernels.strassen_pairs import (
     partners,
 )
 from cnncc.kernels.template import Estimate, Kernel, Launch, Site
+
+_LATE = 0.4  # share of the way of the first panel's filters that is not hidden
 
 
 class ConvStrassen(Kernel):
@@ -77,7 +79,7 @@ class ConvStrassen(Kernel):
         fmas = (pairs * PRODUCTS + lone * LONE_PRODUCTS) * g.columns * weights / PRODUCTS
         return predict(
             site,
-            pairing.cycles,
+            pairing.cycles + _first_panel(site, pairing),
             str(pairing),
             {"error_bound_k": rounding_of(site.types[site.anchor.args[0]].shape[1])},
             fmas=fmas,
@@ -100,6 +102,16 @@ class ConvStrassen(Kernel):
 def _pairing(site: Site) -> Pairing:
     g = conv_geometry(site)
     return choose_pairing(site.target, g.rows, g.columns, g.in_blocks, g.out_blocks)
+
+
+def _first_panel(site: Site, pairing: Pairing) -> float:
+    """Cycles of waiting for the filters that nothing fetches ahead.
+
+    The stage before fetches as much as a panel of its own, which is a small part of a panel here.
+    """
+    depth = conv_geometry(site).in_blocks // 2 * site.lanes
+    panel = PRODUCTS * depth * pairing.tile.vectors * site.target.vector_bits / 8
+    return _LATE * panel / weight_pace(site)
 
 
 def rounding_of(channels: int) -> float:

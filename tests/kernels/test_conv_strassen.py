@@ -152,6 +152,13 @@ def test_it_is_chosen_where_channels_are_many():
     assert KERNEL.estimate(flat).seconds > ConvDirect().estimate(flat).seconds
 
 
+def test_few_panels_wait_for_their_filters():
+    """The first panel's filters come late, and there are not many behind it."""
+    for outs, pays in ((128, False), (512, True)):
+        site = Conv((832, 7, 7), outs, (1, 1), Conv2dAttrs()).site(WIDE)
+        assert (KERNEL.estimate(site).seconds < ConvDirect().estimate(site).seconds) is pays
+
+
 def test_work_falls_into_halves():
     """One band of the only pair of panels would leave the second of two threads without work."""
     for outs in (4, 12):
