@@ -413,9 +413,12 @@ def _transformed(t: _Tiling, most_vectors: int | None) -> WinogradChoice:
 
 
 def _expanded(t: _Tiling) -> list[WinogradChoice]:
-    """The choice whose filters are made of taps while they are multiplied, if there is one."""
+    """The choice whose filters are made of taps while they are multiplied, if there is one.
+
+    All registers are taken: where turns should be summed apart, they would not be.
+    """
     most = most_tiles(t.target, t.horizontal)
-    if most < _LEAST_EXPANDED:
+    if most < _LEAST_EXPANDED or t.sums > 1:
         return []
     taps = t.vertical.taps * t.horizontal.taps
     filters = t.filter_bytes(taps * t.slots)

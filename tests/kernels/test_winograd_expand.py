@@ -42,7 +42,8 @@ def _run(conv, target, outputs=None):
 @pytest.mark.parametrize("size", [(1, 1), (3, 7), (5, 4), (9, 13)], ids=str)
 def test_maps_around_the_tiles(size, outputs):
     target = (WIDE, ARM)[sum(size) % 2]
-    _run(Conv((17, *size), 6, attrs=SAME, halo=ROOM), target, outputs)
+    channels = 65 if outputs == (4, 4) else 17  # fewer of large tiles are summed by turns
+    _run(Conv((channels, *size), 6, attrs=SAME, halo=ROOM), target, outputs)
 
 
 @BOTH
@@ -90,10 +91,10 @@ def test_integers_are_exact_with_two_outputs_a_tile():
 
 
 def test_a_filter_takes_as_much_memory_as_its_taps():
-    conv = Conv((32, 7, 7), 48, attrs=SAME, halo=ROOM)
+    conv = Conv((80, 7, 7), 48, attrs=SAME, halo=ROOM)
     (launch,) = KERNEL.lower(_site(conv, WIDE, (4, 4)))
     sizes = [arg.array.size for arg in launch.args if isinstance(arg, PackedArg)]
-    assert max(sizes) == 32 * 48 * 9
+    assert max(sizes) == 80 * 48 * 9
 
 
 def test_runs_divide_the_channels_and_fit_a_cache():
