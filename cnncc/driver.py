@@ -45,7 +45,7 @@ from cnncc.plan.plan_memory import PlanMemory
 from cnncc.plan.share_means import ShareMeans
 from cnncc.plan.tables import decision_rows, group_rows, layer_rows
 from cnncc.plan.verify import verify_layouts, verify_plan
-from cnncc.runtime.module import RUN
+from cnncc.runtime.module import ALONE, RUN
 from cnncc.runtime.network import Network
 from cnncc.runtime.threads import POOL_EXPORTS
 from cnncc.spec import load as load_spec
@@ -381,7 +381,7 @@ def build(
     plan = compilation.plan
     host.require(plan.target)
     code = [*objects(plan, cache), pool_object(plan.target)]
-    image = link(code, (RUN, *POOL_EXPORTS), plan.target)
+    image = link(code, (RUN, ALONE, *POOL_EXPORTS), plan.target)
     return Network(
         image,
         plan.interface,
@@ -409,7 +409,7 @@ def build_program(
     host.require(target)
     made = compile_program(lowered.program, target, cache or ObjectCache())
     code = [*made, pool_object(target)]
-    image = link(code, (RUN, *POOL_EXPORTS), target)
+    image = link(code, (RUN, ALONE, *POOL_EXPORTS), target)
     return Network(image, interface, weights, threads=threads)
 
 

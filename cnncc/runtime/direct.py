@@ -30,11 +30,12 @@ def direct_call(executable: Executable, interface: Interface) -> Direct | None:
         return None
     taken, dtype = _array_of(interface.inputs[0], interface.batched)
     alignment, ndarray = dtype.alignment, np.ndarray
+    given = _array_of(interface.outputs[0], interface.batched)
     copied = interface.outputs[0].size_bytes <= _COPIED
     # All names are local to the closure, which is what makes it quick; `executable` among them
     # keeps the code in memory.
     run, pool, free = executable.function, executable.pool, executable.free
-    alone = pool.threads == 1
+    alone = executable.alone if pool.threads == 1 else None
 
     def direct(array: object) -> Array | None:
         if type(array) is not ndarray or array.dtype is not dtype or array.shape != taken:
@@ -51,27 +52,23 @@ def direct_call(executable: Executable, interface: Interface) -> Direct | None:
         except IndexError:
             workspace = executable.new_workspace()
         try:
-            answer = workspace.answer
-            if answer is None:
-                answer = workspace.answer = _new_answer(interface)
-            pointers = workspace.pointers
+            pointers, answer = workspace.pointers, workspace.answer
             pointers[0] = source
-            pointers[1] = answer[1]
-            run(workspace.address, workers)
+            if answer is None:
+                answer = workspace.answer = np.empty(*given)
+                pointers[1] = address_of(byte_of(answer))
+            if alone:
+                alone(workspace.address)
+            else:
+                run(workspace.address, workers)
             if copied:
-                return answer[0].copy()
+                return answer.copy()
             workspace.answer = None
-            return answer[0]
+            return answer
         finally:
             free.append(workspace)
 
     return direct
-
-
-def _new_answer(interface: Interface) -> tuple[Array, int]:
-    """An array for the output, and where it starts."""
-    array = np.empty(*_array_of(interface.outputs[0], interface.batched))
-    return array, address_of(byte_of(array))
 
 
 def _array_of(port: Port, batched: bool) -> tuple[tuple[int, ...], np.dtype[Any]]:

@@ -20,8 +20,10 @@ from cnncc.runtime.image import Loaded
 from cnncc.runtime.threads import make_pool
 
 RUN = "main_run"
+ALONE = "main_serial"
 Array = npt.NDArray[Any]
 _RunType = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p)
+_AloneType = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 byte_of: Callable[[Any], ctypes.c_char] = ctypes.c_char.from_buffer
 address_of = ctypes.addressof
 
@@ -32,7 +34,7 @@ class Workspace:
     Attributes:
         pointers: the array; the caller fills in its first entries.
         address: where it is, as the code takes it.
-        answer: an output of one sample and where it starts, kept from one call to the next.
+        answer: an array that the output's pointer shows, kept from one call to the next.
     """
 
     __slots__ = ("_memory", "address", "answer", "pointers")
@@ -42,7 +44,7 @@ class Workspace:
         self.pointers = (ctypes.c_void_p * (ports + 2))()
         self.pointers[ports] = weights
         self.pointers[ports + 1] = self._memory.ctypes.data
-        self.answer: tuple[Array, int] | None = None
+        self.answer: Array | None = None
         self.address = ctypes.c_void_p(ctypes.addressof(self.pointers))
 
 
@@ -50,13 +52,15 @@ class Executable:
     """A program that any number of threads may run at one time.
 
     Args:
-        image: the linked code, with `main_run` and the functions of its pool.
+        image: the linked code, with `main_run`, `main_serial` and the functions of its pool.
         interface: ports and sizes.
         weights: the packed weights, `interface.weights_bytes` bytes at a multiple of `ALIGNMENT`.
         threads: how many threads share one inference.
 
     Attributes:
         function: `main_run` of the code, to be called while this object lives.
+        alone: `main_serial` of it: the same without a pool, for one thread, in a shorter call;
+            None for code saved without it.
         pool: the worker threads.
         free: workspaces that no call uses; a call takes one and gives it back.
 
@@ -77,6 +81,7 @@ class Executable:
         self._weights = weights
         self._code = Loaded(image)
         self.function = _RunType(self._code[RUN])
+        self.alone = _AloneType(self._code[ALONE]) if ALONE in self._code else None
         self.pool = make_pool(self._code, threads)
         self._steps = tuple(p.size_bytes for p in (*interface.inputs, *interface.outputs))
         self.free: list[Workspace] = []
@@ -100,6 +105,7 @@ class Executable:
             workspace = self.new_workspace()
         try:
             pointers, address, pool = workspace.pointers, workspace.address, self.pool.address()
+            workspace.answer = None  # its pointer is written over
             places = [_address(array) for array in (*inputs, *outputs)]
             for slot, place in enumerate(places):
                 pointers[slot] = place

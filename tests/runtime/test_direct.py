@@ -9,7 +9,9 @@ import pytest
 from cnncc.errors import InputError
 from cnncc.runtime import direct as shortest
 from cnncc.runtime.direct import direct_call
-from tests.runtime.programs import SIZE, expected, network
+from cnncc.runtime.module import ALONE
+from cnncc.runtime.network import Network
+from tests.runtime.programs import SIZE, expected, image, interface, network, weights
 
 pytestmark = pytest.mark.native
 
@@ -135,3 +137,27 @@ def test_an_answer_stays_what_it_was(copied, monkeypatch):
     assert third.tobytes() == expected(2 * x).tobytes()
     assert first.flags.owndata
     assert len(net._executable.free) == 1
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_call_of_the_general_way_between_two_changes_nothing(threads):
+    """It shares the workspace, and lets the code write to another array."""
+    net = network(threads)
+    direct, x = direct_call(net._executable, net.interface), _sample()
+    before = direct(x)
+    several = net(np.concatenate([3 * x, 5 * x]))
+    after = direct(-x)
+    assert len(net._executable.free) == 1
+    assert before.tobytes() == expected(x).tobytes()
+    assert after.tobytes() == expected(-x).tobytes()
+    assert several.tobytes() == expected(np.concatenate([3 * x, 5 * x])).tobytes()
+
+
+def test_code_saved_without_a_function_for_one_thread_runs_as_well():
+    whole = image()
+    exports = {name: at for name, at in whole.exports.items() if name != ALONE}
+    net = Network(replace(whole, exports=exports), interface(), weights(), threads=1)
+    x = _sample()
+    assert net(x).tobytes() == expected(x).tobytes()
+    assert net._executable.alone is None
+    assert network(1)._executable.alone is not None
