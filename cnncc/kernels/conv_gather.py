@@ -148,15 +148,16 @@ class _Nest:
             b.imul(y, row_step * self.source.row_pitch),
             b.imul(x, column_step * self.source.block),
         )
-        start = [
+        acc = self._reduce(b, tile, turns, position, panel)
+        bias = [
             b.load(self._bias, b.imul(first, lanes), lanes, offset=v * lanes)
             for v in range(tile.vectors)
         ]
-        acc = self._reduce(b, tile, turns, position, panel, start)
         self.epilogue.open(b, first, y, x)
         finished = []
         places = np.ndindex(tile.rows, tile.columns, tile.vectors)
         for (row, column, v), value in zip(places, acc, strict=True):
+            value = b.binary("add", value, bias[v])  # last, as in `ConvNest.finish`
             done = self.epilogue.apply(b, value, blocks=v, rows=row, columns=column)
             done = self.mask.apply(b, done, b.iadd(first, v))
             finished.append(((v, row, column), done))
@@ -169,14 +170,13 @@ class _Nest:
         turns: Index,
         position: Index,
         panel: Index,
-        start: list[Value],
     ) -> list[Value]:
         """The accumulators after all channels, in order (row, column, vector)."""
         width, spare = tile.vectors * self.site.lanes, self.channels % _STEP
         depth = b.iadd(b.imul(turns, _STEP), spare)
         filters = b.imul(panel, b.imul(depth, width))
         cursor = filters if isinstance(filters, Value) else b.const(filters, INDEX)
-        sums = [start[v] for _ in range(tile.rows * tile.columns) for v in range(tile.vectors)]
+        sums = [b.splat(b.const(0.0), self.site.lanes)] * tile.accumulators
         with b.loop(0, turns, carry=[cursor, *sums], hint="ic") as loop:
             at, *acc = loop.carried
             for channel in range(_STEP):

@@ -14,6 +14,7 @@ from cnncc.ir.types import TensorType
 from cnncc.kernels.conv_depth import Depth, DepthTable, depth_of
 from cnncc.kernels.conv_tile import (
     Ahead,
+    Pieces,
     Taps,
     Tile,
     TileChoice,
@@ -36,6 +37,9 @@ from cnncc.kernels.template import (
 from cnncc.loopir.build import Builder
 from cnncc.loopir.nodes import Index, Value
 from cnncc.ops.conv import Conv2dAttrs
+
+# Products that are added up in one chain: sums of longer ones round worse than others' do.
+_LONGEST_CHAIN = 288
 
 
 def conv_halo(attrs: Conv2dAttrs, x: TensorType, w: TensorType, result: TensorType) -> Halo:
@@ -222,6 +226,17 @@ Store = Callable[[int, Any, list[Value]], None]
 """Takes a pixel's row and column in the tile (the column as an `Index`) and its vectors."""
 
 
+def short_chains(
+    b: Builder, site: Site, blocks: int, steps: int
+) -> tuple[Pieces | None, list[Arg]]:
+    """How a reduction of so many products over blocks is cut, and the argument that this takes."""
+    longest = max(1, _LONGEST_CHAIN * blocks // max(1, steps))
+    if blocks <= longest:
+        return None, []
+    totals, arg = scratch_buffer(b, "totals", site.target.vector_registers * site.lanes)
+    return Pieces(totals, longest), [arg]
+
+
 class ConvNest:
     """Parameters of a convolution's function, and the code of one tile of it.
 
@@ -286,6 +301,9 @@ class ConvNest:
         self.epilogue.declare(b)
         self.mask.declare(b)
         args += [*self.epilogue.args, *self.mask.args]
+        steps = weights[0].size // (self.vectors * self.site.lanes)
+        self._pieces, totals = short_chains(b, self.site, self.in_blocks, steps)
+        args += totals
         self._sums: Value | None = None
         if most is not None and self.epilogue.is_long:
             self._sums, sums = scratch_buffer(b, "sums", most.accumulators * self.site.lanes)
@@ -323,17 +341,27 @@ class ConvNest:
             self.site.lanes,
             (self.x, place.position),
             (self.w, b.imul(panel, pitch)),
-            self.start(b, panel, tile),
+            [b.splat(b.const(0.0), self.site.lanes)] * tile.vectors,
             ahead=Ahead(pitch, *part) if part else None,
+            pieces=self._pieces,
         )
         self.finish(b, acc, tile, panel, place, store)
 
     def finish(
         self, b: Builder, acc: list[Value], tile: Tile, panel: Index, place: Place, store: Store
     ) -> None:
-        """What is behind the reduction of a tile: `acc` are its accumulators."""
+        """What is behind the reduction of a tile: `acc` are its accumulators.
+
+        The bias comes last: a chain that began with it would round as sums of its size do.
+        """
         lanes = self.site.lanes
         first_block = b.imul(panel, tile.vectors)
+        if self._bias_param is not None:
+            at = b.imul(first_block, lanes)
+            bias = [
+                b.load(self._bias_param, at, lanes, offset=v * lanes) for v in range(tile.vectors)
+            ]
+            acc = [b.binary("add", x, bias[n % tile.vectors]) for n, x in enumerate(acc)]
         if self._sums is not None:
             self._finish_in_a_loop(b, (self._sums, acc), tile, first_block, place, store)
             return
@@ -378,15 +406,6 @@ class ConvNest:
                     value = resized(b, self.epilogue.apply(b, value, blocks=v, lanes=width), lanes)
                     finished.append(self.mask.apply(b, value, b.iadd(first_block, v)))
                 store(down, right, finished)
-
-    def start(self, b: Builder, panel: Index, tile: Tile) -> list[Value]:
-        """The first values of the accumulators of a pixel: the bias, or zeros."""
-        lanes = self.site.lanes
-        if self._bias_param is None:
-            zero = b.splat(b.const(0.0), lanes)
-            return [zero] * tile.vectors
-        at = b.imul(b.imul(panel, tile.vectors), lanes)
-        return [b.load(self._bias_param, at, lanes, offset=v * lanes) for v in range(tile.vectors)]
 
 
 def store_pixel(

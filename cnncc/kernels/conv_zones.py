@@ -24,6 +24,7 @@ from cnncc.kernels.conv_nest import (
     out_buffer,
     pack_filters,
     refuses_layouts,
+    short_chains,
     store_pixel,
 )
 from cnncc.kernels.conv_tile import Taps, Tile, emit_tile
@@ -141,6 +142,8 @@ class _ZonesNest:
         b, nest, choice = Builder(name), self.nest, self.choice
         weights = pack_taps(self.site, choice.vectors)
         args = nest.declare(b, weights, weights.size, self.most)
+        self.pieces, totals = short_chains(b, self.site, nest.in_blocks, self.shape.channels)
+        args += totals
         args += self._tables(b)
         self.out, out_arg = out_buffer(b, self.site)
         held = max(map(len, choice.groups)) * self.most.accumulators * self.lanes
@@ -182,8 +185,8 @@ class _ZonesNest:
             slot = b.isub(parts.iv, first)
             for n, tile in enumerate(self.tiles):
                 with b.when(b.compare("eq", shape, n)):
-                    start = self.nest.start(b, panel, tile)
-                    self._park(b, slot, start * (tile.rows * tile.columns))
+                    zero = b.splat(b.const(0.0), self.lanes)
+                    self._park(b, slot, [zero] * tile.accumulators)
         with b.loop(0, self.taps, hint="tap") as taps:
             weights = b.imul(b.iadd(b.imul(panel, self.taps), taps.iv), self.tap_elems)
             number = b.iadd(b.imul(group, self.taps), taps.iv)
@@ -208,9 +211,11 @@ class _ZonesNest:
                     self.lanes,
                     (nest.x, source),
                     (nest.w, weights),
-                    self._parked(b, slot, tile),
+                    [b.splat(b.const(0.0), self.lanes)] * tile.vectors,
+                    pieces=self.pieces,
                 )
-                self._park(b, slot, sums)
+                before = self._parked(b, slot, tile)
+                self._park(b, slot, [b.binary("add", *p) for p in zip(before, sums, strict=True)])
 
     def _one_tap(self) -> Taps:
         """The walk over all channels under a tap."""

@@ -15,7 +15,7 @@ _V2 = ("sse3", "ssse3", "sse4.1", "sse4.2", "popcnt")
 _V3 = (*_V2, "avx", "avx2", "fma", "bmi", "bmi2", "f16c", "lzcnt", "movbe")
 _V4 = (*_V3, "avx512f", "avx512dq", "avx512bw", "avx512vl", "avx512cd")
 _AVX512_TILES = ((14, 2), (9, 3), (6, 4), (28, 1))
-_AVX2_TILES = ((6, 2), (4, 3), (10, 1))
+_AVX2_TILES = ((6, 2), (4, 3), (9, 1))
 # This scheduling model keeps every tile in registers; those of later CPUs (and `generic`) hoist
 # loads into the last free register and spill. Out-of-order cores do not mind.
 _SCHEDULING = "haswell"
