@@ -12,7 +12,7 @@ it, not only of the windows that do.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -66,6 +66,7 @@ from cnncc.kernels.winograd_choice import (
     winograd_choices,
 )
 from cnncc.kernels.winograd_expand import ExpandedProducts, run_blocks, scaled_taps
+from cnncc.kernels.winograd_regions import Region
 from cnncc.loopir.build import Builder
 from cnncc.loopir.nodes import Index, Value
 from cnncc.ops.conv import Conv2dAttrs
@@ -126,7 +127,7 @@ class ConvWinograd(Kernel):
             choice.cycles,
             str(choice),
             figures,
-            fmas=(vectors * choice.planes + transforms) * choice.tiles,
+            fmas=vectors * choice.products + transforms * choice.tiles,
             weights=vectors * choice.filters * site.target.vector_bits / 8,
         )
 
@@ -368,32 +369,48 @@ class _WinogradNest:
 
     # -- transforms --------------------------------------------------------------------------------
 
-    def _tile_place(self, b: Builder, number: Index) -> _TilePlace:
-        """Where a tile lies."""
+    def _regions(self, count: int) -> tuple[Region, ...]:
+        """The tiles of a block by their size."""
         choice = self.choice
-        line, across = b.idiv(number, choice.across), b.irem(number, choice.across)
+        if self._fringed:
+            return choice.regions.regions
+        return (Region(choice.vertical, choice.horizontal, 0, 0, 0, choice.across, count),)
+
+    def _tile_place(self, b: Builder, region: Region, number: Index) -> _TilePlace:
+        """Where a tile of a region lies."""
+        choice = self.choice
+        line, across = b.idiv(number, region.across), b.irem(number, region.across)
         if choice.phases == (1, 1):
-            return _TilePlace(0, 0, line, across)
+            return _TilePlace(0, 0, b.iadd(line, region.line), b.iadd(across, region.column))
         phase, down = b.idiv(line, choice.down), b.irem(line, choice.down)
         return _TilePlace(
             b.idiv(phase, choice.phases[1]), b.irem(phase, choice.phases[1]), down, across
         )
 
     def _transform_inputs(self, b: Builder, group: Index, start: Index, count: int) -> None:
-        tall, wide, lanes = self.choice.vertical, self.choice.horizontal, self.site.lanes
+        for region in self._regions(count):
+            self._transform_region(b, group, start, count, region)
+
+    def _transform_region(
+        self, b: Builder, group: Index, start: Index, count: int, region: Region
+    ) -> None:
+        large, broad, lanes = self.choice.vertical, self.choice.horizontal, self.site.lanes
+        tall, wide = region.vertical, region.horizontal
         (top, left), (dy, dx) = self.g.attrs.pads[:2], self.choice.dilations
         with (
             b.loop(0, self.g.in_blocks, hint="icb") as blocks,
-            b.loop(0, count, hint="t") as tiles,
+            b.loop(0, region.count, hint="t") as tiles,
         ):
-            at = self._tile_place(b, b.iadd(start, tiles.iv))
+            at = self._tile_place(b, region, b.iadd(start, tiles.iv))
             source = self.source.index(
                 b,
                 b.iadd(b.imul(group, self.g.in_blocks), blocks.iv),
-                b.isub(b.iadd(at.row, b.imul(at.down, tall.outputs * tall.stride * dy)), top),
-                b.isub(b.iadd(at.column, b.imul(at.across, wide.outputs * wide.stride * dx)), left),
+                b.isub(b.iadd(at.row, b.imul(at.down, large.outputs * large.stride * dy)), top),
+                b.isub(
+                    b.iadd(at.column, b.imul(at.across, broad.outputs * broad.stride * dx)), left
+                ),
             )
-            to = b.imul(b.iadd(b.imul(blocks.iv, count), tiles.iv), lanes)
+            to = b.imul(b.iadd(b.imul(blocks.iv, count), tiles.iv, region.first), lanes)
             for rows in tall.groups():
                 columns = []
                 for k in range(wide.inputs):
@@ -409,29 +426,39 @@ class _WinogradNest:
                         seen = {k: columns[k][place] for k in wide.reads(group_of)}
                         made = wide.transform_inputs(b, group_of, seen)
                         for k, value in zip(group_of, made, strict=True):
-                            plane = row * wide.products + k
+                            plane = region.plane(row * wide.products + k, broad.products)
                             b.store(self.inputs, to, value, offset=plane * self.plane)
 
     def _transform_outputs(
         self, b: Builder, block: Index, vector: Index, start: Index, count: int
     ) -> None:
-        tall, wide, lanes = self.choice.vertical, self.choice.horizontal, self.site.lanes
+        lanes, planes = self.site.lanes, self.choice.horizontal.products
         pitch = self.vectors * count * lanes  # from one plane of products to the next
         bias = None
         if self.bias is not None:
             bias = b.load(self.bias, b.imul(block, lanes), lanes)
-        with b.loop(0, count, hint="t") as tiles:
-            where = self._tile_place(b, b.iadd(start, tiles.iv))
-            at = b.imul(b.iadd(b.imul(vector, count), tiles.iv), lanes)
-            pixels = transform_tile_outputs(
-                b, tall, wide, lambda p: b.load(self.products, at, lanes, offset=p * pitch)
-            )
-            if bias is not None:
-                pixels = [[b.binary("add", p, bias) for p in line] for line in pixels]
-            self._store(b, block, where, pixels)
+        for region in self._regions(count):
+            with b.loop(0, region.count, hint="t") as tiles:
+                where = self._tile_place(b, region, b.iadd(start, tiles.iv))
+                place = b.iadd(b.imul(vector, count), tiles.iv, region.first)
+                at = b.imul(place, lanes)
+
+                def product(own: int, at: Index = at, region: Region = region) -> Value:
+                    offset = region.plane(own, planes) * pitch
+                    return b.load(self.products, at, lanes, offset=offset)
+
+                pixels = transform_tile_outputs(b, region.vertical, region.horizontal, product)
+                if bias is not None:
+                    pixels = [[b.binary("add", p, bias) for p in line] for line in pixels]
+                self._store(b, block, region, where, pixels)
 
     def _store(
-        self, b: Builder, block: Index, where: _TilePlace, pixels: list[list[Value]]
+        self,
+        b: Builder,
+        block: Index,
+        region: Region,
+        where: _TilePlace,
+        pixels: list[list[Value]],
     ) -> None:
         """Finish the results of a tile that lie in the picture."""
         rows, columns = self.g.rows, self.g.columns
@@ -444,9 +471,10 @@ class _WinogradNest:
         widths = phase_sizes(b, columns, phases[1], where.column)
 
         def across_cases(height: int) -> None:
-            branch(
-                b, widths, lambda width: self._store_in(b, block, where, pixels, (height, width))
-            )
+            def store(width: int) -> None:
+                self._store_in(b, block, region, where, pixels, (height, width))
+
+            branch(b, widths, store)
 
         branch(b, heights, across_cases)
 
@@ -454,6 +482,7 @@ class _WinogradNest:
         self,
         b: Builder,
         block: Index,
+        region: Region,
         where: _TilePlace,
         pixels: list[list[Value]],
         extent: tuple[int, int],
@@ -482,6 +511,18 @@ class _WinogradNest:
                 at = self.out.offset(0, i // window[0], k // window[1])
                 b.store(self.result, base, value, offset=at)
 
+        if self._fringed:
+            line, column = region.line * tall, region.column * wide
+            rows = min(extent[0] - line, region.count // region.across * tall)
+            columns = min(extent[1] - column, region.across * wide)
+            tile = Tile(region.vertical.outputs, region.horizontal.outputs, 1)
+            place = (b.isub(where.down, region.line), b.isub(where.across, region.column))
+
+            def shifted(part: Tile, down: Index, across: Index) -> None:
+                body(part, b.iadd(down, line), b.iadd(across, column))
+
+            for_each_tile(b, rows, columns, tile, place, shifted)
+            return
         inside = (-(-extent[0] // tall), -(-extent[1] // wide))
         at = (where.down, where.across)
         if inside == (self.choice.down, self.choice.across):
@@ -533,11 +574,11 @@ class _WinogradNest:
         )
         zero = b.splat(b.const(0.0), lanes)
 
-        full, last = divmod(count, columns)
+        fewest = min([n for _, n in self.choice.regions.counts()] if self._fringed else [count])
 
         def part(size: int, first: Index, number: Index) -> None:
             fetches = fetches_ahead(self.choice.tiles, self.choice.tile)
-            ahead = Ahead(depth, number, full + (last > 0)) if fetches else None
+            ahead = Ahead(depth, number, -(-fewest // columns)) if fetches else None
             source = b.iadd(b.imul(plane, self.plane), b.imul(first, lanes))
             start = [zero] * self.vectors
             tile = Tile(1, size, self.vectors)
@@ -558,6 +599,10 @@ class _WinogradNest:
                     offset = (v * count + k) * lanes
                     b.store(self.products, to, sums[k * self.vectors + v], offset=offset)
 
+        if self._fringed:
+            self._multiply_fringe(b, plane, columns, part)
+            return
+        full, last = divmod(count, columns)
         if full == 1:
             part(columns, 0, 0)
         else:
@@ -566,11 +611,59 @@ class _WinogradNest:
         if last:
             part(last, full * columns, full)
 
+    @property
+    def _fringed(self) -> bool:
+        return any(self.choice.fringe)
+
+    def _multiply_fringe(
+        self,
+        b: Builder,
+        plane: Index,
+        columns: int,
+        part: Callable[[int, Index, Index], None],
+    ) -> None:
+        """A plane that the smaller tiles may lack."""
+        regions, pitch = self.choice.regions, self.choice.horizontal.products
+        lacks = regions.lacking()
+        row = _within(b, b.idiv(plane, pitch), lacks[0])
+        column = _within(b, b.irem(plane, pitch), lacks[1])
+        cases = {(p, q): regions.tiles(p, q) for p in (False, True) for q in (False, True)}
+
+        def of_plane(of: Callable[[tuple[int, int]], int]) -> Index:
+            whole, right, below, both = (
+                of(cases[case])
+                for case in ((False, False), (False, True), (True, False), (True, True))
+            )
+            return b.select(row, b.select(column, both, below), b.select(column, right, whole))
+
+        first = of_plane(lambda tiles: tiles[0])
+        full, last = (
+            of_plane(lambda tiles: tiles[1] // columns),
+            of_plane(lambda tiles: tiles[1] % columns),
+        )
+
+        def among(size: int, start: Index, number: Index) -> None:
+            # No tile lies beyond the last one: this is what the bounds' proof needs to be told.
+            inside = b.imin(start, self.choice.tiles - size)
+            part(size, inside, number)
+
+        with b.loop(0, full, hint="tile") as tiles:
+            among(columns, b.iadd(first, b.imul(tiles.iv, columns)), tiles.iv)
+        for size in sorted({n % columns for _, n in cases.values()} - {0}):
+            with b.when(b.compare("eq", last, size)):
+                among(size, b.iadd(first, b.imul(full, columns)), full)
+
     def _pieces(self) -> Pieces:
         """How sums over channels are cut: halves are enough where turns are pieces as well."""
         turns = self.choice.sums > 1
         blocks = piece_blocks(self.g.in_blocks, 2 if turns else 4)
         return Pieces(self.totals, blocks, turns=turns)
+
+
+def _within(b: Builder, place: Index, among: range) -> Value:
+    """Whether a number is in a range."""
+    inside = b.select(b.compare("lt", place, among.stop), place, -1)
+    return b.compare("le", among.start if among else 0, inside)
 
 
 def pack_transformed(site: Site, choice: WinogradChoice) -> NDArray[np.float32]:

@@ -16,6 +16,9 @@ stride of 1: y is the sum of F(m, taps of the phase), whose products are rows of
 Filters can be transformed while they are multiplied: with the taps scaled by powers of the least
 point, and M'(p) in the rows of B^T instead, G holds powers of whole numbers, and its rows are a few
 additions of taps each (`expands`).
+
+A smaller transform can do with some rows of a larger one's G, those of some of its points (`host`):
+its rows of B^T then hold the quotient of both divisors M'(p).
 """
 
 from __future__ import annotations
@@ -54,12 +57,15 @@ class CookToom:
         taps: r.
         stride: inputs from one output to the next.
         expands: whether the machine makes the rows of G from scaled taps.
+        host: outputs of a larger transform, some of whose points and rows of G are those of this
+            one; 0 if it has its own.
     """
 
     outputs: int
     taps: int
     stride: int = 1
     expands: bool = False
+    host: int = 0
 
     @property
     def inputs(self) -> int:
@@ -81,13 +87,38 @@ class CookToom:
         counts = (-(-(self.taps - k) // self.stride) for k in range(min(self.stride, self.taps)))
         return tuple(CookToom(self.outputs, count, 1, self.expands) for count in counts)
 
+    def smaller(self, outputs: int) -> CookToom:
+        """F(outputs, r) with filters of this one."""
+        return CookToom(outputs, self.taps, host=self.outputs)
+
+    def lacks(self, outputs: int) -> range:
+        """Rows that the smaller transform has not."""
+        return range(self.smaller(outputs).products - 1, self.products - 1)
+
+    @cached_property
+    def rows(self) -> tuple[int, ...]:
+        """The number of each row among those of the host."""
+        if not self.host:
+            return tuple(range(self.products))
+        return (*range(self.products - 1), self._whole.products - 1)
+
+    @cached_property
+    def _whole(self) -> CookToom:
+        """The host."""
+        return CookToom(self.host or self.outputs, self.taps)
+
+    @property
+    def _pairs(self) -> tuple[float, ...]:
+        """The points above zero."""
+        return _POINTS[self._whole.products][: (self.products - 1) // 2]
+
     @cached_property
     def points(self) -> tuple[float, ...]:
         """The finite points of stride 1, in the order of the rows: 0 if it is one, p, -p, ..."""
         if self.products not in _POINTS or self.stride != 1:
             raise InternalError(f"no points for F({self.outputs}, {self.taps})")
         zero = (0.0,) if self.products % 2 == 0 else ()
-        return (*zero, *(s * p for p in _POINTS[self.products] for s in (1, -1)))
+        return (*zero, *(s * p for p in self._pairs for s in (1, -1)))
 
     @cached_property
     def input_matrix(self) -> F64:
@@ -103,6 +134,8 @@ class CookToom:
         for number, point in enumerate(self.points):
             others = [q for q in self.points if q != point]
             scale = 1 / self._divisor(abs(point)) if self.expands else 1.0
+            if self.host:  # the rows of G are divided by the host's M'(p)
+                scale = self._whole._divisor(point) / self._divisor(point)
             rows[number, : self.inputs - 1] = np.poly(others)[::-1] * scale
         rows[-1] = np.poly(self.points)[::-1]
         if self.expands:
@@ -202,7 +235,7 @@ class CookToom:
             return [combine(b, [(matrix[group[0], k], values[k]) for k in self.reads(group)])]
         point = self.points[group[0]]
         row = matrix[group[0]]
-        # The highest power has the factor 1, and the one below it the point itself.
+        # The odd part has the point as a factor.
         whole = [k for k in self.reads(group) if (self.inputs - 2 - k) % 2 == 0]
         part = [k for k in self.reads(group) if k not in whole]
         return _sum_and_difference(
@@ -257,8 +290,7 @@ class CookToom:
         made = []
         for power in range(self.outputs):
             halves = differences if power % 2 else sums
-            points = _POINTS[self.products]
-            terms = [(point**power, h) for point, h in zip(points, halves, strict=True)]
+            terms = [(point**power, h) for point, h in zip(self._pairs, halves, strict=True)]
             if power == 0 and zero:
                 terms.insert(0, (1.0, values[0]))
             if power == self.outputs - 1:

@@ -14,10 +14,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cache
 
-from cnncc.kernels.conv_tile import Tile, choose_tile
+from cnncc.kernels.conv_tile import Tile, TileChoice, choose_tile, tile_cycles, tile_parts
 from cnncc.kernels.cook_toom import CookToom
 from cnncc.kernels.layout import Halo
 from cnncc.kernels.winograd_expand import most_tiles, run_blocks
+from cnncc.kernels.winograd_regions import Fringe
 from cnncc.targets.target import Target
 
 IDENTITY = CookToom(1, 1)
@@ -31,6 +32,8 @@ _TRANSFORMS = {
     (3, 2): (CookToom(2, 3, 2), CookToom(4, 3, 2)),
     (5, 2): (CookToom(2, 5, 2),),
 }
+# Results of the tiles that the last row or column may have, by outputs, taps and stride.
+_SMALLER = {(4, 3, 1): 2}
 # Rule C of the tolerances: |error| <= u (K T + (4 + 2 sqrt(n)) S). K by products of the two
 # transforms, 2.5 to 4 times the worst of `docs/decisions/026-winograd.md`.
 _ROUNDING = {
@@ -132,6 +135,7 @@ class WinogradChoice:
         cycles: predicted time of one thread.
         streamed: cycles of it in which filters come from memory, once, hidden or not.
         sums: registers of each product: 2 where every turn of the loop is summed apart.
+        fringe: results of the smaller tiles of the last row and column, 0 where there are none.
     """
 
     vertical: CookToom
@@ -145,6 +149,19 @@ class WinogradChoice:
     cycles: float
     streamed: float
     sums: int = 1
+    fringe: tuple[int, int] = (0, 0)
+
+    @property
+    def regions(self) -> Fringe:
+        """The tiles by their size."""
+        return Fringe(self.vertical, self.horizontal, self.down, self.across, *self.fringe)
+
+    @property
+    def products(self) -> int:
+        """Multiplications for a pair of channels."""
+        if self.fringe == (0, 0):
+            return self.planes * self.tiles
+        return sum(planes * tiles for planes, tiles in self.regions.counts())
 
     @property
     def planes(self) -> int:
@@ -194,6 +211,11 @@ class WinogradChoice:
             name += f" of stride {v.stride}x{h.stride}"
         if self.dilations != (1, 1):
             name += f" over {self.phases[0]}x{self.phases[1]} phases"
+        if self.fringe != (0, 0):
+            below, right = (
+                n or whole.outputs for n, whole in zip(self.fringe, (v, h), strict=True)
+            )
+            name += f" and {below}x{right} at the edges"
         if self.expands:
             name += " of plain filters"
         size = f"{self.tile.columns}x{self.tile.vectors}"
@@ -237,6 +259,8 @@ def winograd_choices(target: Target, shape: WinogradShape) -> tuple[WinogradChoi
                 for tiling in _tilings(target, shape, vertical, horizontal):
                     found += [_transformed(tiling, vectors) for vectors in _PANELS]
                     found += _expanded(tiling)
+                    if tiling.blocks == 1 and (fringe := _fringe(shape, vertical, horizontal)):
+                        found += [_transformed(replace(tiling, fringe=fringe), v) for v in _PANELS]
 
     def cost(choice: WinogradChoice) -> float:
         return choice.cycles * (1 + _waiting(shape, choice)) + _SHARED * choice.streamed
@@ -254,6 +278,22 @@ def _fits(shape: WinogradShape, vertical: CookToom, horizontal: CookToom) -> boo
         and vertical.outputs <= shape.phase_rows
         and horizontal.outputs <= shape.phase_columns
     )
+
+
+def _fringe(
+    shape: WinogradShape, vertical: CookToom, horizontal: CookToom
+) -> tuple[int, int] | None:
+    """Results of smaller tiles that the last row and column may have, if any may."""
+    if shape.dilated or shape.rows % shape.window[0] or shape.columns % shape.window[1]:
+        return None
+    below, right = (_SMALLER.get((f.outputs, f.taps, f.stride), 0) for f in (vertical, horizontal))
+    if not below or not 0 < shape.rows % vertical.outputs <= below or below % shape.window[0]:
+        below = 0
+    if not right or not 0 < shape.columns % horizontal.outputs <= right or right % shape.window[1]:
+        right = 0
+    if shape.rows < vertical.outputs or shape.columns < horizontal.outputs:
+        return None
+    return (below, right) if below or right else None
 
 
 def _rounds_well(shape: WinogradShape, vertical: CookToom, horizontal: CookToom) -> bool:
@@ -283,6 +323,7 @@ class _Tiling:
         vertical: transform along columns of pixels.
         horizontal: transform along rows.
         block: tiles that go together.
+        fringe: results of the smaller tiles of the last row and column, 0 where there are none.
     """
 
     target: Target
@@ -290,6 +331,7 @@ class _Tiling:
     vertical: CookToom
     horizontal: CookToom
     block: int
+    fringe: tuple[int, int] = (0, 0)
 
     @property
     def down(self) -> int:
@@ -360,9 +402,14 @@ class _Tiling:
     ) -> WinogradChoice:
         """The choice with products of so many cycles, and filters of so many bytes, a group."""
         vertical, horizontal = self.vertical, self.horizontal
-        transforms = self.tiles * (
-            self.shape.in_blocks * _input_cycles(vertical, horizontal)
-            + self.shape.out_blocks * _output_cycles(vertical, horizontal)
+        regions = Fringe(vertical, horizontal, self.down, self.across, *self.fringe).regions
+        transforms = sum(
+            (region.count if any(self.fringe) else self.tiles)
+            * (
+                self.shape.in_blocks * _input_cycles(region.vertical, region.horizontal)
+                + self.shape.out_blocks * _output_cycles(region.vertical, region.horizontal)
+            )
+            for region in regions
         )
         held = self.tile_bytes + self.planes * tile.vectors * self.target.vector_bits // 8
         if self.block * held > self.target.l2_bytes // 2:
@@ -381,6 +428,7 @@ class _Tiling:
             self.shape.groups * (transforms + multiplied),
             self.shape.groups * filters / _MEMORY_BYTES_PER_CYCLE,
             1 if expands else self.sums,
+            self.fringe,
         )
 
 
@@ -403,6 +451,8 @@ def _transformed(t: _Tiling, most_vectors: int | None) -> WinogradChoice:
     wide = regs.tile.vectors
     tail = choose_tile(t.target, 1, t.last, outs, depth, most_vectors=wide, sums=t.sums)
     products = t.planes * (regs.cycles * (t.blocks - 1) + tail.cycles)
+    if any(t.fringe):
+        regs, products = _fringed(t, most_vectors)
     # Filters stream in while the first register tile of a block needs them, where nothing fetches
     # them before; the others find them in a cache.
     fetched = fetches_ahead(t.tiles, regs.tile)
@@ -410,6 +460,26 @@ def _transformed(t: _Tiling, most_vectors: int | None) -> WinogradChoice:
     filters = t.filter_bytes(t.planes * depth)
     least, most = sorted((first, t.streamed(filters)))
     return t.choice(regs.tile, products - first + most + (1 - _HIDDEN) * least, filters)
+
+
+def _fringed(t: _Tiling, most_vectors: int | None) -> tuple[TileChoice, float]:
+    """The register tile of planes with unlike numbers of tiles, and the cycles of all products."""
+    outs = t.shape.out_blocks
+    counts = tuple(Fringe(t.vertical, t.horizontal, t.down, t.across, *t.fringe).counts())
+
+    def cycles(tile: Tile) -> float:
+        return sum(
+            planes * times * tile_cycles(t.target, columns, tile.vectors, t.depth)
+            for planes, count in counts
+            for _, columns, times in tile_parts(1, count, tile)
+        ) * (outs // tile.vectors)
+
+    found = [
+        choose_tile(t.target, 1, count, outs, t.depth, most_vectors=most_vectors, sums=t.sums)
+        for _, count in counts
+    ]
+    best = min(found, key=lambda choice: cycles(choice.tile))
+    return best, cycles(best.tile)
 
 
 def _expanded(t: _Tiling) -> list[WinogradChoice]:
