@@ -259,7 +259,8 @@ def winograd_choices(target: Target, shape: WinogradShape) -> tuple[WinogradChoi
                 for tiling in _tilings(target, shape, vertical, horizontal):
                     found += [_transformed(tiling, vectors) for vectors in _PANELS]
                     found += _expanded(tiling)
-                    if tiling.blocks == 1 and (fringe := _fringe(shape, vertical, horizontal)):
+                    fringe = _fringe(shape, vertical, horizontal)
+                    if tiling.blocks == 1 and any(fringe):
                         found += [_transformed(replace(tiling, fringe=fringe), v) for v in _PANELS]
 
     def cost(choice: WinogradChoice) -> float:
@@ -280,20 +281,23 @@ def _fits(shape: WinogradShape, vertical: CookToom, horizontal: CookToom) -> boo
     )
 
 
-def _fringe(
-    shape: WinogradShape, vertical: CookToom, horizontal: CookToom
-) -> tuple[int, int] | None:
-    """Results of smaller tiles that the last row and column may have, if any may."""
-    if shape.dilated or shape.rows % shape.window[0] or shape.columns % shape.window[1]:
-        return None
-    below, right = (_SMALLER.get((f.outputs, f.taps, f.stride), 0) for f in (vertical, horizontal))
-    if not below or not 0 < shape.rows % vertical.outputs <= below or below % shape.window[0]:
-        below = 0
-    if not right or not 0 < shape.columns % horizontal.outputs <= right or right % shape.window[1]:
-        right = 0
-    if shape.rows < vertical.outputs or shape.columns < horizontal.outputs:
-        return None
-    return (below, right) if below or right else None
+def _fringe(shape: WinogradShape, vertical: CookToom, horizontal: CookToom) -> tuple[int, int]:
+    """Results of the smaller tiles of the last row and column; 0 where they are like the others."""
+    extents = (shape.rows, shape.columns)
+    if shape.dilated or any(n % w for n, w in zip(extents, shape.window, strict=True)):
+        return 0, 0
+    below, right = (
+        _smaller(f, extent, window)
+        for f, extent, window in zip((vertical, horizontal), extents, shape.window, strict=True)
+    )
+    return below, right
+
+
+def _smaller(f: CookToom, extent: int, window: int) -> int:
+    """Results of the last tile of so many results, if a smaller one has room for them; else 0."""
+    small = _SMALLER.get((f.outputs, f.taps, f.stride), 0)
+    fits = extent > f.outputs and 0 < extent % f.outputs <= small
+    return small if fits and small % window == 0 else 0
 
 
 def _rounds_well(shape: WinogradShape, vertical: CookToom, horizontal: CookToom) -> bool:

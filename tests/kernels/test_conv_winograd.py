@@ -36,6 +36,43 @@ def test_maps_around_the_tiles(rows, columns):
     run(KERNEL, Conv((5, rows, columns), 6, attrs=SAME, halo=ROOM), target)
 
 
+@pytest.fixture
+def small_tiles(monkeypatch):
+    """The quickest choice that has smaller tiles at the edges."""
+
+    def choices(site):
+        found = winograd_choices(site.target, winograd_shape(site))
+        return [next(choice for choice in found if any(choice.fringe))]
+
+    monkeypatch.setattr(ConvWinograd, "_choices", staticmethod(choices))
+
+
+@pytest.mark.parametrize("rows", [5, 6, 7, 8, 14])
+@pytest.mark.parametrize("columns", [5, 9, 10])
+def test_smaller_tiles_at_the_edges(small_tiles, rows, columns):
+    """At the lower edge, at the right one and at both, with one or two results."""
+    target = TARGETS[(rows + columns) % 3]
+    run(KERNEL, Conv((5, rows, columns), 6, attrs=SAME, halo=ROOM, out_halo=(1, 0, 2, 3)), target)
+
+
+@each_target
+def test_smaller_tiles_and_what_follows(small_tiles, target):
+    conv = Conv((33, 6, 10), 18, attrs=SAME, halo=ROOM)
+    residual = (numbers(1, 18, 6, 10),)
+    run(KERNEL, replace(conv, steps=chain(3, "add", "silu"), extras=residual), target)
+    pool = chain(3, "relu", ("max_pool2d", MaxPool2dAttrs((2, 2), (2, 2))))
+    run(KERNEL, replace(conv, steps=pool), target)
+    run(KERNEL, replace(conv, attrs=Conv2dAttrs(pads=(0, 2, 4, 0))), target)
+    run(KERNEL, replace(conv, values="special"), target)
+
+
+@pytest.mark.parametrize("kernel", [(1, 3), (3, 1)], ids=str)
+def test_smaller_tiles_of_one_axis(small_tiles, kernel):
+    pads = (kernel[0] // 2, kernel[1] // 2) * 2
+    for target in TARGETS:
+        run(KERNEL, Conv((3, 9, 10), 5, kernel, Conv2dAttrs(pads=pads), halo=ROOM), target)
+
+
 @pytest.mark.parametrize("channels", [1, 4, 15, 17, 33])
 @pytest.mark.parametrize("filters", [1, 16, 33])
 def test_channels_around_the_lanes(channels, filters):

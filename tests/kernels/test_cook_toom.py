@@ -17,6 +17,7 @@ EVERY = [
     *(CookToom(*case) for case in ((2, 7), (2, 3, 2), (4, 3, 2), (2, 5, 2), (2, 7, 2), (1, 1, 2))),
 ]
 EVERY += [replace(f, expands=True) for f in EVERY]
+EVERY.append(CookToom(4, 3).smaller(2))
 each = pytest.mark.parametrize("f", EVERY, ids=str)
 
 
@@ -24,9 +25,17 @@ each = pytest.mark.parametrize("f", EVERY, ids=str)
 def test_the_matrices_filter(f):
     rng = np.random.default_rng(1)
     d, g = rng.standard_normal(f.inputs), rng.standard_normal(f.taps)
-    y = f.output_matrix @ ((f.filter_matrix @ g) * (f.input_matrix @ d))
+    filters = CookToom(f.host, f.taps).filter_matrix[list(f.rows)] if f.host else f.filter_matrix
+    y = f.output_matrix @ ((filters @ g) * (f.input_matrix @ d))
     wanted = np.convolve(d, g[::-1], "valid")[:: f.stride]
     np.testing.assert_allclose(y, wanted, rtol=0, atol=1e-13)
+
+
+def test_a_smaller_transform_has_rows_of_the_larger_one():
+    host = CookToom(4, 3)
+    assert host.smaller(2).rows == (0, 1, 2, 5)
+    assert list(host.lacks(2)) == [3, 4]
+    assert host.rows == tuple(range(6))
 
 
 def test_f23_is_the_textbooks():

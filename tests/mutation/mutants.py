@@ -140,15 +140,22 @@ MUTANTS = (
     ),
     _kernel(
         "conv_winograd",
-        "plane = row * wide.products + k",
-        "plane = row * tall.products + k",
+        "region.plane(row * wide.products + k, ",
+        "region.plane(row * tall.products + k, ",
         "planes of tiles that are not square are mixed up",
     ),
     _kernel(
         "conv_winograd",
-        "return _TilePlace(0, 0, line, across)",
-        "return _TilePlace(0, 0, across, line)",
+        "return _TilePlace(0, 0, b.iadd(line, region.line), b.iadd(across, region.column))",
+        "return _TilePlace(0, 0, b.iadd(across, region.column), b.iadd(line, region.line))",
         "tiles of a map that is not square lie elsewhere",
+    ),
+    _kernel(
+        "winograd_regions",
+        "return (rows * (self.across - columns) if column else 0), high * broad",
+        "return 0, high * broad",
+        "planes that the right edge lacks multiply its tiles",
+        "conv_winograd",
     ),
     _kernel(
         "conv_nest",
