@@ -66,8 +66,8 @@ def test_filters_are_fetched_where_few_register_tiles_read_them():
 
 
 def test_of_two_ways_as_quick_the_one_that_reads_less_is_taken():
-    """Memory is what threads share: 256 filters at 14x14 are 9.4 MB transformed, 2.4 MB plain."""
-    found = winograd_choices(WIDE, _shape(14, 256))
+    """Memory is what threads share: 256 filters at 16x16 are 9.4 MB transformed, 2.4 MB plain."""
+    found = winograd_choices(WIDE, _shape(16, 256))
     assert found[0].streamed == min(c.streamed for c in found if c.planes == 36)
 
 
@@ -117,7 +117,7 @@ def test_the_bound_has_room(pair, kind):
 
 def test_work_falls_into_equal_parts() -> None:
     """20 blocks of filters are 5 panels of 4 vectors, but 10 of 2: two threads wait less."""
-    for rows, blocks in ((14, 20), (7, 20), (14, 2)):
+    for rows, blocks in ((16, 20), (7, 20), (16, 2)):
         shape = WinogradShape(rows, rows, 10, blocks, 1, (3, 3))
         choices = winograd_choices(WIDE, shape)
         best = choices[0]
