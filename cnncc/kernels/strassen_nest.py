@@ -65,8 +65,11 @@ class StrassenNest:
         self.parked, parked_arg = scratch_buffer(b, "parked", 3 * self.kept)
         self.totals, totals_arg = scratch_buffer(b, "totals", self.kept)
         # What differs with the depth is not known in the function: layers of one shape share it.
-        known = (half, piece_blocks(half, 1, _LONGEST_PIECE))
-        self.half, self.piece = map(b.index_param, ("half", "piece"))
+        known = [half]
+        self.half = self.piece = b.index_param("half")
+        if half > _LONGEST_PIECE:
+            known.append(piece_blocks(half, 1, _LONGEST_PIECE))
+            self.piece = b.index_param("piece")
         bands = -(-self.units // self.pairing.band)
         lo, hi = b.index_param("lo"), b.index_param("hi")
         with b.loop(lo, hi, hint="item") as items:
