@@ -47,7 +47,7 @@ from cnncc.plan.tables import decision_rows, group_rows, layer_rows
 from cnncc.plan.verify import verify_layouts, verify_plan
 from cnncc.runtime.module import ALONE, RUN
 from cnncc.runtime.network import Network
-from cnncc.runtime.threads import POOL_EXPORTS
+from cnncc.runtime.threads import POOL_EXPORTS, usable_cores
 from cnncc.spec import load as load_spec
 from cnncc.stages import Lowered, load_program
 from cnncc.targets import Target, find
@@ -366,7 +366,8 @@ def compile_model(
 
 def objects(plan: Plan, cache: ObjectCache | None = None) -> list[bytes]:
     """Machine code of a plan, function by function, from the cache where it has it."""
-    return compile_program(plan.program, plan.target, cache or ObjectCache(), plan.texts)
+    found = cache or ObjectCache()
+    return compile_program(plan.program, plan.target, found, plan.texts, usable_cores())
 
 
 def build(
@@ -407,7 +408,7 @@ def build_program(
     """
     weights, interface = lowered.complete(target)
     host.require(target)
-    made = compile_program(lowered.program, target, cache or ObjectCache())
+    made = compile_program(lowered.program, target, cache or ObjectCache(), jobs=usable_cores())
     code = [*made, pool_object(target)]
     image = link(code, (RUN, ALONE, *POOL_EXPORTS), target)
     return Network(image, interface, weights, threads=threads)

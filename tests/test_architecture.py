@@ -63,7 +63,7 @@ OWNERS = {
     "onnxruntime": ("bench/", "cli/", "onnx/peer.py"),
     "onnx": ("onnx/", "bench/"),
     "pickle": (),
-    "subprocess": ("export/", "bench/", "cli/"),
+    "subprocess": ("export/", "bench/", "cli/", "llvm/processes.py"),
 }
 CPU_MODELS = re.compile(r"\b(skylake|haswell|nehalem|cortex|zen\d|znver\d)\b", re.IGNORECASE)
 CPU_FEATURES = re.compile(r"\b(avx512\w*|avx2?|sse\d(\.\d)?|neon)\b", re.IGNORECASE)

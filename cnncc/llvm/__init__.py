@@ -10,7 +10,8 @@ that their unit does not declare; memory is never writable and executable at onc
 To see or change open
     which instruction a node becomes: `vector.py` (arithmetic), `memory.py` (loads, stores),
         `emit.py` (functions, loops), with `writer.py` and `types.py` below them
-    passes, machine, code generation: `optimize.py`; what came out: `asm_stats.py`, `elf.py`
+    passes, machine, code generation: `optimize.py`, in several processes: `processes.py`
+    what came out: `asm_stats.py`, `elf.py`
     threads: `parallel.py` (what `main` becomes), `pool_code.py` and `pool.py` (the workers)
     the caller's rounding mode: `rounding.py`
     a program in this process: `program.py`, `jit.py`, `cache.py` (objects on disk)
