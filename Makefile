@@ -68,8 +68,8 @@ bench-kernels: $(READY)  ## Kernels against the multiply-add peak of this machin
 	@$(BIN)/python -m cnncc.bench.kernels
 
 bench-rounding: $(READY)  ## How far minimal filtering and seven products round, beside what the tolerances allow.
-	@$(BIN)/python -m tests.kernels.winograd_rounding
-	@$(BIN)/python -m tests.kernels.strassen_rounding
+	@$(BIN)/python -m tests.kernels.winograd.winograd_rounding
+	@$(BIN)/python -m tests.kernels.strassen.strassen_rounding
 
 ablation: $(READY)  ## Long: what each optimisation is worth on the networks of ZOO=folder.
 	@$(BIN)/python -m cnncc.bench.ablation $(ZOO) --write docs/performance.md

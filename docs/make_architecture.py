@@ -26,7 +26,10 @@ PAGE = ROOT / "docs" / "architecture.md"
 NETWORK = ROOT / "examples" / "digits" / "digits.cnn"
 TARGET = "x86-64-v3"
 ROOMS = (
-    *("spec", "onnx", "ir", "ops", "passes", "targets", "loopir", "kernels", "plan", "llvm"),
+    *("spec", "onnx", "ir", "ops", "passes", "targets", "loopir", "kernels"),
+    *(f"kernels/{part}" for part in ("convolution", "winograd", "strassen", "zones", "maps")),
+    *(f"kernels/{part}" for part in ("rows", "moves", "scalars")),
+    *("plan", "llvm"),
     *("runtime", "export", "cli", "bench"),
 )
 WIDTH = 110
@@ -45,7 +48,7 @@ def cards() -> str:
     """The card of every room, out of its docstring."""
     parts = []
     for room in ROOMS:
-        text = importlib.import_module(f"cnncc.{room}").__doc__ or ""
+        text = importlib.import_module(f"cnncc.{room.replace('/', '.')}").__doc__ or ""
         parts.append(f"### `cnncc/{room}/`\n\n```text\n{text.strip()}\n```\n")
     return "\n".join(parts)
 

@@ -36,6 +36,19 @@ BELOW = {
     "runtime": {"abi", "errors", "ir.types"},
     "export": {"llvm", "runtime", "plan", "targets", "abi", "loopir", "ir.types", "errors"},
 }
+# What the rooms within `kernels` may import of each other; all see the files beside them, which see
+# `scalars` only.
+KERNEL_ROOMS = {
+    "": {"scalars"},
+    "scalars": set(),
+    "moves": {"scalars"},
+    "rows": {"scalars", "moves"},
+    "maps": {"scalars"},
+    "convolution": {"scalars", "moves"},
+    "winograd": {"scalars", "convolution"},
+    "strassen": {"scalars", "convolution"},
+    "zones": {"scalars", "convolution", "winograd"},
+}
 # These stand above the rooms and see all of them.
 ABOVE = {
     "__init__",
@@ -50,7 +63,10 @@ ABOVE = {
 }
 # So do these, which lie in a room because that is where the world looks for them.
 ABOVE_FILES = {"onnx/backend.py"}
-ROOMS = sorted(p.parent.name for p in PACKAGE.glob("*/__init__.py"))
+ROOMS = sorted(
+    p.parent.relative_to(PACKAGE).as_posix()
+    for p in (*PACKAGE.glob("*/__init__.py"), *PACKAGE.glob("kernels/*/__init__.py"))
+)
 # Libraries with one place each.
 OWNERS = {
     "networkx": ("ir/graph.py",),
@@ -95,21 +111,22 @@ TESTED_BY = {
     "export/example.py": "export/test_write.py",
     "export/header.py": "export/test_write.py",
     "export/shared.py": "export/test_write.py",
-    "kernels/copy_loops.py": "kernels/test_relayout.py",
-    "kernels/copy_nest.py": "kernels/test_relayout.py",
-    "kernels/elementary.py": "kernels/test_scalar_math.py",
-    "kernels/elementary_wide.py": "kernels/test_scalar_math.py",
-    "kernels/conv_ring.py": "kernels/test_conv_block.py",
-    "kernels/global_pool.py": "kernels/test_pool.py",
-    "kernels/phase_nest.py": "kernels/test_conv_phases.py",
-    "kernels/phase_ring.py": "kernels/test_conv_phases.py",
-    "kernels/row_nest.py": "kernels/test_pointwise.py",
-    "kernels/row_matmul_loops.py": "kernels/test_row_matmul.py",
-    "kernels/row_matmul_tile.py": "kernels/test_row_matmul.py",
-    "kernels/row_steps.py": "kernels/test_row_pointwise.py",
-    "kernels/row_transpose_loops.py": "kernels/test_row_transpose.py",
-    "kernels/scalar_operations.py": "kernels/test_scalar_arithmetic.py",
-    "kernels/transformed_rows.py": "kernels/test_conv_row_pairs.py",
+    "kernels/moves/copy_loops.py": "kernels/moves/test_relayout.py",
+    "kernels/moves/copy_nest.py": "kernels/moves/test_relayout.py",
+    "kernels/scalars/elementary.py": "kernels/scalars/test_scalar_math.py",
+    "kernels/scalars/elementary_wide.py": "kernels/scalars/test_scalar_math.py",
+    "kernels/convolution/conv_ring.py": "kernels/convolution/test_conv_block.py",
+    "kernels/pool_behind.py": "kernels/convolution/test_conv_pool.py",
+    "kernels/maps/global_pool.py": "kernels/maps/test_pool.py",
+    "kernels/winograd/phase_nest.py": "kernels/winograd/test_conv_phases.py",
+    "kernels/winograd/phase_ring.py": "kernels/winograd/test_conv_phases.py",
+    "kernels/maps/row_nest.py": "kernels/maps/test_pointwise.py",
+    "kernels/rows/row_matmul_loops.py": "kernels/rows/test_row_matmul.py",
+    "kernels/rows/row_matmul_tile.py": "kernels/rows/test_row_matmul.py",
+    "kernels/rows/row_steps.py": "kernels/rows/test_row_pointwise.py",
+    "kernels/rows/row_transpose_loops.py": "kernels/rows/test_row_transpose.py",
+    "kernels/scalars/scalar_operations.py": "kernels/scalars/test_scalar_arithmetic.py",
+    "kernels/winograd/transformed_rows.py": "kernels/winograd/test_conv_row_pairs.py",
     "llvm/c_api.py": "llvm/test_aot.py",
     "llvm/pool.py": "runtime/test_threads.py",
     "llvm/pool_code.py": "runtime/test_threads.py",
@@ -220,6 +237,26 @@ def rooms_import_downwards_only(path: Path) -> Iterator[str]:
             )
 
 
+def kernel_rooms_import_in_one_direction(path: Path) -> Iterator[str]:
+    inside = path.relative_to(PACKAGE).parts
+    if inside[0] != "kernels" or inside == ("kernels", "__init__.py"):
+        return
+    room = inside[1] if len(inside) > 2 else ""
+    if room not in KERNEL_ROOMS:
+        yield f"{path.relative_to(ROOT)}: say in KERNEL_ROOMS of {HERE} what `{room}` may import"
+        return
+    for where, module in imports(path):
+        parts = module.removeprefix("cnncc.kernels.").split(".")
+        other = parts[0] if len(parts) > 1 else ""
+        if not module.startswith("cnncc.kernels.") or other in ("", room):
+            continue
+        if other not in KERNEL_ROOMS[room]:
+            yield (
+                f"{where} imports {module}, but `kernels/{room}` may see only"
+                f" {', '.join(sorted(KERNEL_ROOMS[room])) or 'what lies beside the rooms'}"
+            )
+
+
 def libraries_have_one_place(path: Path) -> Iterator[str]:
     inside = path.relative_to(PACKAGE).as_posix()
     for where, module in imports(path):
@@ -303,6 +340,7 @@ def no_file_holds_two_ideas(path: Path) -> Iterator[str]:
 
 RULES = (
     rooms_import_downwards_only,
+    kernel_rooms_import_in_one_direction,
     libraries_have_one_place,
     cpus_are_named_by_targets_only,
     only_the_command_line_prints,
@@ -323,6 +361,11 @@ BREACHES = {
         "ir/a.py",
         "from cnncc.kernels.layout import Layout",
         "ir/a.py:1",
+    ),
+    kernel_rooms_import_in_one_direction: (
+        "kernels/convolution/a.py",
+        "from cnncc.kernels.winograd.cook_toom import CookToom",
+        "`kernels/convolution` may see only moves, scalars",
     ),
     libraries_have_one_place: ("plan/a.py", "x = 1\nimport networkx as nx", "plan/a.py:2"),
     cpus_are_named_by_targets_only: ("plan/a.py", "if cpu == 'skylake':\n    pass", "`skylake`"),

@@ -100,7 +100,7 @@ def test_an_exception_is_an_error(monkeypatch):
 
 def test_a_wrong_kernel_is_found(monkeypatch):
     """The judge of the long runs sees one dropped tap."""
-    from cnncc.kernels import conv_direct, conv_nest
+    from cnncc.kernels.convolution import conv_direct, conv_nest
 
     target = find("x86-64")
     if missing(target):

@@ -11,8 +11,8 @@ import pytest
 from cnncc import driver, tuning
 from cnncc.errors import TargetError
 from cnncc.ir.decisions import decisions
-from cnncc.kernels.conv_direct import ConvDirect
-from cnncc.kernels.dense import Dense
+from cnncc.kernels.convolution.conv_direct import ConvDirect
+from cnncc.kernels.convolution.dense import Dense
 from cnncc.llvm.cache import ObjectCache
 from cnncc.llvm.host import missing
 from cnncc.options import Options

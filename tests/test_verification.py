@@ -11,7 +11,8 @@ from cnncc import driver
 from cnncc.abi import ALIGNMENT, Port, aligned
 from cnncc.errors import InputError
 from cnncc.ir.types import DType
-from cnncc.kernels import conv_depthwise, conv_direct, conv_nest, conv_pool, dense, epilogue
+from cnncc.kernels import epilogue
+from cnncc.kernels.convolution import conv_depthwise, conv_direct, conv_nest, conv_pool, dense
 from cnncc.kernels.template import Launch
 from cnncc.llvm.host import missing
 from cnncc.llvm.program import compile_program, load_program

@@ -18,7 +18,7 @@ from cnncc.errors import InternalError
 from cnncc.ir.op import Trait, lookup
 from cnncc.ir.types import TensorType
 from cnncc.kernels.cost import places
-from cnncc.kernels.scalar_math import VectorScalars
+from cnncc.kernels.scalars.scalar_math import VectorScalars
 from cnncc.loopir.build import Builder
 from cnncc.loopir.nodes import BufferType, Call, Func, Value, View
 from cnncc.ops.fused import Step

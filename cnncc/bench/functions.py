@@ -22,8 +22,8 @@ from cnncc.abi import aligned
 from cnncc.bench import machine
 from cnncc.bench.peak import beside_peak
 from cnncc.ir.op import Array, Op, lookup, ulp
-from cnncc.kernels.conv_tile import fma_per_cycle
-from cnncc.kernels.scalar_math import VectorScalars
+from cnncc.kernels.cost import fma_per_cycle
+from cnncc.kernels.scalars.scalar_math import VectorScalars
 from cnncc.llvm.asm_stats import functions
 from cnncc.llvm.emit import emit_program
 from cnncc.llvm.jit import load

@@ -12,7 +12,7 @@ from math import prod
 
 from cnncc.ir.op import lookup
 from cnncc.kernels.layout import DenseLayout, Layout
-from cnncc.kernels.scalar_math import SHORT, count_operations
+from cnncc.kernels.scalars.scalar_math import SHORT, count_operations
 from cnncc.kernels.template import Bound, Estimate, Site
 from cnncc.loopir.nodes import Binary, Fma, Stmt
 from cnncc.targets.target import Target
@@ -21,6 +21,8 @@ _FIRST_TOUCH = 0.6  # of a cache's pace, for data that comes in short runs
 _OVERLAP = 0.8  # of the shorter of computing and moving hides behind the longer
 # What an operation takes of the units of the multiply-adds, measured on a Zen 4, where additions,
 # minima, selections and whole numbers have units of their own.
+STORE_CYCLES = 2  # of a vector of the result
+TILE_OVERHEAD = 40.0  # cycles
 _PLACES = {"mul": 1, "div": 2}
 
 
@@ -140,3 +142,33 @@ def pace(target: Target, working_set: float) -> float:
     if working_set <= machine.l3_bytes * 3 // 4:
         return machine.l3_bytes_per_cycle
     return machine.memory_bytes_per_cycle
+
+
+def tile_cycles(target: Target, pixels: int, vectors: float, steps: int) -> float:
+    """Predicted cycles of one tile; the part of a vector that is not whole is a narrow one.
+
+    Each step takes as long as the slowest of its multiply-adds, its loads, the latency of a chain
+    of multiply-adds, and the filters' way from the cache that a panel of them stays in.
+    """
+    fma = pixels * vectors / fma_per_cycle(target)
+    loads = (pixels + vectors) / target.machine.loads
+    vector_bytes = target.vector_bits // 8
+    panel_bytes = steps * vectors * vector_bytes
+    filters = vectors * vector_bytes / bytes_per_cycle(target, panel_bytes)
+    return (
+        steps * max(fma, loads, target.machine.fma_latency, filters)
+        + TILE_OVERHEAD
+        + STORE_CYCLES * pixels * vectors
+    )
+
+
+def bytes_per_cycle(target: Target, working_set: float) -> float:
+    """How fast numbers come that are read again and again and take so many bytes."""
+    if working_set <= target.l1_bytes // 2:  # the input wants room too
+        return target.machine.loads * target.vector_bits / 8
+    return pace(target, working_set)
+
+
+def fma_per_cycle(target: Target) -> float:
+    """Vector multiply-adds that start in a cycle."""
+    return target.machine.fmas

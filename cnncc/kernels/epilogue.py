@@ -15,13 +15,13 @@ from typing import Any
 import numpy as np
 
 from cnncc.errors import InternalError
-from cnncc.ir import op as ops
+from cnncc.ir.op import lookup
 from cnncc.kernels.layout import Layout
-from cnncc.kernels.scalar_math import SHORT, NumpyScalars, VectorScalars, count_operations
-from cnncc.kernels.template import Arg, OperandArg, PackedArg, Site, per_channel
+from cnncc.kernels.scalars.scalar_math import SHORT, NumpyScalars, VectorScalars, count_operations
+from cnncc.kernels.template import Arg, OperandArg, PackedArg, Site, per_channel, refuses_blocks
 from cnncc.loopir.build import Builder
 from cnncc.loopir.nodes import Index, Kind, Value
-from cnncc.ops.channels import channel_numbers
+from cnncc.ops.channels import channel_numbers, is_channel_shaped
 from cnncc.ops.fused import Step
 
 
@@ -120,7 +120,7 @@ class Epilogue:
                 if arg >= 0 and arg not in loaded:
                     loaded[arg] = load(arg)
                 operands.append(results[arg] if arg < 0 else loaded[arg])
-            value = results[~number] = ops.lookup(step.op).scalar(scalars, operands, step.attrs)
+            value = results[~number] = lookup(step.op).scalar(scalars, operands, step.attrs)
         return value
 
     def _load(self, b: Builder, operand: int, behind: tuple[int, int, int], lanes: int) -> Value:
@@ -182,3 +182,31 @@ class LaneMask:
         zero = b.splat(b.const(0.0), lanes)
         other = zero if otherwise == 0.0 else b.splat(b.const(otherwise), lanes)
         return b.select(b.compare("gt", flags, zero), value, other)
+
+
+def refuses_epilogue(site: Site, first: int = 1, *, pools: bool = False) -> str:
+    """Why the steps from `first` on cannot be applied to registers; empty if they can.
+
+    Args:
+        site: what is to be computed.
+        first: the first step that is none of the kernel's own.
+        pools: whether the kernel combines windows behind the steps.
+    """
+    if site.ends_in_pool and len(site.steps) > first and not pools:
+        return "does not pool behind another step"
+    for operand in dict.fromkeys(a for s in site.steps[first:] for a in s.args if a >= 0):
+        constant = site.constants[operand]
+        if constant is None:
+            reason = refuses_blocks(site, (operand,))
+            if reason:
+                return reason
+        elif not _is_a_channel(site, first, operand):
+            return f"the constant operand {operand} has more than one value a channel"
+    return ""
+
+
+def _is_a_channel(site: Site, first: int, operand: int) -> bool:
+    """Whether every step that reads a constant operand takes one number a channel from it."""
+    shape = site.types[operand].shape
+    readers = [s for s in site.steps[first:] if operand in s.args]
+    return all(is_channel_shaped(lookup(s.op), shape, site.result.shape) for s in readers)

@@ -256,3 +256,28 @@ def per_channel(values: NDArray[Any], layout: Layout) -> NDArray[np.float32]:
     packed = np.zeros(layout.blocks * layout.block, np.float32)
     packed[layout.channel_slots] = values.reshape(-1)
     return packed
+
+
+def out_buffer(b: Builder, site: Site) -> tuple[Value, Arg]:
+    """The parameter for the result; it may be an operand's buffer when the site works in place.
+
+    Between the parts of an operand that was picked out of several buffers it may lie too.
+    """
+    layout = site.blocked_out
+    apart = site.in_place is None and not any(isinstance(x, Picked) for x in site.layouts)
+    value = b.buffer("out", extent=layout.elems, writable=True, unique=apart)
+    return value, ResultArg()
+
+
+def refuses_blocks(site: Site, operands: tuple[int, ...]) -> str:
+    """Why operands and result do not lie in equal blocks of whole vectors; empty if they do."""
+    out = site.out
+    if not isinstance(out, Layout) or out.block != site.lanes:
+        return f"the result's blocks must have {site.lanes} channels"
+    for operand in operands:
+        layout = site.layouts[operand]
+        if not isinstance(layout, Layout) or layout.block != out.block:
+            return f"operand {operand} must lie in blocks of {site.lanes} channels"
+        if layout.segments != out.segments:
+            return f"operand {operand} has other segments than the result"
+    return ""

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 from cnncc.ir.graph import Graph
 from cnncc.ir.op import lookup
-from cnncc.kernels.conv_nest import conv_halo
-from cnncc.kernels.conv_transposed import transposed_halo
-from cnncc.kernels.conv_winograd import ConvWinograd, winograd_halo
-from cnncc.kernels.conv_zones import zones_pay
+from cnncc.kernels.convolution.conv_nest import conv_halo
+from cnncc.kernels.convolution.conv_transposed import transposed_halo
 from cnncc.kernels.layout import NO_HALO, Halo
+from cnncc.kernels.winograd.conv_winograd import ConvWinograd, winograd_halo
+from cnncc.kernels.zones.conv_zones import zones_pay
 from cnncc.ops.pool import WINDOW_POOLS
 from cnncc.options import Options
 from cnncc.plan.choose_picture import Pictures

@@ -24,11 +24,11 @@ from cnncc.ir.build import add_typed
 from cnncc.ir.decisions import Decision, record
 from cnncc.ir.graph import Graph
 from cnncc.ir.op import Trait, lookup
-from cnncc.kernels.conv_columns import ConvColumns, suits_columns
-from cnncc.kernels.conv_gather import ConvGather, gathers
-from cnncc.kernels.conv_grouped import groups_in_lanes
-from cnncc.kernels.conv_nest import groups_aligned
-from cnncc.kernels.conv_planes import ConvPlanes, suits_planes
+from cnncc.kernels.convolution.conv_columns import ConvColumns, suits_columns
+from cnncc.kernels.convolution.conv_gather import ConvGather, gathers
+from cnncc.kernels.convolution.conv_grouped import groups_in_lanes
+from cnncc.kernels.convolution.conv_nest import groups_aligned
+from cnncc.kernels.convolution.conv_planes import ConvPlanes, suits_planes
 from cnncc.kernels.layout import (
     NO_HALO,
     FlatLayout,

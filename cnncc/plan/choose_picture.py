@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from cnncc.ir.decisions import Decision, record
 from cnncc.ir.graph import Graph
 from cnncc.ir.types import TensorType
-from cnncc.kernels.conv_phases import ConvPhases, phases_pay, refuses_phases
 from cnncc.kernels.layout import NARROW, DenseLayout
-from cnncc.kernels.plane_rows import refuses_planes
+from cnncc.kernels.winograd.conv_phases import ConvPhases, phases_pay, refuses_phases
+from cnncc.kernels.winograd.plane_rows import refuses_planes
 from cnncc.options import Options
 from cnncc.plan.site import dimensions, label, steps_of
 from cnncc.targets.target import Target

@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 from cnncc.ir import rewrite
 from cnncc.ir.decisions import Decision, record
 from cnncc.ir.graph import Graph
-from cnncc.kernels.conv_block import ConvBlock
+from cnncc.kernels.convolution.conv_block import ConvBlock
 from cnncc.kernels.template import Site
 from cnncc.ops.fused import FusedAttrs, Step
 from cnncc.options import DEFAULTS, Options

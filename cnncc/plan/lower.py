@@ -14,8 +14,8 @@ from cnncc.abi import ALIGNMENT, Interface, Port, aligned
 from cnncc.errors import InternalError
 from cnncc.ir.graph import Graph
 from cnncc.ir.types import DType
-from cnncc.kernels.fill_halo import fill_halo
 from cnncc.kernels.layout import DenseLayout, FlatLayout, Layout, Picked, RowMajor
+from cnncc.kernels.moves.fill_halo import fill_halo
 from cnncc.kernels.template import (
     Arg,
     Launch,

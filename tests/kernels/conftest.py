@@ -1,5 +1,5 @@
 """Fixtures of the kernels' tests."""
 
-from tests.kernels.row_ops import small_ops
+from tests.kernels.rows.row_ops import small_ops
 
 __all__ = ["small_ops"]

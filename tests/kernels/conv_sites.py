@@ -10,8 +10,8 @@ import numpy as np
 
 from cnncc.ir.op import NoAttrs, lookup
 from cnncc.ir.types import f32
-from cnncc.kernels.conv_nest import conv_halo
-from cnncc.kernels.conv_transposed import transposed_halo
+from cnncc.kernels.convolution.conv_nest import conv_halo
+from cnncc.kernels.convolution.conv_transposed import transposed_halo
 from cnncc.kernels.template import Kernel, Site
 from cnncc.ops.conv import Conv2dAttrs, Conv2dTransposeAttrs
 from cnncc.ops.fused import Step

@@ -17,7 +17,7 @@ import numpy as np
 from cnncc.ir.op import NoAttrs
 from cnncc.ir.types import DType
 from cnncc.kernels import KERNELS
-from cnncc.kernels.relayout import Relayout
+from cnncc.kernels.moves.relayout import Relayout
 from cnncc.kernels.template import Kernel, Site
 from cnncc.llvm.emit import emit_program
 from cnncc.llvm.jit import Library, load

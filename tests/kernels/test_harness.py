@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from cnncc.ir.op import NoAttrs
-from cnncc.kernels.pointwise import Pointwise
+from cnncc.kernels.maps.pointwise import Pointwise
 from cnncc.kernels.template import Estimate, Kernel, Launch, OperandArg, ResultArg
 from cnncc.loopir.build import Builder
 from cnncc.targets import find

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cnncc.errors import InternalError
-from cnncc.kernels.copy_loops import interleaved, transposed
 from cnncc.kernels.layout import Layout
 from cnncc.kernels.movement import AxisMap, Cells, OffsetTable, movement
+from cnncc.kernels.moves.copy_loops import interleaved, transposed
 from cnncc.loopir import interp
 from cnncc.loopir.build import Builder
 from cnncc.loopir.nodes import Kind

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from cnncc.kernels import KERNELS
-from cnncc.kernels.dense import Dense
+from cnncc.kernels.convolution.dense import Dense
 from cnncc.ops.conv import Conv2dAttrs
 from cnncc.ops.fused import Step
 from cnncc.ops.pool import MaxPool2dAttrs

@@ -7,8 +7,15 @@ from typing import ClassVar
 import numpy as np
 
 from cnncc.kernels import KERNELS
-from cnncc.kernels.conv_nest import out_buffer
-from cnncc.kernels.template import Estimate, Kernel, Launch, OperandArg, Site, scratch_buffer
+from cnncc.kernels.template import (
+    Estimate,
+    Kernel,
+    Launch,
+    OperandArg,
+    Site,
+    out_buffer,
+    scratch_buffer,
+)
 from cnncc.loopir.build import Builder, vector
 from cnncc.loopir.nodes import Kind, Type
 from cnncc.plan import choose_kernel

@@ -9,8 +9,8 @@ import pytest
 from cnncc import driver
 from cnncc.errors import UnsupportedError
 from cnncc.kernels import KERNELS
-from cnncc.kernels.conv_block import ConvBlock
-from cnncc.kernels.row_nms import RowNms
+from cnncc.kernels.convolution.conv_block import ConvBlock
+from cnncc.kernels.rows.row_nms import RowNms
 from cnncc.options import Options
 from cnncc.passes.fuse_pool import MAX_HELD_PIXELS, MAX_WINDOW_IN_REGISTERS
 from cnncc.plan.choose_kernel import ChooseKernel, candidates, kernel_named

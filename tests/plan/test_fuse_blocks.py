@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from cnncc import driver
-from cnncc.kernels.conv_block import ConvBlock
+from cnncc.kernels.convolution.conv_block import ConvBlock
 from cnncc.options import Options
 from cnncc.plan.fuse_blocks import FuseBlocks
 from cnncc.plan.site import steps_of

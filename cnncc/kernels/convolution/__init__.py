@@ -1,0 +1,10 @@
+"""Convolutions by the definition: every tap is multiplied.
+
+Takes: a site whose anchor is a convolution or a dense layer. Gives: its loop nest.
+May import: `scalars`, `moves`, the files above this room.
+Invariants: no borders in inner loops (feature maps lie with their halo); sums in pieces as decision
+026 says, the bias last.
+
+To change the multiply-add tile open `conv_tile.py`; which tile is chosen, `tile_choice.py`; which
+channels it multiplies, `conv_depth.py`; what all nests share, `conv_nest.py`.
+"""

@@ -1,0 +1,310 @@
+"""Depthwise convolution: every channel has a filter of its own, so lanes never mix.
+
+A tile is a run of output pixels of one row. For each kernel row the input pixels under the run are
+loaded once and handed to all the taps that need them, so a 3x3 filter costs little more than one
+load a pixel and row; the kernel row's weights stay in registers meanwhile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cnncc.errors import InternalError
+from cnncc.kernels.convolution.conv_nest import ConvGeometry, conv_geometry, conv_halo
+from cnncc.kernels.cost import fma_per_cycle, predict
+from cnncc.kernels.epilogue import Epilogue, LaneMask
+from cnncc.kernels.layout import Layout
+from cnncc.kernels.template import (
+    Arg,
+    Estimate,
+    Kernel,
+    Launch,
+    MeansArg,
+    OperandArg,
+    PackedArg,
+    Site,
+    out_buffer,
+    per_channel,
+    scratch_buffer,
+)
+from cnncc.loopir.build import Builder
+from cnncc.loopir.nodes import Index, Value
+from cnncc.targets.target import Target
+
+_ROW_OVERHEAD = 20.0  # cycles
+
+
+@dataclass(frozen=True, slots=True)
+class DepthwiseTaps:
+    """How a run of output pixels reads its input and its filters.
+
+    Attributes:
+        kernel: rows and columns of the filter.
+        stride: input columns from one output pixel to the next.
+        dilation: input columns from one tap to the next.
+        pixel: elements from one input column to the next.
+        lanes: channels of a block.
+    """
+
+    kernel: tuple[int, int]
+    stride: int
+    dilation: int
+    pixel: int
+    lanes: int
+
+    @property
+    def elems(self) -> int:
+        """Elements of a block's filters."""
+        return self.kernel[0] * self.kernel[1] * self.lanes
+
+
+class ConvDepthwise(Kernel):
+    """One work item is one output row of one channel block."""
+
+    name: ClassVar[str] = "conv_depthwise"
+    anchors: ClassVar[frozenset[str]] = frozenset({"conv2d"})
+    gives_means: ClassVar[bool] = True
+
+    def refuses(self, site: Site) -> str:
+        x, w = site.anchor.args[:2]
+        groups = site.anchor.attrs.groups
+        if groups != site.types[x].shape[1] or site.types[w].shape[0] != groups:
+            return "not depthwise with one filter a channel"
+        if site.ends_in_pool or site.last_conv:
+            return "computes one convolution and no pool"
+        if site.constants[w] is None:
+            return "the filter is computed at run time"
+        source, out = site.layouts[x], site.out
+        if not isinstance(source, Layout) or not isinstance(out, Layout):
+            return "needs blocked layouts"
+        if source.block != site.lanes or source.segments != out.segments:
+            return f"needs blocks of {site.lanes} channels and equal segments"
+        g = conv_geometry(site)
+        types = (site.types[x], site.types[w], site.result)
+        wanted = conv_halo(g.attrs, *types)
+        if any(have < want for have, want in zip(source.halo, wanted, strict=True)):
+            return f"needs a halo of {wanted}, has {source.halo}"
+        return ""
+
+    def estimate(self, site: Site) -> Estimate:
+        g = conv_geometry(site)
+        taps = depthwise_taps(g, site.lanes)
+        rows = site.blocked_out.blocks * g.rows
+        cycles = rows * row_cycles(site.target, taps, g.columns)
+        words = f"runs of {run_length(site.target, taps, g.columns)} pixels"
+        macs = rows * g.columns * g.kernel[0] * g.kernel[1]
+        return predict(site, cycles, words, {}, fmas=macs)
+
+    def lower(self, site: Site) -> list[Launch]:
+        g = conv_geometry(site)
+        source, result = site.blocked(site.anchor.args[0]), site.blocked_out
+        filters = np.asarray(site.constant(site.anchor.args[1]), np.float32)
+        weights = pack_depthwise(filters, result)
+        bias = per_channel(
+            np.asarray(site.constant(site.anchor.args[2]), np.float32)
+            if len(site.anchor.args) == 3
+            else np.zeros(result.channels, np.float32),
+            result,
+        )
+        b = Builder(self.name)
+        x = b.buffer("x", extent=source.elems)
+        w = b.buffer("weights", extent=weights.size)
+        bias_param = b.buffer("bias", extent=bias.size)
+        taps = depthwise_taps(g, source.block)
+        ends = RunEnds(b, site, Epilogue(site), run_length(site.target, taps, g.columns))
+        lo, hi = b.index_param("lo"), b.index_param("hi")
+        step = g.attrs.dilations[0] * source.row_pitch
+        with b.loop(lo, hi, hint="item") as items:
+            block, row = b.idiv(items.iv, g.rows), b.irem(items.iv, g.rows)
+
+            def compute(column: Index, run: int) -> None:
+                origin = source.index(
+                    b,
+                    block,
+                    b.isub(b.imul(row, g.attrs.strides[0]), g.attrs.pads[0]),
+                    b.isub(b.imul(column, g.attrs.strides[1]), g.attrs.pads[1]),
+                )
+                start = b.load(bias_param, b.imul(block, site.lanes), site.lanes)
+                lines = (x, lambda k: b.iadd(origin, b.imul(k, step)))
+                acc = emit_run(b, taps, run, lines, (w, b.imul(block, taps.elems)), start)
+                ends.finish(acc, (block, row, column))
+
+            ends.begin_row(block, row)
+            for_each_run(b, g.columns, run_length(site.target, taps, g.columns), compute)
+            ends.end_row(block, row)
+        args: tuple[Arg, ...] = (
+            OperandArg(site.anchor.args[0]),
+            PackedArg(weights),
+            PackedArg(bias),
+            *ends.args,
+        )
+        return [Launch(b.func, args, result.blocks * g.rows)]
+
+
+def depthwise_taps(g: ConvGeometry, pixel: int) -> DepthwiseTaps:
+    """The taps of a convolution whose pixels lie `pixel` elements apart."""
+    return DepthwiseTaps(g.kernel, g.attrs.strides[1], g.attrs.dilations[1], pixel, g.block)
+
+
+def run_length(target: Target, taps: DepthwiseTaps, columns: int) -> int:
+    """Pixels in a run: what the registers hold beside a kernel row, in runs of like length."""
+    room = max(1, target.vector_registers - taps.kernel[1] - 2)
+    most = min(room, 8 if target.vector_registers <= 16 else 14)
+    runs = -(-columns // most)
+    return -(-columns // runs)
+
+
+def row_cycles(target: Target, taps: DepthwiseTaps, columns: int) -> float:
+    """Predicted cycles of one row of one channel block that is read from the nearest cache."""
+    run = run_length(target, taps, columns)
+    macs = columns * taps.kernel[0] * taps.kernel[1]
+    pixels = (run - 1) * taps.stride + (taps.kernel[1] - 1) * taps.dilation + 1
+    loads = macs / taps.kernel[1] * min(pixels / run, taps.kernel[1]) / target.machine.loads
+    return max(macs / fma_per_cycle(target), loads) + _ROW_OVERHEAD
+
+
+def for_each_run(b: Builder, columns: int, run: int, body: Callable[[Index, int], None]) -> None:
+    """`body(first column, pixels)` for the runs of a row; the last one may be shorter."""
+    full, last = divmod(columns, run)
+    if full:
+        with b.loop(0, full, hint="run") as runs:
+            body(b.imul(runs.iv, run), run)
+    if last:
+        body(full * run, last)
+
+
+def pack_depthwise(w: NDArray[np.float32], out: Layout) -> NDArray[np.float32]:
+    """Filters [C,1,kh,kw] as `[block][kh][kw][lane]`."""
+    lanes = np.zeros((out.blocks * out.block, *w.shape[2:]), np.float32)
+    lanes[out.channel_slots] = w[:, 0]
+    blocks = lanes.reshape(out.blocks, out.block, *w.shape[2:])
+    return np.ascontiguousarray(blocks.transpose(0, 2, 3, 1))
+
+
+def emit_run(
+    b: Builder,
+    taps: DepthwiseTaps,
+    run: int,
+    source: tuple[Value, Callable[[Value], Index]],
+    weights: tuple[Value, Index],
+    start: Value,
+) -> list[Value]:
+    """`run` neighbouring pixels of one channel block, each a sum that begins with `start`.
+
+    `source` is the input and, for each kernel row, the element under its first tap.
+    """
+    rows, columns = taps.kernel
+    with b.loop(0, rows, carry=[start] * run, hint="k") as loop:
+        line, acc = source[1](loop.iv), loop.carried
+        filters = b.iadd(weights[1], b.imul(loop.iv, columns * taps.lanes))
+        tap = [
+            b.load(weights[0], filters, taps.lanes, offset=k * taps.lanes) for k in range(columns)
+        ]
+        for place, uses in sorted(_uses(taps, run).items()):
+            pixel = b.load(source[0], line, taps.lanes, offset=place * taps.pixel)
+            for k, t in uses:
+                acc[t] = b.fma(pixel, tap[k], acc[t])
+        loop.yields(acc)
+    return loop.results
+
+
+class RunEnds:
+    """What becomes of a run's sums: the steps behind the convolution, then the result's buffer.
+
+    Steps that want many registers run as a loop over the pixels, with the sums in scratch memory.
+    Where the site wants means of rows, the finished pixels are added up as well.
+    """
+
+    def __init__(self, b: Builder, site: Site, epilogue: Epilogue, run: int) -> None:
+        self._b, self._site, self._epilogue = b, site, epilogue
+        self._mask = LaneMask(site, needed=not epilogue.keeps_zero)
+        epilogue.declare(b)
+        self._mask.declare(b)
+        self._out, out_arg = out_buffer(b, site)
+        self.args: list[Arg] = [*epilogue.args, *self._mask.args, out_arg]
+        self._sums: Value | None = None
+        if epilogue.is_long:
+            self._sums, sums = scratch_buffer(b, "run", run * site.lanes)
+            self.args.append(sums)
+        self._zero = b.splat(b.const(0.0), site.lanes)
+        self._means: Value | None = None
+        if site.means is not None:
+            self._means = b.buffer("means", extent=site.means.elems, writable=True)
+            self.args.append(MeansArg())
+
+    def begin_row(self, block: Index, row: Index) -> None:
+        """To be called before the first run of a row."""
+        if self._means is not None:
+            self._b.store(self._means, self._mean(block, row), self._zero)
+
+    def end_row(self, block: Index, row: Index) -> None:
+        """To be called behind the last run of a row."""
+        if self._means is None:
+            return
+        b, lanes, at = self._b, self._site.lanes, self._mean(block, row)
+        pixels = b.splat(b.const(float(self._site.blocked_out.width)), lanes)
+        b.store(self._means, at, b.binary("div", b.load(self._means, at, lanes), pixels))
+
+    def finish(self, acc: list[Value], at: tuple[Index, Index, Index]) -> None:
+        """Store the sums of a run that begins at block, row and column `at`."""
+        b, lanes, (block, row, column) = self._b, self._site.lanes, at
+        if self._sums is None:
+            self._open(at)
+            finished = [self._store(value, block, t) for t, value in enumerate(acc)]
+            total = self._added(finished)
+        else:
+            for t, value in enumerate(acc):
+                b.store(self._sums, t * lanes, value)
+            adding = self._means is not None
+            start = [self._zero] if adding else []
+            with b.loop(0, len(acc), carry=start, hint="pixel") as pixels:
+                self._open((block, row, b.iadd(column, pixels.iv)))
+                value = b.load(self._sums, b.imul(pixels.iv, lanes), lanes)
+                value = self._store(value, block, 0)
+                if adding:
+                    pixels.yields([b.binary("add", pixels.carried[0], value)])
+            total = pixels.results[0] if adding else None
+        if self._means is not None and total is not None:
+            place = self._mean(block, row)
+            known = b.load(self._means, place, lanes)
+            b.store(self._means, place, b.binary("add", known, total))
+
+    def _added(self, values: list[Value]) -> Value | None:
+        """All values added up pairwise; nothing where no mean is wanted."""
+        if self._means is None:
+            return None
+        while len(values) > 1:
+            pairs = zip(values[::2], values[1::2], strict=False)
+            rest = values[-1:] if len(values) % 2 else []
+            values = [self._b.binary("add", p, q) for p, q in pairs] + rest
+        return values[0]
+
+    def _mean(self, block: Index, row: Index) -> Index:
+        layout = self._site.means
+        if layout is None:
+            raise InternalError(f"{self._site.name}: no means of rows are wanted")
+        return layout.index(self._b, block, row, 0)
+
+    def _open(self, at: tuple[Index, Index, Index]) -> None:
+        self._epilogue.open(self._b, *at)
+        self._base = self._site.blocked_out.index(self._b, *at)
+
+    def _store(self, value: Value, block: Index, column: int) -> Value:
+        b = self._b
+        finished = self._mask.apply(b, self._epilogue.apply(b, value, columns=column), block)
+        b.store(self._out, self._base, finished, offset=column * self._site.lanes)
+        return finished
+
+
+def _uses(taps: DepthwiseTaps, run: int) -> dict[int, list[tuple[int, int]]]:
+    """For each input pixel of a line, the (tap, output pixel) pairs that read it."""
+    uses: dict[int, list[tuple[int, int]]] = {}
+    for t in range(run):
+        for k in range(taps.kernel[1]):
+            uses.setdefault(t * taps.stride + k * taps.dilation, []).append((k, t))
+    return uses

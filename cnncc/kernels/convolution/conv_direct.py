@@ -1,0 +1,98 @@
+"""Direct convolution on blocked layouts: any window, stride, dilation and padding.
+
+Groups must consist of whole blocks.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+
+from cnncc.kernels.convolution.conv_nest import (
+    ConvNest,
+    conv_geometry,
+    conv_place,
+    conv_tile_choice,
+    for_each_width,
+    for_numbered_tile,
+    pack_panels,
+    refuses_conv,
+    store_pixel,
+)
+from cnncc.kernels.convolution.conv_tile import Tile
+from cnncc.kernels.convolution.tile_choice import TileChoice
+from cnncc.kernels.cost import predict
+from cnncc.kernels.template import Estimate, Kernel, Launch, Site, out_buffer
+from cnncc.loopir.build import Builder
+from cnncc.loopir.nodes import Index, Value
+
+
+class ConvDirect(Kernel):
+    """One work item is one tile of pixels for one panel of output channels.
+
+    Panels are outermost: a panel's filters stay in L2 while the feature map passes by.
+    """
+
+    name: ClassVar[str] = "conv_direct"
+    anchors: ClassVar[frozenset[str]] = frozenset({"conv2d"})
+
+    def refuses(self, site: Site) -> str:
+        if site.ends_in_pool:
+            return "does not pool"
+        return refuses_conv(site)
+
+    def estimate(self, site: Site) -> Estimate:
+        choice = conv_tile_choice(site, conv_geometry(site))
+        return tile_estimate(site, choice, site.anchor.attrs.groups)
+
+    def picks(self, site: Site) -> int:
+        return 1 + len(conv_tile_choice(site, conv_geometry(site)).rejected)
+
+    def lower(self, site: Site) -> list[Launch]:
+        g = conv_geometry(site)
+        tile = conv_tile_choice(site, g).tile
+        nest = ConvNest(site, tile.vectors)
+        filters = np.asarray(site.constant(site.anchor.args[1]), np.float32)
+        weights = pack_panels(filters, nest.source, nest.out, g.attrs.groups, tile.vectors)
+        b = Builder(self.name)
+        args = nest.declare(b, weights, weights.size, tile)
+        out, out_arg = out_buffer(b, site)
+        # Networks have many convolutions that differ in depth only: they share one function.
+        shared = g.attrs.groups == 1 and g.in_blocks > 1
+        blocks = b.index_param("in_blocks") if shared else g.in_blocks
+        panel_elems = b.index_param("panel_elems") if shared else weights[0].size
+        lo, hi = b.index_param("lo"), b.index_param("hi")
+        tiles = tile.count(g.rows, g.columns)
+        with b.loop(lo, hi, hint="item") as items:
+            panel, number = b.idiv(items.iv, tiles), b.irem(items.iv, tiles)
+
+            def body(part: Tile, y: Index, x: Index) -> None:
+                base = nest.out.index(b, b.imul(panel, part.vectors), y, x)
+
+                def store(row: int, column: Index, values: list[Value]) -> None:
+                    store_pixel(b, (out, base), nest.out, (row, column), values)
+
+                place = conv_place(b, nest, g, panel, y, x, blocks)
+                nest.tile(b, part, panel, place, store, panel_elems, (number, tiles))
+
+            def whole(tile: Tile) -> None:
+                for_numbered_tile(b, g.rows, g.columns, tile, number, body)
+
+            for_each_width(b, nest, tile, panel, whole)
+        depth = (g.in_blocks, weights[0].size) if shared else ()
+        return [Launch(b.func, (*args, out_arg, *depth), nest.panels * tiles)]
+
+
+def tile_estimate(site: Site, choice: TileChoice, groups: int) -> Estimate:
+    """The model's time of a tiled convolution."""
+    rejected = {f"cycles of {t}": c * groups for t, c in choice.rejected}
+    cycles = choice.cycles * groups
+    return predict(
+        site,
+        cycles,
+        f"tile {choice.tile}",
+        {"utilisation": choice.utilisation} | rejected,
+        fmas=cycles * choice.utilisation * site.target.machine.fmas,
+        weights=4.0 * site.types[site.anchor.args[1]].elems,
+    )
