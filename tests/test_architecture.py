@@ -137,6 +137,7 @@ TESTED_BY = {
     "onnx/model.py": "onnx/test_read.py",
     "onnx/nodes.py": "onnx/test_read.py",
     "onnx/rules/windows.py": "onnx/rules/test_convolution.py",
+    "onnx/refusals.py": "onnx/test_convert.py",
     "onnx/table.py": "onnx/test_convert.py",
     "ops/copying.py": "ops/test_contracts.py",
     "spec/arguments.py": "spec/test_errors.py",

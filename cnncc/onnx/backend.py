@@ -25,7 +25,7 @@ from cnncc.errors import CnnccError, InputError, InternalError
 from cnncc.onnx.convert import to_graph
 from cnncc.onnx.model import Model
 from cnncc.onnx.read import read
-from cnncc.onnx.table import NeedsConstant
+from cnncc.onnx.refusals import NeedsConstant
 from cnncc.runtime.network import Network
 
 Array = NDArray[Any]

@@ -15,7 +15,7 @@ from cnncc.ir.graph import Graph
 from cnncc.ir.op import Trait, lookup
 from cnncc.ir.types import DType, TensorType
 from cnncc.onnx.model import AttributeValue, Node, Tensor
-from cnncc.onnx.table import Refused, WantsConstant
+from cnncc.onnx.refusals import Refused, WantsConstant
 from cnncc.ops import check
 
 Array = NDArray[Any]

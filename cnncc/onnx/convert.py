@@ -20,7 +20,8 @@ from cnncc.onnx.call import DTYPES, Array, Call, Writer
 from cnncc.onnx.functions import body_of
 from cnncc.onnx.model import Model, Node, Tensor, ValueInfo
 from cnncc.onnx.names import dotted
-from cnncc.onnx.table import NeedsConstant, Refused, WantsConstant, lookup
+from cnncc.onnx.refusals import NeedsConstant, Refused, WantsConstant
+from cnncc.onnx.table import lookup
 
 _MOST_LISTED = 40
 _MOST_NODES = 2**17  # after functions are expanded

@@ -20,7 +20,7 @@ from cnncc.onnx.call import DTYPES
 from cnncc.onnx.model import Foreign, Node, Tensor
 from cnncc.onnx.problems import quoted
 from cnncc.onnx.read import read
-from cnncc.onnx.table import Refused
+from cnncc.onnx.refusals import Refused
 
 _CODES = {dtype: onnx.TensorProto.DataType.Value(name) for name, dtype in DTYPES.items()}
 _DOMAIN = "cnncc.definitions"

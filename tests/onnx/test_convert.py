@@ -11,7 +11,7 @@ from cnncc.ir.types import DType
 from cnncc.onnx import table
 from cnncc.onnx.convert import to_graph
 from cnncc.onnx.read import read
-from cnncc.onnx.table import NeedsConstant
+from cnncc.onnx.refusals import NeedsConstant
 from tests.onnx.building import info, model, node
 
 I64 = np.int64

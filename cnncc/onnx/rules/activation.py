@@ -7,7 +7,8 @@ import numpy as np
 from cnncc.ir.op import lookup
 from cnncc.ir.types import DType
 from cnncc.onnx.call import Call
-from cnncc.onnx.table import Refused, rule
+from cnncc.onnx.refusals import Refused
+from cnncc.onnx.table import rule
 
 _PLAIN = {
     "Sigmoid": "sigmoid",

@@ -5,7 +5,8 @@ from __future__ import annotations
 from cnncc.ir.op import lookup
 from cnncc.ir.types import DType
 from cnncc.onnx.call import DTYPES, Call
-from cnncc.onnx.table import Refused, rule
+from cnncc.onnx.refusals import Refused
+from cnncc.onnx.table import rule
 
 _UNARY = {
     "Neg": "neg",

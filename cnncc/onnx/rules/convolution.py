@@ -5,6 +5,7 @@ from __future__ import annotations
 from cnncc.ir.op import lookup
 from cnncc.ir.types import DType
 from cnncc.onnx.call import Call
+from cnncc.onnx.refusals import Refused
 from cnncc.onnx.rules.movement import sliced
 from cnncc.onnx.rules.windows import (
     AUTO,
@@ -17,7 +18,7 @@ from cnncc.onnx.rules.windows import (
     spatial,
     window,
 )
-from cnncc.onnx.table import Refused, rule
+from cnncc.onnx.table import rule
 from cnncc.ops.conv import Conv2dAttrs, Conv2dTransposeAttrs
 from cnncc.ops.deform_conv import DeformConvAttrs
 

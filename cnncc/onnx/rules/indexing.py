@@ -9,9 +9,10 @@ import numpy as np
 from cnncc.ir.op import lookup
 from cnncc.ir.types import DType
 from cnncc.onnx.call import Array, Call
+from cnncc.onnx.refusals import Refused
 from cnncc.onnx.rules.movement import expanded, sliced
 from cnncc.onnx.rules.windows import listed
-from cnncc.onnx.table import Refused, rule
+from cnncc.onnx.table import rule
 
 _MOST_PLACES = 2**26  # of a constant grid
 

@@ -11,7 +11,8 @@ import numpy as np
 from cnncc.ir.op import lookup
 from cnncc.ir.types import DType
 from cnncc.onnx.call import Call
-from cnncc.onnx.table import Refused, rule
+from cnncc.onnx.refusals import Refused
+from cnncc.onnx.table import rule
 from cnncc.ops.check import MAX_RANK
 
 _FAR = 2**62  # beyond every extent: "to the end"

@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from cnncc.ir.op import lookup
 from cnncc.ir.types import DType
 from cnncc.onnx.call import Call
+from cnncc.onnx.refusals import Refused
 from cnncc.onnx.rules.reduction import reduced
-from cnncc.onnx.table import Refused, rule
+from cnncc.onnx.table import rule
 
 
 @rule(

@@ -11,9 +11,10 @@ import numpy as np
 from cnncc.ir.op import lookup
 from cnncc.ir.types import DType
 from cnncc.onnx.call import Call
+from cnncc.onnx.refusals import Refused
 from cnncc.onnx.rules.reduction import reduced
 from cnncc.onnx.rules.windows import Geometry, Window, geometry, listed, spatial, swept
-from cnncc.onnx.table import Refused, rule
+from cnncc.onnx.table import rule
 from cnncc.ops.pool import AvgPool2dAttrs, MaxPool2dAttrs
 
 _MOST_PLACES = 2**28  # of a map that elements are put back into

@@ -8,9 +8,10 @@ from collections.abc import Sequence
 
 from cnncc.ir.types import DType
 from cnncc.onnx.call import Call
+from cnncc.onnx.refusals import Refused
 from cnncc.onnx.rules.movement import sliced
 from cnncc.onnx.rules.reduction import reduced
-from cnncc.onnx.table import Refused, rule
+from cnncc.onnx.table import rule
 
 _LARGEST_DET = 4
 

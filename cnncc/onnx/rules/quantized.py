@@ -12,11 +12,12 @@ import numpy as np
 from cnncc.ir.op import lookup
 from cnncc.ir.types import DType
 from cnncc.onnx.call import DTYPES, Call
+from cnncc.onnx.refusals import Refused, WantsConstant
 from cnncc.onnx.rules.movement import sliced
 from cnncc.onnx.rules.pooling import averaged
 from cnncc.onnx.rules.reduction import reduced
 from cnncc.onnx.rules.windows import Window, as_before, as_map, geometry, spatial, window
-from cnncc.onnx.table import Refused, WantsConstant, rule
+from cnncc.onnx.table import rule
 from cnncc.ops.conv import Conv2dAttrs
 
 _EXACT = 2**24

@@ -10,8 +10,9 @@ import numpy as np
 from cnncc.ir.op import lookup
 from cnncc.ir.types import DType
 from cnncc.onnx.call import Call
+from cnncc.onnx.refusals import Refused
 from cnncc.onnx.rules.movement import sliced
-from cnncc.onnx.table import Refused, rule
+from cnncc.onnx.table import rule
 
 _MOST_STEPS = 2048  # each becomes nodes of its own
 _GATES = {"RNN": 1, "GRU": 3, "LSTM": 4}

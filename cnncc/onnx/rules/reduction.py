@@ -9,8 +9,9 @@ import numpy as np
 from cnncc.ir.op import lookup
 from cnncc.ir.types import DType
 from cnncc.onnx.call import Call
+from cnncc.onnx.refusals import Refused
 from cnncc.onnx.rules.movement import axes_of, sliced
-from cnncc.onnx.table import Refused, rule
+from cnncc.onnx.table import rule
 
 # ONNX moved `axes` from an attribute to an operand: ReduceSum first, the others later.
 _SINCE = {"ReduceSum": 13}

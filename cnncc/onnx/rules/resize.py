@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from cnncc.ir.op import lookup
 from cnncc.ir.types import DType
 from cnncc.onnx.call import Call
-from cnncc.onnx.table import Refused, rule
+from cnncc.onnx.refusals import Refused
+from cnncc.onnx.table import rule
 
 F32 = np.float32
 _MOST = 2**24  # beyond this f32 has no coordinate for every pixel

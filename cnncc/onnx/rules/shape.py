@@ -9,7 +9,8 @@ import numpy as np
 from cnncc.ir.types import DType
 from cnncc.onnx.call import DTYPES, Call
 from cnncc.onnx.model import Tensor
-from cnncc.onnx.table import Refused, rule
+from cnncc.onnx.refusals import Refused
+from cnncc.onnx.table import rule
 
 _MOST_ELEMS = 2**28
 

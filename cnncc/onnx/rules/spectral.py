@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 from cnncc.ir.op import lookup
 from cnncc.ir.types import DType
 from cnncc.onnx.call import DTYPES, Call
+from cnncc.onnx.refusals import Refused
 from cnncc.onnx.rules.arithmetic import dtype_name
 from cnncc.onnx.rules.movement import sliced
-from cnncc.onnx.table import Refused, rule
+from cnncc.onnx.table import rule
 
 _MOST_FACTORS = 2**26  # of a matrix
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from cnncc.onnx.call import Call
-from cnncc.onnx.table import Refused
+from cnncc.onnx.refusals import Refused
 
 AUTO = ("NOTSET", "VALID", "SAME_UPPER", "SAME_LOWER")
 
