@@ -56,15 +56,15 @@ def compile(
         return found
     from cnncc import driver  # the compiler and LLVM, which a stored network does without
 
-    planned = driver.compile_model(
+    made = driver.compile_network(
         path,
         target=target,
         params=params,
         weights=weights,
         shapes=shapes,
         options=Options(left_out, tune),
+        threads=threads,
     )
-    made = driver.build(planned, threads=threads)
     if key is not None:
         store.put(key, made)
     return made

@@ -33,7 +33,7 @@ from cnncc.llvm import host, rates
 from cnncc.llvm.cache import ObjectCache
 from cnncc.llvm.link import link
 from cnncc.llvm.pool import pool_object
-from cnncc.llvm.program import compile_program
+from cnncc.llvm.program import ProgramCode, compile_program
 from cnncc.options import DEFAULTS, Options
 from cnncc.passes import InferTypes
 from cnncc.pipeline import Observer, Record, Step
@@ -59,7 +59,9 @@ __all__ = [
     "Model",
     "build",
     "build_program",
+    "code_of",
     "compile_model",
+    "compile_network",
     "load_model",
     "load_program",
     "objects",
@@ -244,6 +246,7 @@ def plan_model(
     dump: Path | None = None,
     observe: Observer | None = None,
     checks: int | None = None,
+    code: ProgramCode | None = None,
 ) -> Compilation:
     """Decide everything and lower to LoopIR; the model's own graph stays as it is.
 
@@ -254,6 +257,7 @@ def plan_model(
         dump: folder for every stage as text; by default that of `CNNCC_DUMP`, if it is set.
         observe: sees each pass's record, and the graph after it.
         checks: how much is verified, see `pipeline.run`; by default `CNNCC_VERIFY`, else 1.
+        code: gets each function as soon as it is lowered; `build` then takes the objects from it.
 
     Raises:
         TargetError: the model is a dump of a graph that was planned for another machine.
@@ -278,7 +282,7 @@ def plan_model(
             observe=observe,
         )
         verify_plan(graph, target)
-        plan = lower(graph, target)
+        plan = lower(graph, target, None if code is None else code.add)
     seconds = time.perf_counter() - start
     log.info("planned in %.1f ms", seconds * 1e3)
     if folder is not None:
@@ -364,6 +368,34 @@ def compile_model(
     return plan_model(model, target_named(target), options=options, dump=dump, observe=observe)
 
 
+def compile_network(
+    path: str | Path,
+    *,
+    target: str | Target = "host",
+    params: Mapping[str, object] | None = None,
+    weights: str | Path | Mapping[str, Any] | None = None,
+    shapes: Shapes | None = None,
+    options: Options = DEFAULTS,
+    threads: int | None = None,
+) -> Network:
+    """The network of a model file, whose code is generated while it is still being planned.
+
+    Raises:
+        TargetError: there is no such target, or this machine cannot run its code.
+    """
+    model = load_model(path, params=params, weights=weights, shapes=shapes)
+    found = target_named(target)
+    host.require(found)
+    with code_of(found) as code:
+        compilation = plan_model(model, found, options=options, code=code)
+        return build(compilation, threads=threads, code=code)
+
+
+def code_of(target: Target, cache: ObjectCache | None = None) -> ProgramCode:
+    """What generates code beside planning, on the cores that this process may use."""
+    return ProgramCode(target, cache or ObjectCache(), usable_cores())
+
+
 def objects(plan: Plan, cache: ObjectCache | None = None) -> list[bytes]:
     """Machine code of a plan, function by function, from the cache where it has it."""
     found = cache or ObjectCache()
@@ -371,9 +403,13 @@ def objects(plan: Plan, cache: ObjectCache | None = None) -> list[bytes]:
 
 
 def build(
-    compilation: Compilation, *, threads: int | None = None, cache: ObjectCache | None = None
+    compilation: Compilation,
+    *,
+    threads: int | None = None,
+    cache: ObjectCache | None = None,
+    code: ProgramCode | None = None,
 ) -> Network:
-    """The network of a plan, ready to be called.
+    """The network of a plan, ready to be called; `code` has seen its functions already.
 
     Raises:
         TargetError: this machine cannot run the code.
@@ -381,8 +417,8 @@ def build(
     """
     plan = compilation.plan
     host.require(plan.target)
-    code = [*objects(plan, cache), pool_object(plan.target)]
-    image = link(code, (RUN, ALONE, *POOL_EXPORTS), plan.target)
+    made = objects(plan, cache) if code is None else code.finish(plan.program)
+    image = link([*made, pool_object(plan.target)], (RUN, ALONE, *POOL_EXPORTS), plan.target)
     return Network(
         image,
         plan.interface,
@@ -409,8 +445,7 @@ def build_program(
     weights, interface = lowered.complete(target)
     host.require(target)
     made = compile_program(lowered.program, target, cache or ObjectCache(), jobs=usable_cores())
-    code = [*made, pool_object(target)]
-    image = link(code, (RUN, ALONE, *POOL_EXPORTS), target)
+    image = link([*made, pool_object(target)], (RUN, ALONE, *POOL_EXPORTS), target)
     return Network(image, interface, weights, threads=threads)
 
 

@@ -13,6 +13,7 @@ import pytest
 import cnncc
 from cnncc import driver
 from cnncc.errors import InputError
+from cnncc.runtime.network import Network
 
 onnx = pytest.importorskip("onnx")
 ROOT = Path(__file__).parents[1]
@@ -46,13 +47,13 @@ def write(path: Path, weight: float) -> None:
 
 def count_compilations(monkeypatch: pytest.MonkeyPatch) -> list[object]:
     seen: list[object] = []
-    whole = driver.compile_model
+    whole = driver.compile_network
 
-    def counted(path: object, **more: object) -> driver.Compilation:
+    def counted(path: object, **more: object) -> Network:
         seen.append(path)
         return whole(path, **more)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(driver, "compile_model", counted)
+    monkeypatch.setattr(driver, "compile_network", counted)
     return seen
 
 

@@ -16,6 +16,7 @@ from cnncc.options import Options
 if TYPE_CHECKING:
     from cnncc.driver import Compilation, Model
     from cnncc.ir.graph import Graph
+    from cnncc.llvm.program import ProgramCode
     from cnncc.pipeline import Record
     from cnncc.runtime.network import Network
     from cnncc.targets import Target
@@ -109,8 +110,8 @@ def target(options: ModelOptions) -> Target:
     return cpu
 
 
-def plan(file: str, options: ModelOptions) -> Compilation:
-    """The plan of a file, with everything that was decided on the way."""
+def plan(file: str, options: ModelOptions, code: ProgramCode | None = None) -> Compilation:
+    """The plan of a file, with everything that was decided on the way; see `driver.plan_model`."""
     from cnncc import driver
 
     chosen = target(options)
@@ -125,7 +126,7 @@ def plan(file: str, options: ModelOptions) -> Compilation:
 
         wishes = Options(frozenset(options.without), options.tune)
         compilation = driver.plan_model(
-            model, chosen, options=wishes, dump=options.dump, observe=observe
+            model, chosen, options=wishes, dump=options.dump, observe=observe, code=code
         )
     if options.time_passes:
         _show_times(compilation)
@@ -154,9 +155,10 @@ def network(file: str, options: ModelOptions, threads: int | None = None) -> Net
 
     if file.endswith(".loops"):
         return driver.build_program(driver.load_program(file), target(options), threads=threads)
-    compilation = plan(file, options)
-    with generating(file):
-        return driver.build(compilation, threads=threads)
+    with driver.code_of(target(options)) as code:
+        compilation = plan(file, options, code)
+        with generating(file):
+            return driver.build(compilation, threads=threads, code=code)
 
 
 def generating(file: str) -> AbstractContextManager[Waiting]:

@@ -1,8 +1,10 @@
 """Objects of many functions at once: processes beside this one take their share of long texts.
 
-LLVM takes about 0.3 s for a megabyte of text, a process about as long to start. So one is started
-for each further job where there is more to do than that; all take the longest text that is left,
-this process as well. What a process does not bring back is made here.
+Texts come one by one while this process plans and lowers what follows, so others begin with the
+first of them. LLVM takes about 0.3 s for a megabyte of text, a process about as long to start: the
+first is started for as much, a further one where there is more to do than that. All take the
+longest text that waits, and in the end this process too. What a process does not bring back is made
+here.
 """
 
 from __future__ import annotations
@@ -13,18 +15,18 @@ import os
 import subprocess
 import sys
 import threading
-from collections import deque
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import IO
+from typing import IO, Self
 
 from cnncc.llvm.optimize import emit_object
 from cnncc.targets import TARGETS, Target
 
 log = logging.getLogger(__name__)
 
-WORTH = 2_000_000  # characters of text for each process
+EARLY = 1_000_000  # characters of text for the first process
+WORTH = 2_000_000  # and for each further one
 COMMAND = "from cnncc.llvm.processes import serve; serve()"
 _LENGTH = 8  # bytes of the length before each message
 _TOLD = ("name", "triple", "cpu", "features")  # what code generation asks a target for
@@ -36,55 +38,106 @@ def emit_objects(texts: Sequence[str], target: Target, level: int, jobs: int = 1
     Raises:
         EmitError: LLVM refuses a text.
     """
-    beside = min(jobs, sum(map(len, texts)) // WORTH) - 1
-    work = _Work(texts, target, level)
-    processes = [p for p in (_started() for _ in range(beside)) if p is not None]
-    threads = [threading.Thread(target=work.give, args=(p,), daemon=True) for p in processes]
-    try:
-        for thread in threads:
-            thread.start()
-        while (number := work.take()) is not None:
-            work.made[number] = emit_object(texts[number], target, level)
-        for thread in threads:
-            thread.join()
-    finally:
-        for process in processes:
+    with Assembly(target, level, jobs) as assembly:
+        for text in texts:
+            assembly.add(text)
+        return assembly.finish()
+
+
+class Assembly:
+    """Texts that come one by one and become objects meanwhile; a context, for its processes."""
+
+    def __init__(self, target: Target, level: int, jobs: int = 1) -> None:
+        self._target, self._level, self._most = target, level, jobs - 1
+        self._told = {name: getattr(target, name) for name in _TOLD}
+        self._texts: list[str] = []
+        self._made: dict[int, bytes] = {}
+        self._waiting: set[int] = set()
+        self._whole = False  # whether all texts are here
+        self._ended = False  # whether nobody waits for objects any more
+        self._changed = threading.Condition()
+        self._length = 0  # characters of all texts
+        self._processes: list[subprocess.Popen[bytes]] = []
+        self._threads: list[threading.Thread] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End the processes, whatever they are at."""
+        self._ended = True
+        self._close()
+        for process in self._processes:
             process.kill()
             process.communicate()
-    for number, text in enumerate(texts):
-        if number not in work.made:
-            work.made[number] = emit_object(text, target, level)
-    return [work.made[number] for number in range(len(texts))]
 
+    def add(self, text: str) -> None:
+        """One more text."""
+        with self._changed:
+            self._waiting.add(len(self._texts))
+            self._texts.append(text)
+            self._changed.notify()
+        self._length += len(text)
+        beside = len(self._processes)
+        if beside < self._most and self._length >= EARLY + beside * WORTH:
+            self._start()
 
-class _Work:
-    """Texts that wait, the longest first, and the objects that were made of others."""
+    def finish(self) -> list[bytes]:
+        """The objects of all texts, in order.
 
-    def __init__(self, texts: Sequence[str], target: Target, level: int) -> None:
-        self.texts, self.level = texts, level
-        self.made: dict[int, bytes] = {}
-        self._told = {name: getattr(target, name) for name in _TOLD}
-        self._waiting = deque(sorted(range(len(texts)), key=lambda n: -len(texts[n])))
+        Raises:
+            EmitError: LLVM refuses a text.
+        """
+        self._close()
+        while (number := self._take()) is not None:
+            self._made[number] = emit_object(self._texts[number], self._target, self._level)
+        for thread in self._threads:
+            thread.join()
+        for number, text in enumerate(self._texts):
+            if number not in self._made:
+                self._made[number] = emit_object(text, self._target, self._level)
+        return [self._made[number] for number in range(len(self._texts))]
 
-    def take(self) -> int | None:
-        """The number of a text that nobody else takes; None when there is none left."""
-        try:
-            return self._waiting.popleft()
-        except IndexError:
-            return None
+    def _start(self) -> None:
+        """One more process, with a thread that gives it texts."""
+        process = _started()
+        if process is None:
+            self._most = 0
+            return
+        thread = threading.Thread(target=self._give, args=(process,), daemon=True)
+        thread.start()
+        self._processes.append(process)
+        self._threads.append(thread)
 
-    def give(self, process: subprocess.Popen[bytes]) -> None:
+    def _close(self) -> None:
+        """No text will follow."""
+        with self._changed:
+            self._whole = True
+            self._changed.notify_all()
+
+    def _take(self) -> int | None:
+        """The number of the longest text that nobody else takes; None when none will follow."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._waiting or self._whole)
+            if not self._waiting:
+                return None
+            number = max(self._waiting, key=lambda n: (len(self._texts[n]), -n))
+            self._waiting.remove(number)
+            return number
+
+    def _give(self, process: subprocess.Popen[bytes]) -> None:
         """Give a process one text after the other, as long as it answers."""
         if process.stdin is None or process.stdout is None:
             return
-        while (number := self.take()) is not None:
-            head = json.dumps({"target": self._told, "level": self.level})
+        while (number := self._take()) is not None:
+            head = json.dumps({"target": self._told, "level": self._level})
             try:
                 _write(process.stdin, head.encode())
-                _write(process.stdin, self.texts[number].encode())
-                self.made[number] = _read(process.stdout)
-            except (OSError, EOFError) as error:
-                log.warning("a process that generates code ended early: %s", error)
+                _write(process.stdin, self._texts[number].encode())
+                self._made[number] = _read(process.stdout)
+            except (OSError, EOFError, ValueError) as error:
+                if not self._ended:
+                    log.warning("a process that generates code ended early: %s", error)
                 return
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Self
 
 from cnncc.llvm.cache import ObjectCache, full_key
 from cnncc.llvm.emit import emit_unit
@@ -10,8 +11,8 @@ from cnncc.llvm.jit import Library, load
 from cnncc.llvm.optimize import CODEGEN_LEVEL, QUICK_LEVEL, emit_object
 from cnncc.llvm.parallel import emit_main_unit
 from cnncc.llvm.pool import POOL_EXPORTS, pool_object
-from cnncc.llvm.processes import emit_objects
-from cnncc.loopir.nodes import Program
+from cnncc.llvm.processes import Assembly
+from cnncc.loopir.nodes import Func, Program
 from cnncc.loopir.text import canonical_text
 from cnncc.targets import Target
 
@@ -27,9 +28,6 @@ def compile_program(
 ) -> list[bytes]:
     """The objects of a program, one a function, so that an edit recompiles what it touches.
 
-    The key of an object in the cache is LoopIR, from which the emitter (its version is part of the
-    key) makes the LLVM text; on a hit that text is never made.
-
     Args:
         program: kernels, then `main`.
         target: the machine.
@@ -40,22 +38,71 @@ def compile_program(
     Raises:
         EmitError: the program breaks LoopIR's rules, or LLVM refuses it.
     """
-    known, kernels = texts or {}, program.funcs[:-1]
-    usable = None if cache is None or cache.reason else cache
-    keys = [
-        full_key(f"{func.name}\n{known.get(func.name) or canonical_text(func)}", target, _LEVEL)
-        for func in (kernels if usable else ())
-    ]
-    found: list[bytes | None] = (
-        [usable.get(key) for key in keys] if usable else [None] * len(kernels)
-    )
-    missing = [n for n, stored in enumerate(found) if stored is None]
-    made = [emit_unit(program, kernels[n], target) for n in missing]
-    for n, fresh in zip(missing, emit_objects(made, target, CODEGEN_LEVEL, jobs), strict=True):
-        found[n] = fresh
-        if usable:
-            usable.put(keys[n], fresh)
-    return [*(one for one in found if one is not None), _main(program, target, usable)]
+    known = texts or {}
+    with ProgramCode(target, cache, jobs) as code:
+        for func in program.funcs[:-1]:
+            code.add(func, known.get(func.name), program)
+        return code.finish(program)
+
+
+class ProgramCode:
+    """The objects of a program whose functions come one by one; a context, for its processes.
+
+    The key of an object in the cache is LoopIR, from which the emitter (its version is part of the
+    key) makes the LLVM text; on a hit that text is never made. Code of what the cache lacks is
+    generated beside the caller's own work.
+    """
+
+    def __init__(self, target: Target, cache: ObjectCache | None, jobs: int = 1) -> None:
+        self._target = target
+        self._cache = None if cache is None or cache.reason else cache
+        self._found: dict[str, bytes] = {}
+        self._missing: dict[str, bytes] = {}  # names and keys, in order
+        self._assembly = Assembly(target, CODEGEN_LEVEL, jobs)
+
+    def __enter__(self) -> Self:
+        self._assembly.__enter__()
+        return self
+
+    def __exit__(self, *reason: object) -> None:
+        self._assembly.__exit__(*reason)
+
+    def add(self, func: Func, text: str | None = None, program: Program | None = None) -> None:
+        """One more function, but none that is here already.
+
+        Args:
+            func: a kernel.
+            text: its canonical text, where the caller knows it already.
+            program: holds the functions that it calls, if it calls any.
+
+        Raises:
+            EmitError: the function breaks LoopIR's rules.
+        """
+        if func.name in self._found or func.name in self._missing:
+            return
+        key = b""
+        if self._cache:
+            source = f"{func.name}\n{text or canonical_text(func)}"
+            key = full_key(source, self._target, _LEVEL)
+            found = self._cache.get(key)
+            if found is not None:
+                self._found[func.name] = found
+                return
+        self._missing[func.name] = key
+        self._assembly.add(emit_unit(program or Program([func]), func, self._target))
+
+    def finish(self, program: Program) -> list[bytes]:
+        """The objects of a program whose kernels are all here, in its order, that of `main` last.
+
+        Raises:
+            EmitError: the program breaks LoopIR's rules, or LLVM refuses it.
+        """
+        main = _main(program, self._target, self._cache)
+        for (name, key), made in zip(self._missing.items(), self._assembly.finish(), strict=True):
+            self._found[name] = made
+            if self._cache:
+                self._cache.put(key, made)
+        return [*(self._found[func.name] for func in program.funcs[:-1]), main]
 
 
 def _main(program: Program, target: Target, cache: ObjectCache | None) -> bytes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -101,11 +101,13 @@ class _Call:
 
     Attributes:
         launch: the loop nest, without its arguments, which hold the constants' own memory.
+        name: what the program calls its function.
         args: its arguments.
         result: the value that its `ResultArg` stands for.
     """
 
     launch: Launch
+    name: str
     args: tuple[Arg | _PlacedArg, ...]
     result: int
 
@@ -161,15 +163,23 @@ def _words(array: NDArray[Any]) -> NDArray[np.float32]:
     return flat.view(np.float32)
 
 
-def lower(graph: Graph, target: Target) -> Plan:
-    """The program of a graph whose layouts, kernels and places are chosen."""
-    return _Lowering(graph, target).run()
+# Sees each function of a program, with its canonical text, as soon as it is made.
+Made = Callable[[Func, str], None]
+
+
+def lower(graph: Graph, target: Target, made: Made | None = None) -> Plan:
+    """The program of a graph whose layouts, kernels and places are chosen.
+
+    Code can be generated of the functions that `made` sees while others are still lowered.
+    """
+    return _Lowering(graph, target, made).run()
 
 
 class _Lowering:
-    def __init__(self, graph: Graph, target: Target) -> None:
+    def __init__(self, graph: Graph, target: Target, made: Made | None) -> None:
         self.graph = graph
         self.target = target
+        self.made = made
         self.blob = _Blob(
             aligned(_PACKED_WORDS * sum(x.nbytes for x in graph.constants.values()) // 4)
         )
@@ -225,9 +235,10 @@ class _Lowering:
         calls = []
         for launch, result in launches:
             verify_launch(site.name, launch)
+            name = self._function(launch.func)
             params = launch.func.params[: len(launch.args)]
             args = tuple(map(self._placed, launch.args, params))
-            calls.append(_Call(replace(launch, args=()), args, result))
+            calls.append(_Call(replace(launch, args=()), name, args, result))
         return calls
 
     def _placed(self, arg: Arg, param: Value) -> Arg | _PlacedArg:
@@ -242,10 +253,8 @@ class _Lowering:
         return node_id
 
     def _stage(self, b: Builder, node_id: int, calls: list[_Call]) -> Stage:
-        names = []
         for call in calls:
             launch = call.launch
-            name = self._function(launch.func)
             args: list[Index] = []
             taken = 0  # words of scratch
             for arg, param in zip(call.args, launch.func.params, strict=False):
@@ -254,10 +263,10 @@ class _Lowering:
                     taken += _room(arg)
                 else:
                     args.append(self._argument(b, arg, param, node_id, call.result))
-            b.call(name, [*args, *self._share(b, launch)])
-            names.append(name)
+            b.call(call.name, [*args, *self._share(b, launch)])
         label = self.graph[node_id].name or f"{self.graph[node_id].op}{node_id}"
-        return Stage(node_id, label, tuple(names), tuple(call.launch.work for call in calls))
+        names, work = zip(*((call.name, call.launch.work) for call in calls), strict=True)
+        return Stage(node_id, label, names, work)
 
     def _function(self, func: Func) -> str:
         """The name of a function of the program with this body; equal bodies are one function.
@@ -273,7 +282,10 @@ class _Lowering:
         name = f"{func.name}_{digest}"
         if self.texts.setdefault(name, text) != text:
             raise InternalError(f"two functions are called `{name}`")
-        self.funcs.setdefault(name, replace(func, name=name))
+        if name not in self.funcs:
+            self.funcs[name] = replace(func, name=name)
+            if self.made is not None:
+                self.made(self.funcs[name], text)
         return name
 
     def _share(self, b: Builder, launch: Launch) -> tuple[Index, Index]:

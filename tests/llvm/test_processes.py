@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 import sys
+import time
 
 import pytest
 
 from cnncc.errors import EmitError
 from cnncc.llvm import processes
 from cnncc.llvm.optimize import emit_object
-from cnncc.llvm.processes import emit_objects
+from cnncc.llvm.processes import Assembly, emit_objects
 from cnncc.targets import find
 
 TARGET = find("x86-64-v3")
@@ -22,7 +23,16 @@ TEXTS = [
 @pytest.fixture
 def eager(monkeypatch):
     """Every text is worth a process."""
+    monkeypatch.setattr(processes, "EARLY", 1)
     monkeypatch.setattr(processes, "WORTH", 1)
+
+
+def wait_until(holds):
+    """Until a condition holds, but no longer than half a minute."""
+    end = time.monotonic() + 30
+    while not holds():
+        assert time.monotonic() < end
+        time.sleep(0.01)
 
 
 @pytest.mark.parametrize("level", [0, 2])
@@ -47,6 +57,34 @@ def test_others_take_their_share(eager, monkeypatch):
     made = emit_objects(TEXTS, TARGET, 2, jobs=2)
     assert len(here) == 1  # while it waited, the other process made all that were left
     assert made == [emit_object(text, TARGET, 2) for text in TEXTS]
+
+
+def test_others_begin_while_more_is_prepared(eager, monkeypatch):
+    want = [emit_object(text, TARGET, 2) for text in TEXTS]
+    monkeypatch.setattr(processes, "emit_object", lambda *_: pytest.fail("made here"))
+    with Assembly(TARGET, 2, jobs=2) as assembly:
+        for text in TEXTS:
+            assembly.add(text)
+        wait_until(lambda: len(assembly._made) == len(TEXTS))
+        assert assembly.finish() == want
+
+
+def test_processes_end_with_an_error_of_the_caller(eager, caplog):
+    assembly = Assembly(TARGET, 2, jobs=3)
+
+    def fail():
+        with assembly:
+            for text in TEXTS:
+                assembly.add(text)
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    for thread in assembly._threads:
+        thread.join(30)
+        assert not thread.is_alive()
+    assert [p.poll() is None for p in assembly._processes] == [False, False]
+    assert not caplog.records
 
 
 @pytest.mark.parametrize("command", ["raise SystemExit(3)", "import os; os.write(1, b'short')"])
