@@ -19,6 +19,7 @@ from cnncc.kernels.convolution.conv_depthwise import (
     emit_run,
     for_each_run,
     pack_depthwise,
+    piece_length,
     row_cycles,
     run_length,
 )
@@ -30,6 +31,7 @@ from cnncc.kernels.convolution.conv_nest import (
     refuses_layouts,
 )
 from cnncc.kernels.convolution.conv_ring import ConvRing, RingShape, ring_shape, ring_tile
+from cnncc.kernels.convolution.kernel_rows import KernelRows
 from cnncc.kernels.convolution.tile_choice import TileChoice
 from cnncc.kernels.cost import STORE_CYCLES, bytes_per_cycle, predict
 from cnncc.kernels.epilogue import Epilogue
@@ -122,8 +124,9 @@ class ConvBlock(Kernel):
         g, second, ring, choice = conv_geometry(site), _depthwise(site), _ring(site), _choice(site)
         blocks = site.blocked_out.blocks
         held = ring.pixels * choice.tile.vectors * site.lanes * 4
-        taps = _taps(second, site.lanes, choice.tile.vectors)
-        behind = row_cycles(site.target, taps, second.columns)
+        taps = _taps(site, choice.tile.vectors)
+        share = _kernel_rows(site).share
+        behind = row_cycles(site.target, taps, second.columns, share)
         if held > site.target.l1_bytes:
             read = ring.width * site.lanes * 4 * second.kernel[0]
             behind = max(behind, read / bytes_per_cycle(site.target, held))
@@ -132,7 +135,7 @@ class ConvBlock(Kernel):
         if held <= site.target.l1_bytes:  # stores so near hide between the multiply-adds
             first -= STORE_CYCLES * rows * ring.columns * blocks
         cycles = first + blocks * second.rows * behind
-        macs = blocks * second.rows * second.columns * second.kernel[0] * second.kernel[1]
+        macs = blocks * second.rows * second.columns * second.kernel[0] * second.kernel[1] * share
         figures = {"cycles_first": first, "ring_bytes": float(held)}
         filters = [site.anchor.args[1], second.step.args[1]]
         return predict(
@@ -179,7 +182,7 @@ class _Second:
 
     def __init__(self, site: Site, b: Builder, vectors: int) -> None:
         self.b, self.site, self.conv = b, site, _depthwise(site)
-        self.taps = _taps(self.conv, site.lanes, vectors)
+        self.taps, self._kernel = _taps(site, vectors), _kernel_rows(site)
         layout, step = site.blocked_out, self.conv.step
         weights = pack_depthwise(np.asarray(site.constant(step.args[1]), np.float32), layout)
         bias = np.zeros(layout.channels, np.float32)
@@ -195,7 +198,7 @@ class _Second:
     def row(self, ring: ConvRing, panel: Index, row: Index) -> None:
         """Row `row` of one panel of the result, out of the ring."""
         b, attrs, tile, lanes = self.b, self.conv.attrs, ring.tile, self.site.lanes
-        first = b.imul(row, attrs.strides[0])
+        first, inside = b.imul(row, attrs.strides[0]), self._kernel.bounds(b, row)
 
         def compute(column: Index, run: int) -> None:
             across = b.imul(column, attrs.strides[1] * ring.pixel)
@@ -209,7 +212,8 @@ class _Second:
                 block = b.iadd(b.imul(panel, tile.vectors), v)
                 start = b.load(self._bias, b.imul(block, lanes), lanes)
                 filters = (self._weights, b.imul(block, self.taps.elems))
-                acc = emit_run(b, self.taps, run, (ring.buffer, line), filters, start)
+                lines = (ring.buffer, line)
+                acc = emit_run(b, self.taps, run, lines, filters, start, inside)
                 self._ends.finish(acc, (block, row, column))
 
         blocks = [b.iadd(b.imul(panel, tile.vectors), v) for v in range(tile.vectors)]
@@ -245,10 +249,19 @@ def _choice(site: Site) -> TileChoice:
     return ring_tile(site, conv_geometry(site), _ring(site), site.target.l1_bytes)
 
 
-def _taps(second: _Depthwise, lanes: int, vectors: int) -> DepthwiseTaps:
-    attrs = second.attrs
+def _taps(site: Site, vectors: int) -> DepthwiseTaps:
+    second, lanes = _depthwise(site), site.lanes
+    attrs, piece = second.attrs, piece_length(site.target, second.kernel[1])
     return DepthwiseTaps(
-        second.kernel, attrs.strides[1], attrs.dilations[1], vectors * lanes, lanes
+        second.kernel, attrs.strides[1], attrs.dilations[1], vectors * lanes, lanes, piece
+    )
+
+
+def _kernel_rows(site: Site) -> KernelRows:
+    second = _depthwise(site)
+    attrs, rows = second.attrs, conv_geometry(site).rows
+    return KernelRows(
+        second.kernel[0], attrs.strides[0], attrs.dilations[0], attrs.pads[0], rows, second.rows
     )
 
 

@@ -2,7 +2,8 @@
 
 A tile is a run of output pixels of one row. For each kernel row the input pixels under the run are
 loaded once and handed to all the taps that need them, so a 3x3 filter costs little more than one
-load a pixel and row; the kernel row's weights stay in registers meanwhile.
+load a pixel and row; the kernel row's weights stay in registers meanwhile. A row with too many of
+them for that is taken a piece at a time. Rows that lie in the padding are left out.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 
 from cnncc.errors import InternalError
 from cnncc.kernels.convolution.conv_nest import ConvGeometry, conv_geometry, conv_halo
+from cnncc.kernels.convolution.kernel_rows import KernelRows
 from cnncc.kernels.cost import fma_per_cycle, predict
 from cnncc.kernels.epilogue import Epilogue, LaneMask
 from cnncc.kernels.layout import Layout
@@ -37,6 +39,8 @@ from cnncc.loopir.nodes import Index, Value
 from cnncc.targets.target import Target
 
 _ROW_OVERHEAD = 20.0  # cycles
+_LEAST_RUN = 6  # sums side by side that hide the latency of a multiply-add
+_PIECE = 8  # taps of a piece of a kernel row
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +53,7 @@ class DepthwiseTaps:
         dilation: input columns from one tap to the next.
         pixel: elements from one input column to the next.
         lanes: channels of a block.
+        piece: taps of a kernel row whose weights are in registers at once.
     """
 
     kernel: tuple[int, int]
@@ -56,6 +61,7 @@ class DepthwiseTaps:
     dilation: int
     pixel: int
     lanes: int
+    piece: int
 
     @property
     def elems(self) -> int:
@@ -95,9 +101,10 @@ class ConvDepthwise(Kernel):
         g = conv_geometry(site)
         taps = depthwise_taps(g, site.lanes)
         rows = site.blocked_out.blocks * g.rows
-        cycles = rows * row_cycles(site.target, taps, g.columns)
+        share = kernel_rows(g, site).share
+        cycles = rows * row_cycles(site.target, taps, g.columns, share)
         words = f"runs of {run_length(site.target, taps, g.columns)} pixels"
-        macs = rows * g.columns * g.kernel[0] * g.kernel[1]
+        macs = rows * g.columns * g.kernel[0] * g.kernel[1] * share
         return predict(site, cycles, words, {}, fmas=macs)
 
     def lower(self, site: Site) -> list[Launch]:
@@ -118,6 +125,7 @@ class ConvDepthwise(Kernel):
         taps = depthwise_taps(g, source.block)
         ends = RunEnds(b, site, Epilogue(site), run_length(site.target, taps, g.columns))
         lo, hi = b.index_param("lo"), b.index_param("hi")
+        kernel = kernel_rows(g, site)
         step = g.attrs.dilations[0] * source.row_pitch
         with b.loop(lo, hi, hint="item") as items:
             block, row = b.idiv(items.iv, g.rows), b.irem(items.iv, g.rows)
@@ -131,7 +139,8 @@ class ConvDepthwise(Kernel):
                 )
                 start = b.load(bias_param, b.imul(block, site.lanes), site.lanes)
                 lines = (x, lambda k: b.iadd(origin, b.imul(k, step)))
-                acc = emit_run(b, taps, run, lines, (w, b.imul(block, taps.elems)), start)
+                filters = (w, b.imul(block, taps.elems))
+                acc = emit_run(b, taps, run, lines, filters, start, kernel.bounds(b, row))
                 ends.finish(acc, (block, row, column))
 
             ends.begin_row(block, row)
@@ -148,23 +157,47 @@ class ConvDepthwise(Kernel):
 
 def depthwise_taps(g: ConvGeometry, pixel: int) -> DepthwiseTaps:
     """The taps of a convolution whose pixels lie `pixel` elements apart."""
-    return DepthwiseTaps(g.kernel, g.attrs.strides[1], g.attrs.dilations[1], pixel, g.block)
+    piece = piece_length(g.site.target, g.kernel[1])
+    return DepthwiseTaps(g.kernel, g.attrs.strides[1], g.attrs.dilations[1], pixel, g.block, piece)
+
+
+def kernel_rows(g: ConvGeometry, site: Site) -> KernelRows:
+    """The rows of the filter over the map that the convolution reads."""
+    rows = site.types[site.anchor.args[0]].shape[2]
+    attrs = g.attrs
+    return KernelRows(
+        g.kernel[0], attrs.strides[0], attrs.dilations[0], attrs.pads[0], rows, g.rows
+    )
+
+
+def piece_length(target: Target, columns: int) -> int:
+    """Taps of a kernel row whose weights are held at once: all, if that leaves a run to hold."""
+    if target.vector_registers - columns - 2 >= _LEAST_RUN:
+        return columns
+    return -(-columns // -(-columns // _PIECE))
 
 
 def run_length(target: Target, taps: DepthwiseTaps, columns: int) -> int:
-    """Pixels in a run: what the registers hold beside a kernel row, in runs of like length."""
-    room = max(1, target.vector_registers - taps.kernel[1] - 2)
+    """Pixels in a run: what registers hold beside a piece of a kernel row, in even runs."""
+    room = target.vector_registers - taps.piece - 2
     most = min(room, 8 if target.vector_registers <= 16 else 14)
     runs = -(-columns // most)
     return -(-columns // runs)
 
 
-def row_cycles(target: Target, taps: DepthwiseTaps, columns: int) -> float:
-    """Predicted cycles of one row of one channel block that is read from the nearest cache."""
+def row_cycles(target: Target, taps: DepthwiseTaps, columns: int, share: float = 1.0) -> float:
+    """Predicted cycles of one row of one channel block that is read from the nearest cache.
+
+    Args:
+        target: the machine.
+        taps: of the convolution.
+        columns: of the result.
+        share: of the kernel's rows that are computed.
+    """
     run = run_length(target, taps, columns)
-    macs = columns * taps.kernel[0] * taps.kernel[1]
-    pixels = (run - 1) * taps.stride + (taps.kernel[1] - 1) * taps.dilation + 1
-    loads = macs / taps.kernel[1] * min(pixels / run, taps.kernel[1]) / target.machine.loads
+    macs = columns * taps.kernel[0] * taps.kernel[1] * share
+    pixels = (run - 1) * taps.stride + (taps.piece - 1) * taps.dilation + 1
+    loads = macs / taps.piece * min(pixels / run, taps.piece) / target.machine.loads
     return max(macs / fma_per_cycle(target), loads) + _ROW_OVERHEAD
 
 
@@ -193,24 +226,58 @@ def emit_run(
     source: tuple[Value, Callable[[Value], Index]],
     weights: tuple[Value, Index],
     start: Value,
+    rows: tuple[Index, Index],
 ) -> list[Value]:
     """`run` neighbouring pixels of one channel block, each a sum that begins with `start`.
 
-    `source` is the input and, for each kernel row, the element under its first tap.
+    Args:
+        b: where the code goes.
+        taps: of the convolution.
+        run: pixels.
+        source: the input and, for each kernel row, the element under its first tap.
+        weights: the filters, and where those of the block begin.
+        start: what each sum begins with.
+        rows: the first of the kernel's rows and the end.
     """
-    rows, columns = taps.kernel
-    with b.loop(0, rows, carry=[start] * run, hint="k") as loop:
-        line, acc = source[1](loop.iv), loop.carried
+    columns, piece = taps.kernel[1], taps.piece
+    whole, last = divmod(columns, piece)
+    with b.loop(*rows, carry=[start] * run, hint="k") as loop:
+        line, acc = source[1](loop.iv), list(loop.carried)
         filters = b.iadd(weights[1], b.imul(loop.iv, columns * taps.lanes))
-        tap = [
-            b.load(weights[0], filters, taps.lanes, offset=k * taps.lanes) for k in range(columns)
-        ]
-        for place, uses in sorted(_uses(taps, run).items()):
-            pixel = b.load(source[0], line, taps.lanes, offset=place * taps.pixel)
-            for k, t in uses:
-                acc[t] = b.fma(pixel, tap[k], acc[t])
-        loop.yields(acc)
+
+        def add(first: Index, count: int, acc: list[Value]) -> list[Value]:
+            """The sums with so many taps from one on."""
+            at = b.iadd(filters, b.imul(first, taps.lanes))
+            under = b.iadd(line, b.imul(first, taps.dilation * taps.pixel))
+            return _emit_taps(b, taps, count, (source[0], under), (weights[0], at), acc)
+
+        if whole > 1:
+            with b.loop(0, whole, carry=acc, hint="piece") as pieces:
+                first = b.imul(pieces.iv, piece)
+                pieces.yields(add(first, piece, list(pieces.carried)))
+            acc = pieces.results
+        else:
+            acc = add(0, piece, acc)
+        loop.yields(add(whole * piece, last, acc) if last else acc)
     return loop.results
+
+
+def _emit_taps(
+    b: Builder,
+    taps: DepthwiseTaps,
+    count: int,
+    source: tuple[Value, Index],
+    weights: tuple[Value, Index],
+    sums: list[Value],
+) -> list[Value]:
+    """The sums of a run with `count` neighbouring taps of a kernel row added."""
+    acc = list(sums)
+    tap = [b.load(*weights, taps.lanes, offset=k * taps.lanes) for k in range(count)]
+    for place, uses in sorted(_uses(taps, count, len(acc)).items()):
+        pixel = b.load(*source, taps.lanes, offset=place * taps.pixel)
+        for k, t in uses:
+            acc[t] = b.fma(pixel, tap[k], acc[t])
+    return acc
 
 
 class RunEnds:
@@ -301,10 +368,10 @@ class RunEnds:
         return finished
 
 
-def _uses(taps: DepthwiseTaps, run: int) -> dict[int, list[tuple[int, int]]]:
-    """For each input pixel of a line, the (tap, output pixel) pairs that read it."""
+def _uses(taps: DepthwiseTaps, count: int, run: int) -> dict[int, list[tuple[int, int]]]:
+    """For each input pixel of a line, the (tap, output pixel) pairs of some taps that read it."""
     uses: dict[int, list[tuple[int, int]]] = {}
     for t in range(run):
-        for k in range(taps.kernel[1]):
+        for k in range(count):
             uses.setdefault(t * taps.stride + k * taps.dilation, []).append((k, t))
     return uses

@@ -44,6 +44,11 @@ GEOMETRIES = {
     "asymmetric padding": ((2, 4, 4), (3, 3), (2, 1), (2, 0, 1, 3), (1, 1)),
     "1x1": ((2, 3, 5), (1, 1), (1, 1), (0, 0, 0, 0), (1, 1)),
     "7x7": ((2, 6, 17), (7, 7), (1, 1), (3, 3, 3, 3), (1, 1)),
+    "9x9": ((2, 6, 17), (9, 9), (1, 1), (4, 4, 4, 4), (1, 1)),
+    "31x31": ((2, 5, 19), (31, 31), (1, 1), (15, 15, 15, 15), (1, 1)),
+    "5x27 of stride 2": ((2, 9, 40), (5, 27), (2, 2), (2, 13, 2, 13), (1, 1)),
+    "3x25 of dilation 2": ((2, 9, 50), (3, 25), (1, 1), (3, 24, 5, 24), (3, 2)),
+    "windows in the padding": ((2, 2, 3), (3, 3), (1, 1), (5, 2, 4, 2), (1, 1)),
 }
 
 
@@ -63,12 +68,13 @@ def test_runs_of_every_length(columns):
 def test_a_run_fits_the_registers():
     for target in TARGETS:
         for columns in (1, 7, 14, 15, 56, 112):
-            for size in (3, 5, 7):
+            for size in (3, 5, 7, 9, 13, 27, 31):
                 site = depthwise((4, 8, columns), (size, size), pads=(size // 2,) * 4).site(target)
                 taps = depthwise_taps(conv_geometry(site), site.lanes)
                 run_ = run_length(target, taps, columns)
                 assert 1 <= run_ <= columns
-                assert run_ + size + 2 <= target.vector_registers or run_ == 1
+                assert run_ + taps.piece + 2 <= target.vector_registers
+                assert run_ >= min(columns, 4)
 
 
 @each_target
