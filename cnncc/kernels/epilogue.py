@@ -13,6 +13,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cnncc.errors import InternalError
 from cnncc.ir.op import lookup
@@ -56,9 +57,9 @@ class Epilogue:
         for operand in self.operands:
             constant = self.site.constants[operand]
             if constant is not None:
-                packed = per_channel(channel_numbers(constant, out.channels), out)
-                param = b.buffer(f"channel{operand}", extent=packed.size)
-                self.args.append(PackedArg(packed))
+                slots = out.blocks * out.block
+                param = b.buffer(f"channel{operand}", extent=slots)
+                self.args.append(self.site.packed(slots, _channels(operand, out)))
                 self._streams[operand] = _Stream(param, None)
                 continue
             layout = self.site.blocked(operand)
@@ -154,6 +155,15 @@ class Epilogue:
         """
         zero = np.float32(0)
         return bool(self._run(NumpyScalars(), zero, lambda _: zero) == 0)
+
+
+def _channels(operand: int, out: Layout) -> Callable[[Site], NDArray[np.float32]]:
+    """Packs one number a channel of an operand into the slots of a layout."""
+
+    def pack(site: Site) -> NDArray[np.float32]:
+        return per_channel(channel_numbers(site.constant(operand), out.channels), out)
+
+    return pack
 
 
 class LaneMask:

@@ -13,8 +13,9 @@ function is memory on the caller's stack, for a few numbers (`MOST_STACK_BYTES`)
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +31,16 @@ from cnncc.ops.pool import WINDOW_POOLS
 from cnncc.targets.target import Target
 
 
+class _Unread:
+    """What stands for an array whose numbers may not be read."""
+
+    def __repr__(self) -> str:
+        return "unread"
+
+
+UNREAD: Final[Any] = _Unread()
+
+
 @dataclass(frozen=True, slots=True)
 class Site:
     """One node of the fused graph as a kernel sees it.
@@ -42,7 +53,8 @@ class Site:
         result: type of the result.
         layouts: layouts of the operands; `None` for constants.
         out: layout of the result.
-        constants: arrays of the operands; `None` for those that are computed.
+        constants: arrays of the operands; `None` for those that are computed, `UNREAD` for all
+            others of a site without its numbers.
         target: the machine.
         in_place: operand whose buffer the result overwrites, or `None`.
         means: layout of the means of the result's rows [1,C,H,1] where the kernel gives them too.
@@ -108,7 +120,22 @@ class Site:
         found = self.constants[operand]
         if found is None:
             raise InternalError(f"{self.name}: operand {operand} is not a constant")
+        if found is UNREAD:
+            raise InternalError(f"{self.name}: the numbers of operand {operand} are packed later")
         return found
+
+    @property
+    def without_numbers(self) -> Site:
+        """The same with constants that nobody can read; it can be hashed."""
+        return replace(self, constants=tuple(None if c is None else UNREAD for c in self.constants))
+
+    def packed(self, size: int, pack: Callable[[Site], NDArray[Any]]) -> Arg:
+        """The argument of so many numbers that `pack` makes of a site's constants.
+
+        It packs those of this site, or later those of another that differs in its numbers only.
+        """
+        later = Packing(size, pack)
+        return later if any(c is UNREAD for c in self.constants) else later.of(self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +162,25 @@ class PackedArg:
     array: NDArray[Any]
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Packing:
+    """Numbers of which only the size is known; see `Site.packed`."""
+
+    size: int
+    pack: Callable[[Site], NDArray[Any]]
+
+    def of(self, site: Site) -> PackedArg:
+        """The numbers of a site.
+
+        Raises:
+            InternalError: there are not as many as the code takes for granted.
+        """
+        made = self.pack(site)
+        if made.size != self.size:
+            raise InternalError(f"{site.name}: {made.size} packed numbers instead of {self.size}")
+        return PackedArg(made)
+
+
 @dataclass(frozen=True, slots=True)
 class ScratchArg:
     """Memory of the thread that makes the call, at a multiple of 64 bytes.
@@ -149,7 +195,7 @@ class ScratchArg:
     words: int
 
 
-Arg = OperandArg | ResultArg | MeansArg | PackedArg | ScratchArg | int
+Arg = OperandArg | ResultArg | MeansArg | PackedArg | Packing | ScratchArg | int
 MOST_STACK_BYTES = 1 << 10  # of `Alloc` in one function: a library's stack stays small
 
 
@@ -213,6 +259,8 @@ class Kernel(ABC):
         anchors: the operators that it can compute as the first step of a site.
         rows: whether it computes on row-major arrays, not on blocks of channels.
         gives_means: whether it can give the means of the result's rows beside the result.
+        by_shape: whether `lower` reads no numbers of a site but through `Site.packed`: sites that
+            differ in their numbers only share its loop nests.
         switch: the optimisation of `cnncc.options.SWITCHES` that it is part of, if it is any.
     """
 
@@ -220,6 +268,7 @@ class Kernel(ABC):
     anchors: ClassVar[frozenset[str]]
     rows: ClassVar[bool] = False
     gives_means: ClassVar[bool] = False
+    by_shape: ClassVar[bool] = False
     switch: ClassVar[str] = ""
 
     @abstractmethod
@@ -256,6 +305,15 @@ def per_channel(values: NDArray[Any], layout: Layout) -> NDArray[np.float32]:
     packed = np.zeros(layout.blocks * layout.block, np.float32)
     packed[layout.channel_slots] = values.reshape(-1)
     return packed
+
+
+def bias_arg(site: Site, operand: int, layout: Layout) -> Arg:
+    """The argument of a constant operand [C] with one number for each slot of a layout."""
+
+    def pack(site: Site) -> NDArray[np.float32]:
+        return per_channel(np.asarray(site.constant(operand), np.float32), layout)
+
+    return site.packed(layout.blocks * layout.block, pack)
 
 
 def out_buffer(b: Builder, site: Site) -> tuple[Value, Arg]:

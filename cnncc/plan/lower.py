@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -22,15 +21,16 @@ from cnncc.kernels.template import (
     MeansArg,
     OperandArg,
     PackedArg,
+    Packing,
     ResultArg,
     ScratchArg,
+    Site,
 )
 from cnncc.loopir.build import Builder
-from cnncc.loopir.nodes import BufferType, Func, Index, Kind, Program, Value
-from cnncc.loopir.text import canonical_text
+from cnncc.loopir.nodes import BufferType, Index, Kind, Program, Value
 from cnncc.plan.choose_kernel import kernel_named
+from cnncc.plan.nests import Made, Nest, Nests
 from cnncc.plan.site import is_computed, site_of
-from cnncc.plan.verify import verify_launch
 from cnncc.targets.target import Target
 
 _GLANCE = 64
@@ -163,10 +163,6 @@ def _words(array: NDArray[Any]) -> NDArray[np.float32]:
     return flat.view(np.float32)
 
 
-# Sees each function of a program, with its canonical text, as soon as it is made.
-Made = Callable[[Func, str], None]
-
-
 def lower(graph: Graph, target: Target, made: Made | None = None) -> Plan:
     """The program of a graph whose layouts, kernels and places are chosen.
 
@@ -179,21 +175,18 @@ class _Lowering:
     def __init__(self, graph: Graph, target: Target, made: Made | None) -> None:
         self.graph = graph
         self.target = target
-        self.made = made
+        self.nests = Nests(made)
         self.blob = _Blob(
             aligned(_PACKED_WORDS * sum(x.nbytes for x in graph.constants.values()) // 4)
         )
-        self.funcs: dict[str, Func] = {}
-        self.texts: dict[str, str] = {}
         self.filled: set[int] = set()
         self.scratch_words = 0  # of each thread
 
     def run(self) -> Plan:
-        launches = [
-            (node_id, self._launches(node_id))
-            for node_id in self.graph.order()
-            if is_computed(self.graph, node_id)
-        ]
+        nodes = [n for n in self.graph.order() if is_computed(self.graph, n)]
+        # All code first: it can be turned into objects while constants are packed.
+        nests = [(node_id, self._nests(node_id)) for node_id in nodes]
+        launches = [(node_id, self._calls(node_id, made)) for node_id, made in nests]
         needs = (sum(map(_room, call.args)) for _, calls in launches for call in calls)
         self.scratch_words = max(needs, default=0)
         b = Builder("main")
@@ -206,7 +199,7 @@ class _Lowering:
             if number:
                 b.barrier()
             stages.append(self._stage(b, node_id, calls))
-        program = Program([*self.funcs.values(), b.func])
+        program = Program([*self.nests.funcs.values(), b.func])
         weights = self.blob.array()
         self._size_weights(b, weights.size)
         return Plan(
@@ -216,35 +209,44 @@ class _Lowering:
             self._interface(weights),
             tuple(stages),
             self.target,
-            self.texts,
+            self.nests.texts,
         )
 
     # -- loop nests --------------------------------------------------------------------------------
 
-    def _launches(self, node_id: int) -> list[_Call]:
-        """The launches of a node, with their constants in the blob."""
-        node = self.graph[node_id]
-        site = site_of(self.graph, node_id, self.target, node.notes.get("in_place"))
-        launches = [(x, node_id) for x in kernel_named(node.notes["kernel"]).lower(site)]
+    def _nests(self, node_id: int) -> list[tuple[Nest, int]]:
+        """The loop nests of a node, each with the value that its `ResultArg` stands for."""
+        node, site = self.graph[node_id], self._site(node_id)
+        made = [(nest, node_id) for nest in self.nests.of(kernel_named(node.notes["kernel"]), site)]
         owner = self._owner(node_id)
         if owner not in self.filled:
             self.filled.add(owner)
             layout = self.graph[owner].notes["layout"]
             if isinstance(layout, Layout) and any(layout.halo) and "in_place" not in node.notes:
-                launches.append((fill_halo(layout, self.target.lanes()), owner))
+                zeros = fill_halo(layout, self.target.lanes())
+                made.append((self.nests.named(site.name, zeros), owner))
+        return made
+
+    def _site(self, node_id: int) -> Site:
+        in_place = self.graph[node_id].notes.get("in_place")
+        return site_of(self.graph, node_id, self.target, in_place)
+
+    def _calls(self, node_id: int, nests: list[tuple[Nest, int]]) -> list[_Call]:
+        """The calls of a node's loop nests, with their constants in the blob."""
+        site = self._site(node_id)
         calls = []
-        for launch, result in launches:
-            verify_launch(site.name, launch)
-            name = self._function(launch.func)
+        for nest, result in nests:
+            launch = nest.launch
             params = launch.func.params[: len(launch.args)]
-            args = tuple(map(self._placed, launch.args, params))
-            calls.append(_Call(replace(launch, args=()), name, args, result))
+            args = tuple(self._placed(a, p, site) for a, p in zip(launch.args, params, strict=True))
+            calls.append(_Call(replace(launch, args=()), nest.name, args, result))
         return calls
 
-    def _placed(self, arg: Arg, param: Value) -> Arg | _PlacedArg:
-        if not isinstance(arg, PackedArg):
+    def _placed(self, arg: Arg, param: Value, site: Site) -> Arg | _PlacedArg:
+        packed = arg.of(site) if isinstance(arg, Packing) else arg
+        if not isinstance(packed, PackedArg):
             return arg
-        array = np.asarray(arg.array, _NUMPY[_kind(param)])
+        array = np.asarray(packed.array, _NUMPY[_kind(param)])
         return _PlacedArg(self.blob.place(array), array.size)
 
     def _owner(self, node_id: int) -> int:
@@ -267,26 +269,6 @@ class _Lowering:
         label = self.graph[node_id].name or f"{self.graph[node_id].op}{node_id}"
         names, work = zip(*((call.name, call.launch.work) for call in calls), strict=True)
         return Stage(node_id, label, names, work)
-
-    def _function(self, func: Func) -> str:
-        """The name of a function of the program with this body; equal bodies are one function.
-
-        Sizes of buffers are dropped from the parameters, because they are no part of the code:
-        calls on buffers of different sizes can share it. Kernels' tests prove the bounds with them.
-        """
-        for param in func.params:
-            if isinstance(param.type, BufferType):
-                param.type = replace(param.type, extent=None)
-        text = canonical_text(func)
-        digest = hashlib.sha256(text.encode()).hexdigest()[:12]
-        name = f"{func.name}_{digest}"
-        if self.texts.setdefault(name, text) != text:
-            raise InternalError(f"two functions are called `{name}`")
-        if name not in self.funcs:
-            self.funcs[name] = replace(func, name=name)
-            if self.made is not None:
-                self.made(self.funcs[name], text)
-        return name
 
     def _share(self, b: Builder, launch: Launch) -> tuple[Index, Index]:
         """This thread's part of the work items; all of it on the first thread when it is little."""

@@ -10,7 +10,7 @@ fit the parameters, scratch memory holds what is declared, and the stack is spar
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -22,7 +22,7 @@ from cnncc.ir.graph import Graph
 from cnncc.ir.types import DType
 from cnncc.kernels.layout import DenseLayout, FlatLayout, Layout, Picked, RowMajor
 from cnncc.kernels.template import MOST_STACK_BYTES, Launch, ScratchArg
-from cnncc.loopir.nodes import Alloc, BufferType, Stmt, Value, sub_bodies
+from cnncc.loopir.nodes import Alloc, BufferType, For, If, Stmt, Value, sub_bodies
 from cnncc.plan.choose_kernel import kernel_named, refusal
 from cnncc.plan.plan_memory import lies_in_arena, replaceable
 from cnncc.plan.site import dimensions, is_computed, joins_channels, site_of, steps_of
@@ -229,7 +229,7 @@ def verify_launch(name: str, launch: Launch) -> None:
             raise VerifyError(f"{place}: {arg} is no argument for `{param.hint}`")
         if isinstance(arg, ScratchArg):
             _check_scratch(place, arg, param)
-    stack = sum(_alloc_bytes(stmt) for stmt in _statements(func.body))
+    stack = _stack_bytes(func.body)
     if stack > MOST_STACK_BYTES:
         raise VerifyError(
             f"{place} has {stack} bytes on the stack: more than {MOST_STACK_BYTES} are scratch"
@@ -245,17 +245,15 @@ def _check_scratch(place: str, arg: ScratchArg, param: Value) -> None:
         raise VerifyError(f"{place}: {arg.words} words of scratch for `{param.hint}`: {type_}")
 
 
-def _alloc_bytes(stmt: Stmt) -> int:
-    if not isinstance(stmt, Alloc) or not isinstance(stmt.out.type, BufferType):
-        return 0
-    return (stmt.out.type.extent or 0) * stmt.out.type.kind.size_bytes
-
-
-def _statements(body: Sequence[Stmt]) -> Iterator[Stmt]:
+def _stack_bytes(body: Sequence[Stmt]) -> int:
+    """Bytes that a function takes of its caller's stack."""
+    total = 0
     for stmt in body:
-        yield stmt
-        for inner in sub_bodies(stmt):
-            yield from _statements(inner)
+        if isinstance(stmt, Alloc) and isinstance(stmt.out.type, BufferType):
+            total += (stmt.out.type.extent or 0) * stmt.out.type.kind.size_bytes
+        elif isinstance(stmt, For | If):
+            total += sum(map(_stack_bytes, sub_bodies(stmt)))
+    return total
 
 
 # -- memory ----------------------------------------------------------------------------------------

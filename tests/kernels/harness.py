@@ -12,6 +12,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,7 @@ from cnncc.kernels.template import (
     Launch,
     OperandArg,
     PackedArg,
+    Packing,
     ResultArg,
     ScratchArg,
     Site,
@@ -34,6 +36,7 @@ from cnncc.kernels.template import (
 from cnncc.loopir import interp
 from cnncc.loopir.arith import DTYPES
 from cnncc.loopir.nodes import Bitcast, BufferType, Func, Stmt, sub_bodies
+from cnncc.loopir.text import canonical_text
 from cnncc.loopir.verify import verify
 from cnncc.ops.fused import FusedAttrs, Step
 from cnncc.plan.verify import verify_launch
@@ -150,7 +153,7 @@ def check(
     assert kernel.refuses(site) == ""
     estimate = kernel.estimate(site)
     assert 0 < estimate.seconds < 100
-    launches = kernel.lower(site)
+    launches = lowered(kernel, site)
     verify_launches(launches, proven=proven)
     results = [run_launches(site, launches, arrays, runner, s) for s in splits]
     for split, other in zip(splits[1:], results[1:], strict=True):
@@ -164,6 +167,29 @@ def check(
     mismatch = tolerance.compare(actual, expected, bound)
     assert mismatch is None, f"{site.name}: {mismatch}"
     return actual
+
+
+def lowered(kernel: Kernel, site: Site) -> list[Launch]:
+    """The launches of a site, by way of those that it shares with sites of other numbers."""
+    if not kernel.by_shape:
+        return kernel.lower(site)
+    here = kernel.lower(site)
+    shared = [completed(x, site) for x in kernel.lower(replace(site.without_numbers, name="other"))]
+    for one, other in zip(here, shared, strict=True):
+        assert canonical_text(one.func) == canonical_text(other.func)
+        assert (one.work, one.grain) == (other.work, other.grain)
+        for arg, same in zip(one.args, other.args, strict=True):
+            if isinstance(arg, PackedArg):
+                assert arg.array.tobytes() == same.array.tobytes()
+            else:
+                assert arg == same
+    return shared
+
+
+def completed(launch: Launch, site: Site) -> Launch:
+    """A launch with the constants of a site."""
+    args = (arg.of(site) if isinstance(arg, Packing) else arg for arg in launch.args)
+    return replace(launch, args=tuple(args))
 
 
 def verify_launches(launches: Sequence[Launch], *, proven: bool = True) -> None:

@@ -10,15 +10,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-import numpy as np
-
 from cnncc.ir.types import TensorType, f32
 from cnncc.kernels.convolution.conv_depthwise import (
     DepthwiseTaps,
     RunEnds,
+    depthwise_bias,
+    depthwise_filters,
     emit_run,
     for_each_run,
-    pack_depthwise,
     piece_length,
     row_cycles,
     run_length,
@@ -27,7 +26,6 @@ from cnncc.kernels.convolution.conv_nest import (
     ConvNest,
     conv_geometry,
     conv_halo,
-    pack_panels,
     refuses_layouts,
 )
 from cnncc.kernels.convolution.conv_ring import ConvRing, RingShape, ring_shape, ring_tile
@@ -41,9 +39,7 @@ from cnncc.kernels.template import (
     Estimate,
     Kernel,
     Launch,
-    PackedArg,
     Site,
-    per_channel,
     scratch_buffer,
 )
 from cnncc.loopir.build import Builder
@@ -95,6 +91,7 @@ class ConvBlock(Kernel):
     name: ClassVar[str] = "conv_block"
     anchors: ClassVar[frozenset[str]] = frozenset({"conv2d"})
     gives_means: ClassVar[bool] = True
+    by_shape: ClassVar[bool] = True
     switch: ClassVar[str] = "conv-block"
 
     def refuses(self, site: Site) -> str:
@@ -151,10 +148,8 @@ class ConvBlock(Kernel):
         """One launch."""
         g, tile = conv_geometry(site), _choice(site).tile
         nest = ConvNest(site, tile.vectors, last=site.last_conv)
-        filters = np.asarray(site.constant(site.anchor.args[1]), np.float32)
-        weights = pack_panels(filters, nest.source, nest.out, g.attrs.groups, tile.vectors)
         b = Builder(self.name)
-        args = nest.declare(b, weights, weights.size, tile)
+        args = nest.declare(b, *nest.panel_filters(), tile)
         second = _Second(site, b, tile.vectors)
         args += second.args
         shape = _ring(site)
@@ -184,16 +179,13 @@ class _Second:
         self.b, self.site, self.conv = b, site, _depthwise(site)
         self.taps, self._kernel = _taps(site, vectors), _kernel_rows(site)
         layout, step = site.blocked_out, self.conv.step
-        weights = pack_depthwise(np.asarray(site.constant(step.args[1]), np.float32), layout)
-        bias = np.zeros(layout.channels, np.float32)
-        if len(step.args) == 3:
-            bias = np.asarray(site.constant(step.args[2]), np.float32)
-        slots = per_channel(bias, layout)
-        self._weights = b.buffer("depthwise", extent=weights.size)
-        self._bias = b.buffer("depthwise_bias", extent=slots.size)
+        weights, elems = depthwise_filters(site, step.args[1], layout)
+        bias, slots = depthwise_bias(site, step, layout)
+        self._weights = b.buffer("depthwise", extent=elems)
+        self._bias = b.buffer("depthwise_bias", extent=slots)
         steps = Epilogue(site, first=site.last_conv + 1)
         self._ends = RunEnds(b, site, steps, _run(site, self.taps))
-        self.args: list[Arg] = [PackedArg(weights), PackedArg(slots), *self._ends.args]
+        self.args: list[Arg] = [weights, bias, *self._ends.args]
 
     def row(self, ring: ConvRing, panel: Index, row: Index) -> None:
         """Row `row` of one panel of the result, out of the ring."""

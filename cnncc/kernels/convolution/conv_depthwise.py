@@ -8,6 +8,7 @@ them for that is taken a piece at a time. Rows that lie in the padding are left 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
@@ -30,12 +31,13 @@ from cnncc.kernels.template import (
     OperandArg,
     PackedArg,
     Site,
+    bias_arg,
     out_buffer,
-    per_channel,
     scratch_buffer,
 )
 from cnncc.loopir.build import Builder
 from cnncc.loopir.nodes import Index, Value
+from cnncc.ops.fused import Step
 from cnncc.targets.target import Target
 
 _ROW_OVERHEAD = 20.0  # cycles
@@ -74,6 +76,7 @@ class ConvDepthwise(Kernel):
 
     name: ClassVar[str] = "conv_depthwise"
     anchors: ClassVar[frozenset[str]] = frozenset({"conv2d"})
+    by_shape: ClassVar[bool] = True
     gives_means: ClassVar[bool] = True
 
     def refuses(self, site: Site) -> str:
@@ -110,18 +113,12 @@ class ConvDepthwise(Kernel):
     def lower(self, site: Site) -> list[Launch]:
         g = conv_geometry(site)
         source, result = site.blocked(site.anchor.args[0]), site.blocked_out
-        filters = np.asarray(site.constant(site.anchor.args[1]), np.float32)
-        weights = pack_depthwise(filters, result)
-        bias = per_channel(
-            np.asarray(site.constant(site.anchor.args[2]), np.float32)
-            if len(site.anchor.args) == 3
-            else np.zeros(result.channels, np.float32),
-            result,
-        )
+        weights, elems = depthwise_filters(site, site.anchor.args[1], result)
+        bias, slots = depthwise_bias(site, site.anchor, result)
         b = Builder(self.name)
         x = b.buffer("x", extent=source.elems)
-        w = b.buffer("weights", extent=weights.size)
-        bias_param = b.buffer("bias", extent=bias.size)
+        w = b.buffer("weights", extent=elems)
+        bias_param = b.buffer("bias", extent=slots)
         taps = depthwise_taps(g, source.block)
         ends = RunEnds(b, site, Epilogue(site), run_length(site.target, taps, g.columns))
         lo, hi = b.index_param("lo"), b.index_param("hi")
@@ -148,8 +145,8 @@ class ConvDepthwise(Kernel):
             ends.end_row(block, row)
         args: tuple[Arg, ...] = (
             OperandArg(site.anchor.args[0]),
-            PackedArg(weights),
-            PackedArg(bias),
+            weights,
+            bias,
             *ends.args,
         )
         return [Launch(b.func, args, result.blocks * g.rows)]
@@ -209,6 +206,24 @@ def for_each_run(b: Builder, columns: int, run: int, body: Callable[[Index, int]
             body(b.imul(runs.iv, run), run)
     if last:
         body(full * run, last)
+
+
+def depthwise_filters(site: Site, operand: int, out: Layout) -> tuple[Arg, int]:
+    """The filters of a depthwise convolution, and how many elements they have."""
+
+    def pack(site: Site) -> NDArray[np.float32]:
+        return pack_depthwise(np.asarray(site.constant(operand), np.float32), out)
+
+    elems = out.blocks * out.block * math.prod(site.types[operand].shape[2:])
+    return site.packed(elems, pack), elems
+
+
+def depthwise_bias(site: Site, step: Step, out: Layout) -> tuple[Arg, int]:
+    """One number for each slot, zeros where the convolution has no bias, and how many there are."""
+    slots = out.blocks * out.block
+    if len(step.args) == 3:
+        return bias_arg(site, step.args[2], out), slots
+    return PackedArg(np.zeros(slots, np.float32)), slots
 
 
 def pack_depthwise(w: NDArray[np.float32], out: Layout) -> NDArray[np.float32]:

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-import numpy as np
-
 from cnncc.kernels.convolution.conv_nest import (
     ConvNest,
     conv_geometry,
@@ -16,7 +14,6 @@ from cnncc.kernels.convolution.conv_nest import (
     conv_tile_choice,
     for_each_width,
     for_numbered_tile,
-    pack_panels,
     refuses_conv,
     store_pixel,
 )
@@ -36,6 +33,7 @@ class ConvDirect(Kernel):
 
     name: ClassVar[str] = "conv_direct"
     anchors: ClassVar[frozenset[str]] = frozenset({"conv2d"})
+    by_shape: ClassVar[bool] = True
 
     def refuses(self, site: Site) -> str:
         if site.ends_in_pool:
@@ -53,15 +51,14 @@ class ConvDirect(Kernel):
         g = conv_geometry(site)
         tile = conv_tile_choice(site, g).tile
         nest = ConvNest(site, tile.vectors)
-        filters = np.asarray(site.constant(site.anchor.args[1]), np.float32)
-        weights = pack_panels(filters, nest.source, nest.out, g.attrs.groups, tile.vectors)
         b = Builder(self.name)
-        args = nest.declare(b, weights, weights.size, tile)
+        weights, elems = nest.panel_filters()
+        args = nest.declare(b, weights, elems, tile)
         out, out_arg = out_buffer(b, site)
         # Networks have many convolutions that differ in depth only: they share one function.
         shared = g.attrs.groups == 1 and g.in_blocks > 1
         blocks = b.index_param("in_blocks") if shared else g.in_blocks
-        panel_elems = b.index_param("panel_elems") if shared else weights[0].size
+        panel_elems = b.index_param("panel_elems") if shared else elems
         lo, hi = b.index_param("lo"), b.index_param("hi")
         tiles = tile.count(g.rows, g.columns)
         with b.loop(lo, hi, hint="item") as items:
@@ -80,7 +77,7 @@ class ConvDirect(Kernel):
                 for_numbered_tile(b, g.rows, g.columns, tile, number, body)
 
             for_each_width(b, nest, tile, panel, whole)
-        depth = (g.in_blocks, weights[0].size) if shared else ()
+        depth = (g.in_blocks, elems) if shared else ()
         return [Launch(b.func, (*args, out_arg, *depth), nest.panels * tiles)]
 
 

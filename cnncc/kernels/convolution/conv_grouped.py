@@ -45,6 +45,7 @@ class ConvGrouped(Kernel):
 
     name: ClassVar[str] = "conv_grouped"
     anchors: ClassVar[frozenset[str]] = frozenset({"conv2d"})
+    by_shape: ClassVar[bool] = True
 
     def refuses(self, site: Site) -> str:
         x, w = site.anchor.args[:2]
@@ -71,10 +72,14 @@ class ConvGrouped(Kernel):
         g, tile = conv_geometry(site), _tile_choice(site).tile
         nest = ConvNest(site, 1, groups=site.blocked_out.blocks)
         group = site.types[site.anchor.args[1]].shape[1]
-        filters = np.asarray(site.constant(site.anchor.args[1]), np.float32)
-        weights = pack_groups(filters, nest.out)
+        elems = group * g.kernel[0] * g.kernel[1] * site.lanes
+
+        def pack(site: Site) -> NDArray[np.float32]:
+            filters = np.asarray(site.constant(site.anchor.args[1]), np.float32)
+            return pack_groups(filters, site.blocked_out)
+
         b = Builder(self.name)
-        args = nest.declare(b, weights, weights.size, tile)
+        args = nest.declare(b, site.packed(nest.panels * elems, pack), elems, tile)
         out, out_arg = out_buffer(b, site)
         lo, hi = b.index_param("lo"), b.index_param("hi")
         tiles = tile.count(g.rows, g.columns)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -19,9 +20,8 @@ from cnncc.kernels.layout import Halo, Layout
 from cnncc.kernels.template import (
     Arg,
     OperandArg,
-    PackedArg,
     Site,
-    per_channel,
+    bias_arg,
     scratch_buffer,
 )
 from cnncc.loopir.build import Builder
@@ -255,43 +255,53 @@ class ConvNest:
         self.in_blocks = self.source.blocks // groups
         self.group_panels = self.out.blocks // groups // vectors
         self.depth = DepthTable(depth_of(self.source, groups))
-        self._bias = (
-            per_channel(np.asarray(site.constant(site.anchor.args[2]), np.float32), self.out)
-            if len(site.anchor.args) == 3
-            else None
-        )
 
     @property
     def panels(self) -> int:
         """Panels of output channels, all groups counted."""
         return self.out.blocks // self.vectors
 
+    def panel_filters(self) -> tuple[Arg, int]:
+        """The filters of an ordinary convolution, and their elements for each panel."""
+        types, source, out, groups = self.site.types, self.source, self.out, self.groups
+        operand, vectors = self.site.anchor.args[1], self.vectors
+
+        def pack(site: Site) -> NDArray[np.float32]:
+            filters = np.asarray(site.constant(operand), np.float32)
+            return pack_panels(filters, source, out, groups, vectors)
+
+        taps = math.prod(types[operand].shape[2:])
+        elems = depth_of(source, groups).channels * taps * vectors * out.block
+        return self.site.packed(self.panels * elems, pack), elems
+
     def declare(
         self,
         b: Builder,
-        weights: NDArray[np.float32],
-        extent: int | None,
+        weights: Arg,
+        panel_elems: int,
         most: Tile | None = None,
+        *,
+        sized: bool = True,
     ) -> list[Arg]:
         """Add the parameters that a tile reads; returns their arguments in order.
 
-        `weights` has a first axis of panels; `extent` is its size, or `None` where one function
-        serves calls with filters of different sizes. With `most`, the largest tile, a long epilogue
-        is a loop over the pixels of a tile, whose number `store` then gets at run time.
+        `weights` holds so many elements for each panel; not `sized`, one function serves calls with
+        filters of different sizes. With `most`, the largest tile, a long epilogue is a loop over
+        the pixels of a tile, whose number `store` then gets at run time.
         """
-        self._panel_elems: Index = weights[0].size
+        self._panel_elems: Index = panel_elems
         self.x = b.buffer("x", extent=self.source.elems)
-        self.w = b.buffer("weights", extent=extent)
-        args: list[Arg] = [OperandArg(self.site.anchor.args[0]), PackedArg(weights)]
+        self.w = b.buffer("weights", extent=self.panels * panel_elems if sized else None)
+        args: list[Arg] = [OperandArg(self.site.anchor.args[0]), weights]
         args += self.depth.declare(b)
         self._bias_param: Value | None = None
-        if self._bias is not None:
-            self._bias_param = b.buffer("bias", extent=self._bias.size)
-            args.append(PackedArg(self._bias))
+        if len(self.site.anchor.args) == 3:
+            self._bias_param = b.buffer("bias", extent=self.out.blocks * self.out.block)
+            args.append(bias_arg(self.site, self.site.anchor.args[2], self.out))
         self.epilogue.declare(b)
         self.mask.declare(b)
         args += [*self.epilogue.args, *self.mask.args]
-        steps = weights[0].size // (self.vectors * self.site.lanes)
+        steps = panel_elems // (self.vectors * self.site.lanes)
         self._pieces, totals = short_chains(b, self.site, self.in_blocks, steps)
         args += totals
         self._sums: Value | None = None

@@ -22,7 +22,6 @@ from cnncc.kernels.convolution.conv_nest import (
     for_each_tile,
     for_each_width,
     last_lanes,
-    pack_panels,
     refuses_conv,
 )
 from cnncc.kernels.convolution.conv_ring import ConvRing, RingShape, ring_shape, ring_tile
@@ -52,6 +51,7 @@ class _ConvPool(Kernel):
     """What both ways share."""
 
     anchors: ClassVar[frozenset[str]] = frozenset({"conv2d"})
+    by_shape: ClassVar[bool] = True
 
     def refuses(self, site: Site) -> str:
         if not site.ends_in_pool:
@@ -74,11 +74,8 @@ class _ConvPool(Kernel):
     def _start(self, site: Site, tile: Tile) -> tuple[Builder, ConvNest, list[Arg]]:
         """The function with the parameters that the convolution reads."""
         nest = ConvNest(site, tile.vectors, last=-1)
-        filters = np.asarray(site.constant(site.anchor.args[1]), np.float32)
-        groups = site.anchor.attrs.groups
-        weights = pack_panels(filters, nest.source, nest.out, groups, tile.vectors)
         b = Builder(self.name)
-        return b, nest, nest.declare(b, weights, weights.size)
+        return b, nest, nest.declare(b, *nest.panel_filters())
 
 
 class ConvPoolTile(_ConvPool):

@@ -33,7 +33,7 @@ from cnncc.kernels.convolution.conv_nest import (
 from cnncc.kernels.convolution.conv_tile import Taps, Tile
 from cnncc.kernels.convolution.tile_choice import TileChoice, choose_tile
 from cnncc.kernels.layout import Halo
-from cnncc.kernels.template import Estimate, Kernel, Launch, Site, out_buffer
+from cnncc.kernels.template import Estimate, Kernel, Launch, PackedArg, Site, out_buffer
 from cnncc.loopir.build import Builder
 from cnncc.loopir.nodes import Index, Value
 from cnncc.ops.conv import Conv2dTransposeAttrs
@@ -151,7 +151,7 @@ def _launch(site: Site, down: AxisPhase, across: AxisPhase) -> Launch:
     chosen = filters_by_output(site)[:, :, list(down.taps)][:, :, :, list(across.taps)]
     weights = pack_panels(chosen, nest.source, nest.out, attrs.groups, tile.vectors)
     b = Builder("conv_transposed")
-    args = nest.declare(b, weights, None, tile)
+    args = nest.declare(b, PackedArg(weights), weights[0].size, tile, sized=False)
     out, out_arg = out_buffer(b, site)
     names = ("tap_rows", "tap_columns", "first_row", "first_column", "phase_row", "phase_column")
     rows, columns, first_y, first_x, phase_y, phase_x = (b.index_param(n) for n in names)

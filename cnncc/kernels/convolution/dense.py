@@ -6,6 +6,7 @@ permuted to match, with zeros where the buffer has halo or padding lanes.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import ClassVar
 
 import numpy as np
@@ -20,10 +21,9 @@ from cnncc.kernels.template import (
     Kernel,
     Launch,
     OperandArg,
-    PackedArg,
     Site,
+    bias_arg,
     out_buffer,
-    per_channel,
 )
 from cnncc.loopir.build import Builder
 from cnncc.loopir.nodes import Index, Value
@@ -37,6 +37,7 @@ class Dense(Kernel):
 
     name: ClassVar[str] = "dense"
     anchors: ClassVar[frozenset[str]] = frozenset({"dense", "conv2d"})
+    by_shape: ClassVar[bool] = True
 
     def refuses(self, site: Site) -> str:
         x, w = site.anchor.args[:2]
@@ -66,21 +67,21 @@ class Dense(Kernel):
     def lower(self, site: Site) -> list[Launch]:
         out_layout = site.blocked_out
         vectors = panel_vectors(out_layout.blocks)
-        weights = pack_dense(site, vectors)
-        panels, depth, width = weights.shape
+        panels, width = out_layout.blocks // vectors, vectors * out_layout.block
+        _, depth = _positions(site.layouts[site.anchor.args[0]])
+        elems = panels * depth * width
         epilogue = Epilogue(site)
         # Even if the epilogue keeps zeros: NaN times a padding lane's zero weight is NaN.
         mask = LaneMask(site, needed=True)
         b = Builder(self.name)
         x = b.buffer("x", extent=depth)
-        w = b.buffer("weights", extent=weights.size)
-        args: list[Arg] = [OperandArg(site.anchor.args[0]), PackedArg(weights)]
+        w = b.buffer("weights", extent=elems)
+        weights = site.packed(elems, partial(pack_dense, vectors=vectors))
+        args: list[Arg] = [OperandArg(site.anchor.args[0]), weights]
         bias_param: Value | None = None
         if len(site.anchor.args) == 3:
-            array = np.asarray(site.constant(site.anchor.args[2]), np.float32)
-            bias = per_channel(array, out_layout)
-            bias_param = b.buffer("bias", extent=bias.size)
-            args.append(PackedArg(bias))
+            bias_param = b.buffer("bias", extent=out_layout.blocks * out_layout.block)
+            args.append(bias_arg(site, site.anchor.args[2], out_layout))
         epilogue.declare(b)
         mask.declare(b)
         out, out_arg = out_buffer(b, site)

@@ -27,6 +27,7 @@ class GlobalPool(Kernel):
 
     name: ClassVar[str] = "global_pool"
     anchors: ClassVar[frozenset[str]] = frozenset({"global_avg_pool", "global_max_pool"})
+    by_shape: ClassVar[bool] = True
 
     def refuses(self, site: Site) -> str:
         """Operand and result lie in equal blocks."""

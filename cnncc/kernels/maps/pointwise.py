@@ -31,6 +31,7 @@ class Pointwise(Kernel):
     anchors: ClassVar[frozenset[str]] = frozenset(
         name for name, op in registered().items() if Trait.POINTWISE in op.traits
     )
+    by_shape: ClassVar[bool] = True
 
     def refuses(self, site: Site) -> str:
         """All steps are pointwise, values lie in equal blocks, constants are per channel."""

@@ -51,6 +51,7 @@ class ConvStrassen(Kernel):
 
     name: ClassVar[str] = "conv_strassen"
     anchors: ClassVar[frozenset[str]] = frozenset({"conv2d"})
+    by_shape: ClassVar[bool] = True
     switch: ClassVar[str] = "strassen"
 
     def refuses(self, site: Site) -> str:

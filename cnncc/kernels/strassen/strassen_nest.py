@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-
-import numpy as np
+from functools import partial
 
 from cnncc.kernels.convolution.conv_nest import conv_geometry, for_each_tile
 from cnncc.kernels.convolution.conv_tile import Ahead, Pieces, Taps, Tile, emit_tile, piece_blocks
@@ -14,10 +13,9 @@ from cnncc.kernels.template import (
     Arg,
     Launch,
     OperandArg,
-    PackedArg,
     Site,
+    bias_arg,
     out_buffer,
-    per_channel,
     scratch_buffer,
 )
 from cnncc.kernels.tile_epilogue import Patch, TileEpilogue
@@ -49,16 +47,16 @@ class StrassenNest:
     def launches(self, name: str) -> list[Launch]:
         """The function with its arguments."""
         b = Builder(name)
-        weights = pack_halves(self.site, self.pairing.tile.vectors)
+        slots = self.out.blocks * self.out.block
+        elems = PRODUCTS * self.source.blocks * self.source.block * slots // 4
         self.x = b.buffer("x", extent=self.source.elems)
-        self.w = b.buffer("weights", extent=weights.size)
-        args: list[Arg] = [OperandArg(self.site.anchor.args[0]), PackedArg(weights)]
+        self.w = b.buffer("weights", extent=elems)
+        weights = self.site.packed(elems, partial(pack_halves, vectors=self.pairing.tile.vectors))
+        args: list[Arg] = [OperandArg(self.site.anchor.args[0]), weights]
         self.bias: Value | None = None
         if len(self.site.anchor.args) == 3:
-            numbers = np.asarray(self.site.constant(self.site.anchor.args[2]), np.float32)
-            bias = per_channel(numbers, self.out)
-            self.bias = b.buffer("bias", extent=bias.size)
-            args.append(PackedArg(bias))
+            self.bias = b.buffer("bias", extent=slots)
+            args.append(bias_arg(self.site, self.site.anchor.args[2], self.out))
         args += self.epilogue.declare(b)
         self.result, out_arg = out_buffer(b, self.site)
         half = self.g.in_blocks // 2

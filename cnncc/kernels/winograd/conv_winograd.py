@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -42,10 +43,9 @@ from cnncc.kernels.template import (
     Kernel,
     Launch,
     OperandArg,
-    PackedArg,
     Site,
+    bias_arg,
     out_buffer,
-    per_channel,
     scratch_buffer,
 )
 from cnncc.kernels.tile_epilogue import Patch, TileEpilogue
@@ -71,6 +71,7 @@ class ConvWinograd(Kernel):
 
     name: ClassVar[str] = "conv_winograd"
     anchors: ClassVar[frozenset[str]] = frozenset({"conv2d"})
+    by_shape: ClassVar[bool] = True
     switch: ClassVar[str] = "winograd"
 
     def refuses(self, site: Site) -> str:
@@ -303,16 +304,15 @@ class _WinogradNest:
     def launches(self, name: str) -> list[Launch]:
         """The function with its arguments."""
         b, choice = Builder(name), self.choice
-        weights = pack_transformed(self.site, choice)
+        elems = self.g.attrs.groups * self.panels * self._panel_elems
         self.x = b.buffer("x", extent=self.source.elems)
-        self.w = b.buffer("weights", extent=weights.size)
-        args: list[Arg] = [OperandArg(self.site.anchor.args[0]), PackedArg(weights)]
+        self.w = b.buffer("weights", extent=elems)
+        weights = self.site.packed(elems, partial(pack_transformed, choice=choice))
+        args: list[Arg] = [OperandArg(self.site.anchor.args[0]), weights]
         self.bias: Value | None = None
         if len(self.site.anchor.args) == 3:
-            numbers = np.asarray(self.site.constant(self.site.anchor.args[2]), np.float32)
-            bias = per_channel(numbers, self.out)
-            self.bias = b.buffer("bias", extent=bias.size)
-            args.append(PackedArg(bias))
+            self.bias = b.buffer("bias", extent=self.out.blocks * self.out.block)
+            args.append(bias_arg(self.site, self.site.anchor.args[2], self.out))
         args += self.epilogue.declare(b)
         if not choice.expands:
             args += self.depth.declare(b)
@@ -332,6 +332,15 @@ class _WinogradNest:
             self._item(b, group, block, panel, b.compare("eq", items.iv, lo))
         every = (*args, out_arg, inputs_arg, products_arg, totals_arg)
         return [Launch(b.func, every, self.g.attrs.groups * blocks * self.panels)]
+
+    @property
+    def _panel_elems(self) -> int:
+        """Numbers of a panel of filters."""
+        if self.choice.expands:
+            taps = self.g.kernel[0] * self.g.kernel[1]
+            return self.g.in_blocks * self.site.lanes * taps * self.vectors * self.site.lanes
+        depth = self.g.depth.channels * self.vectors * self.site.lanes
+        return self.choice.planes * depth
 
     def _item(self, b: Builder, group: Index, block: Index, panel: Index, first: Value) -> None:
         size = self.choice.block

@@ -149,7 +149,7 @@ class _ZonesNest:
         """The function with its arguments."""
         b, nest, choice = Builder(name), self.nest, self.choice
         weights = pack_taps(self.site, choice.vectors)
-        args = nest.declare(b, weights, weights.size, self.most)
+        args = nest.declare(b, PackedArg(weights), weights[0].size, self.most)
         self.pieces, totals = short_chains(b, self.site, nest.in_blocks, self.shape.channels)
         args += totals
         args += self._tables(b)
