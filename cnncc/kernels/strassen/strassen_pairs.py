@@ -19,6 +19,7 @@ _BAND_BYTES = 256 << 10  # sums of a band: they stay in L2
 _SECOND = 0.25  # share of the time that the second of two threads waits at the end
 _PASSING = 3.0  # cycles for a vector that is parked and read again
 _VISIBLE = 0.3  # share of reading sums from L3 that is not hidden
+_FIRST_LINE = 72.0  # cycles that the first line of a run of pixels shows, if it comes from L3
 _SUMMING = 5.0  # cycles for a vector of inputs
 _WAITING = 1.03  # for tiles that are further away than a definition's
 
@@ -112,15 +113,21 @@ def _paired(
     bands = -(-units // band)
     band = -(-units // bands)
     cycles += _SUMMING * rows * columns * blocks[0]
-    if 2 * band * row_bytes > target.l2_bytes * 3 // 4:  # inputs and their sums
-        sums = rows * columns * 2 * depth * 4
-        cycles += _VISIBLE * (panels + 1) * sums / target.machine.l3_bytes_per_cycle
+    sums = rows * columns * 2 * depth * 4
+    far = max(0.0, 1 - 0.75 * target.l2_bytes / (2 * band * row_bytes))  # of inputs and sums
+    cycles += far * (panels + 1) * sums / 64 * _line_cycles(target, columns, tile)
     filters = PRODUCTS * depth * panels * vectors * target.vector_bits // 8
     if bands > 1 and filters > target.l2_bytes // 2:
         cycles += 0.5 * (bands - 1) * filters / pace(target, filters)
     items = bands * panels
     uneven = 2 * -(-items // 2) / items - 1
     return Pairing(tile, band, _WAITING * cycles * (1 + _SECOND * uneven))
+
+
+def _line_cycles(target: Target, columns: int, tile: Tile) -> float:
+    """What shows of a line's way from L3: the prefetcher fetches the others of a run of pixels."""
+    run = tile.columns if tile.columns < columns else tile.rows * tile.columns
+    return _FIRST_LINE / run + _VISIBLE * 64 / target.machine.l3_bytes_per_cycle
 
 
 def _runs(extent: int, size: int) -> Iterator[tuple[int, int]]:
