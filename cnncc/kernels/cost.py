@@ -144,14 +144,17 @@ def pace(target: Target, working_set: float) -> float:
     return machine.memory_bytes_per_cycle
 
 
-def tile_cycles(target: Target, pixels: int, vectors: float, steps: int) -> float:
+def tile_cycles(
+    target: Target, pixels: int, vectors: float, steps: int, *, splat: float = 1.0
+) -> float:
     """Predicted cycles of one tile; the part of a vector that is not whole is a narrow one.
 
     Each step takes as long as the slowest of its multiply-adds, its loads, the latency of a chain
-    of multiply-adds, and the filters' way from the cache that a panel of them stays in.
+    of multiply-adds, and the filters' way from the cache that a panel of them stays in. A splat
+    counts for `splat` loads.
     """
     fma = pixels * vectors / fma_per_cycle(target)
-    loads = (pixels + vectors) / target.machine.loads
+    loads = (splat * pixels + vectors) / target.machine.loads
     vector_bytes = target.vector_bits // 8
     panel_bytes = steps * vectors * vector_bytes
     filters = vectors * vector_bytes / bytes_per_cycle(target, panel_bytes)

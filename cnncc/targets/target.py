@@ -49,6 +49,11 @@ class Target:
     machine: Machine
     scheduling: str = ""
 
+    @property
+    def multiplies_memory(self) -> bool:
+        """Whether a multiply-add takes a number for all lanes from memory, as AVX-512's does."""
+        return self.vector_bits == 512
+
     def lanes(self, dtype: DType = DType.F32) -> int:
         """Elements of a vector register."""
         return self.vector_bits // (8 * dtype.size_bytes)

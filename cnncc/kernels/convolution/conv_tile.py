@@ -142,12 +142,24 @@ class Pieces:
     Attributes:
         totals: scratch memory for the accumulators of the largest tile.
         blocks: input blocks of a piece; the first one may have fewer.
-        turns: whether each turn of the innermost loop is a piece as well, with registers of its
-            own: its sum is added to an accumulator, which takes no time beside multiply-adds.
     """
 
     totals: Value
     blocks: Index
+
+
+@dataclass(frozen=True, slots=True)
+class BlockSums:
+    """A reduction whose blocks of channels are summed apart, and added to totals in registers.
+
+    Additions have units beside those of multiply-adds on many machines, and nothing is stored; but
+    a tile has twice or three times as many registers.
+
+    Attributes:
+        turns: whether each turn of the innermost loop is summed apart, too, and added to the sum
+            of its block.
+    """
+
     turns: bool = False
 
 
@@ -170,7 +182,7 @@ def emit_tile(
     start: list[Value],
     *,
     ahead: Ahead | None = None,
-    pieces: Pieces | None = None,
+    pieces: Pieces | BlockSums | None = None,
 ) -> list[Value]:
     """The reduction of one tile.
 
@@ -193,9 +205,11 @@ def emit_tile(
     widths = tile.widths(lanes) * (tile.rows * tile.columns)
     first = start if len(start) == tile.accumulators else start * (tile.rows * tile.columns)
     sums = [resized(b, value, width) for value, width in zip(first, widths, strict=True)]
-    short = pieces is not None and pieces.turns
+    short = isinstance(pieces, BlockSums) and pieces.turns
     reduction = _Reduction(b, tile, taps, lanes, source, weights, ahead, short)
-    if pieces is None or taps.blocks == pieces.blocks:
+    if isinstance(pieces, BlockSums):
+        sums = _block_by_block(b, reduction, taps.blocks, sums)
+    elif pieces is None or taps.blocks == pieces.blocks:
         _, sums = reduction.over(0, taps.blocks, reduction.cursors(), sums)
     else:
         sums = _piecewise(b, reduction, pieces, taps.blocks, sums)
@@ -221,6 +235,20 @@ def _piecewise(
             sums[n] = b.binary("add", total, value)
         loop.yields([*moved, *sums])
     return loop.results[len(cursors) :]
+
+
+def _block_by_block(
+    b: Builder, reduction: _Reduction, blocks: Index, start: list[Value]
+) -> list[Value]:
+    """The sums of all blocks, each begun with zeros and added to the totals."""
+    zeros = [b.splat(b.const(0.0), lanes_of(value)) for value in start]
+    cursors = reduction.cursors()
+    count = len(cursors)
+    with b.loop(0, blocks, carry=[*cursors, *start], hint="piece") as loop:
+        moved, sums = reduction.over(loop.iv, 1, loop.carried[:count], zeros)
+        pairs = zip(loop.carried[count:], sums, strict=True)
+        loop.yields([*moved, *(b.binary("add", *pair) for pair in pairs)])
+    return loop.results[count:]
 
 
 class _Reduction:

@@ -55,12 +55,13 @@ def choose_tile(
         unit: rows and columns that must stay together in a tile (the window of a fused pool).
         most_vectors: an upper bound for the vectors of a tile.
         most_pixels: an upper bound for its pixels.
-        sums: registers for each element of the result; 2 where turns are `Pieces`.
+        sums: registers for each element of the result: more than 1 with `BlockSums`.
         last: lanes of the last vector of all where it is narrow, as in `Tile`.
         sides: whether the tiles of the last columns may have rows of their own.
         pick: the rank of the tile that is wanted, the best of those there are if too high.
     """
     spared = 1 - last / target.lanes() if last else 0.0
+    splat = splat_cost(target, sums)
     options: list[tuple[float, int, Tile]] = []
     for held, vectors in target.tiles:
         pixels = min(held // sums, most_pixels or held)
@@ -73,9 +74,9 @@ def choose_tile(
                     tile = Tile(r, c, vectors, side=side)
                     parts = list(tile_parts(rows, columns, tile))
                     cycles = sum(
-                        count * (panels - 1) * tile_cycles(target, h * w, vectors, steps)
-                        + count * tile_cycles(target, h * w, vectors - spared, steps)
+                        count * (n * tile_cycles(target, h * w, v, steps, splat=splat))
                         for h, w, count in parts
+                        for n, v in ((panels - 1, vectors), (1, vectors - spared))
                     )
                     options.append((cycles, len(parts), tile))
     options.sort(key=lambda o: (o[0], o[1], -o[2].vectors, -o[2].columns))
@@ -87,6 +88,11 @@ def choose_tile(
     ideal = rows * columns * (out_blocks - spared) * steps / fma_per_cycle(target)
     rejected = tuple((t, c) for c, _, t in options[1:4])
     return TileChoice(tile, cycles, ideal / cycles, rejected)
+
+
+def splat_cost(target: Target, sums: int) -> float:
+    """Loads that a number for all lanes counts for; tiles with several sums have one vector."""
+    return 0.5 if sums > 1 and target.multiplies_memory else 1.0
 
 
 def _sides(rows: int, columns: int, most_pixels: int, tile: tuple[int, int]) -> list[int]:

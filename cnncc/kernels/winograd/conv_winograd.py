@@ -32,7 +32,15 @@ from cnncc.kernels.convolution.conv_nest import (
     phase_sizes,
     refuses_layouts,
 )
-from cnncc.kernels.convolution.conv_tile import Ahead, Pieces, Taps, Tile, emit_tile, piece_blocks
+from cnncc.kernels.convolution.conv_tile import (
+    Ahead,
+    BlockSums,
+    Pieces,
+    Taps,
+    Tile,
+    emit_tile,
+    piece_blocks,
+)
 from cnncc.kernels.convolution.tile_choice import choose_tile
 from cnncc.kernels.cost import predict
 from cnncc.kernels.layout import NO_HALO, Halo, Layout
@@ -320,9 +328,7 @@ class _WinogradNest:
         self.inputs, inputs_arg = scratch_buffer(b, "inputs", choice.planes * self.plane)
         held = choice.planes * self.vectors * choice.block * self.site.lanes
         self.products, products_arg = scratch_buffer(b, "products", held)
-        self.totals, totals_arg = scratch_buffer(
-            b, "totals", choice.tile.accumulators * self.site.lanes
-        )
+        cut = self._declare_pieces(b)
         blocks = -(-choice.tiles // choice.block)
         lo, hi = b.index_param("lo"), b.index_param("hi")
         with b.loop(lo, hi, hint="item") as items:
@@ -330,7 +336,7 @@ class _WinogradNest:
             outer = b.idiv(items.iv, self.panels)
             block, group = b.irem(outer, blocks), b.idiv(outer, blocks)
             self._item(b, group, block, panel, b.compare("eq", items.iv, lo))
-        every = (*args, out_arg, inputs_arg, products_arg, totals_arg)
+        every = (*args, out_arg, inputs_arg, products_arg, *cut)
         return [Launch(b.func, every, self.g.attrs.groups * blocks * self.panels)]
 
     @property
@@ -593,7 +599,7 @@ class _WinogradNest:
                 (self.w, weights),
                 start,
                 ahead=ahead,
-                pieces=self._pieces(),
+                pieces=self.pieces,
             )
             to = b.imul(b.iadd(b.imul(plane, self.vectors * count), first), lanes)
             for k in range(size):
@@ -655,11 +661,15 @@ class _WinogradNest:
             with b.when(b.compare("eq", last, size)):
                 among(size, b.iadd(first, b.imul(full, columns)), full)
 
-    def _pieces(self) -> Pieces:
-        """How sums over channels are cut: halves are enough where turns are pieces as well."""
-        turns = self.choice.sums > 1
-        blocks = piece_blocks(self.g.in_blocks, 2 if turns else 4)
-        return Pieces(self.totals, blocks, turns=turns)
+    def _declare_pieces(self, b: Builder) -> list[Arg]:
+        """How sums over channels are cut, and the argument that this takes."""
+        self.pieces: Pieces | BlockSums = BlockSums(turns=self.choice.sums > 2)
+        if self.choice.sums > 1:
+            return []
+        held = self.choice.tile.accumulators * self.site.lanes
+        totals, arg = scratch_buffer(b, "totals", held)
+        self.pieces = Pieces(totals, piece_blocks(self.g.in_blocks, 4))
+        return [arg]
 
 
 def _within(b: Builder, place: Index, among: range) -> Value:

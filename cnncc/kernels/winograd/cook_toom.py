@@ -46,6 +46,8 @@ _POINTS = {
     6: (0.5**0.5, 2.0**0.5),
     8: (0.5, 1.0, 2.0),
 }
+_ADDED = (1.0, 2.0, -2.0)  # factors that stand for additions
+_NOT_PLAIN = len(_ADDED)
 
 
 @dataclass(frozen=True)
@@ -334,15 +336,26 @@ def transform_tile_outputs(
     ]
 
 
+def _effort(term: tuple[float, Value]) -> int:
+    """The place of a factor among those that need no multiplication, or behind them."""
+    return _ADDED.index(term[0]) if term[0] in _ADDED else _NOT_PLAIN
+
+
 def combine(b: Builder, terms: list[tuple[float, Value]]) -> Value:
-    """The sum of factor times vector, in as few operations: factors of 1 are added first."""
-    plain = [value for factor, value in terms if factor == 1.0]
-    rest = [(factor, value) for factor, value in terms if factor != 1.0]
-    if plain:
-        total = plain[0]
-        for value in plain[1:]:
-            total = b.binary("add", total, value)
+    """The sum of factor times vector, in few multiply-adds.
+
+    Factors of 1 and 2 are added first: additions have units of their own on many machines.
+    """
+    terms = sorted(((float(np.float32(f)), value) for f, value in terms), key=_effort)
+    plain = [term for term in terms if _effort(term) < _NOT_PLAIN]
+    rest = terms[len(plain) :]
+    if plain and plain[0][0] > 0:
+        total = _multiple(b, int(plain[0][0]), plain[0][1])
+        for factor, value in plain[1:]:
+            operation = "add" if factor > 0 else "sub"
+            total = b.binary(operation, total, _multiple(b, int(abs(factor)), value))
     else:
+        rest = terms
         factor, value = rest.pop(0)
         total = b.binary("mul", value, _like(b, factor, value))
     for factor, value in rest:

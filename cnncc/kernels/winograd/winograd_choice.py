@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 
 from cnncc.kernels.convolution.conv_tile import Tile, tile_parts
-from cnncc.kernels.convolution.tile_choice import TileChoice, choose_tile
+from cnncc.kernels.convolution.tile_choice import TileChoice, choose_tile, splat_cost
 from cnncc.kernels.cost import tile_cycles
 from cnncc.kernels.layout import Halo
 from cnncc.kernels.winograd.cook_toom import CookToom
@@ -58,8 +58,7 @@ _L3_BYTES_PER_CYCLE = 11.0
 _MEMORY_BYTES_PER_CYCLE = 8.0
 _MOST_FETCHING = 8  # register tiles of all blocks; for more, waiting for their filters is little
 _MAGNIFYING = 4  # outputs in both directions from which on the transform back magnifies errors
-_LONG_BLOCK = 16  # channels, which are a chain where a block is a piece
-_FEW_BLOCKS = 4  # up to which sums by turns cost nothing
+_FEW_BLOCKS = 4  # of channels, up to which sums by turns cost little
 _LEAST_EXPANDED = 2  # tiles in registers, where filters are made of taps
 _BESIDE = 1.04  # times as long as multiply-adds alone, beside additions that make filters
 _RUN_OVERHEAD = 40.0  # cycles of a register tile for each run of channels
@@ -67,8 +66,8 @@ _PANELS = (None, 2)  # most vectors of a panel: narrow ones are slower, but ther
 # Threads, and what it counts by how much the busiest works longer than its share.
 _WAITING = ((2, 0.25), (4, 0.04))
 _SHARED = 0.25  # share of the time of streaming that counts because threads share one memory
-_VISIBLE = 0.3  # share of reading transformed inputs from L3 that is not hidden
-_HIDDEN = 0.8  # share of the shorter of arithmetic and streaming that the longer hides
+_VISIBLE = 0.12  # share of reading transformed inputs from L3 that is not hidden
+_HIDDEN = 0.8  # share of arithmetic that streaming hides where both take as long
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +135,8 @@ class WinogradChoice:
         tile: register tile of the products; its columns are tiles.
         cycles: predicted time of one thread.
         streamed: cycles of it in which filters come from memory, once, hidden or not.
-        sums: registers of each product: 2 where every turn of the loop is summed apart.
+        sums: registers of each product: 2 where blocks of channels are summed apart, 3 where every
+            turn of the loop is, too.
         fringe: results of the smaller tiles of the last row and column, 0 where there are none.
     """
 
@@ -381,10 +381,22 @@ class _Tiling:
 
     @property
     def sums(self) -> int:
-        """Registers of each product: where pieces of a block are long, turns are summed apart."""
+        """Registers of each product.
+
+        Where there are many, and numbers from memory take none, blocks of channels are summed
+        apart; few blocks are not pieces enough where the transforms magnify errors.
+        """
+        if not self.target.multiplies_memory or self.shape.in_blocks == 1:
+            return 1
         magnified = min(self.vertical.outputs, self.horizontal.outputs) >= _MAGNIFYING
-        long = self.target.lanes() >= _LONG_BLOCK and self.shape.in_blocks <= _FEW_BLOCKS
-        return 2 if magnified and long else 1
+        return 3 if magnified and self.shape.in_blocks <= _FEW_BLOCKS else 2
+
+    def most_vectors(self, panel: int | None) -> int | None:
+        """An upper bound for the vectors of a register tile, of panels no wider than `panel`.
+
+        A number from memory that several vectors are multiplied by would take a register.
+        """
+        return 1 if self.sums > 1 else panel
 
     @property
     def tile_bytes(self) -> int:
@@ -398,7 +410,10 @@ class _Tiling:
     def streamed(self, filters: int) -> float:
         """Cycles in which so many bytes come from memory, and again for each further block."""
         cycles = filters / _MEMORY_BYTES_PER_CYCLE
-        if self.blocks > 1 and filters > self.target.l2_bytes // 2:
+        if (
+            self.blocks > 1
+            and filters + self.block * self.tile_bytes > self.target.l2_bytes * 3 // 4
+        ):
             again = _L3_BYTES_PER_CYCLE if filters <= _L3_BYTES else _MEMORY_BYTES_PER_CYCLE
             cycles += (self.blocks - 1) * filters / again
         return cycles
@@ -418,10 +433,11 @@ class _Tiling:
             for region in regions
         )
         held = self.tile_bytes + self.planes * tile.vectors * self.target.vector_bits // 8
-        if self.block * held > self.target.l2_bytes // 2:
+        beyond = 1 - self.target.l2_bytes / 2 / (self.block * held)
+        if beyond > 0:
             panels = self.shape.out_blocks // tile.vectors
             read = panels * self.tiles * self.tile_bytes
-            multiplied += _VISIBLE * read / _L3_BYTES_PER_CYCLE
+            multiplied += _VISIBLE * beyond * read / _L3_BYTES_PER_CYCLE
         return WinogradChoice(
             replace(vertical, expands=expands),
             replace(horizontal, expands=expands),
@@ -450,9 +466,9 @@ def _tilings(
             yield tiling
 
 
-def _transformed(t: _Tiling, most_vectors: int | None) -> WinogradChoice:
+def _transformed(t: _Tiling, panel: int | None) -> WinogradChoice:
     """The choice whose filters were transformed before."""
-    outs, depth = t.shape.out_blocks, t.depth
+    outs, depth, most_vectors = t.shape.out_blocks, t.depth, t.most_vectors(panel)
     regs = choose_tile(t.target, 1, t.block, outs, depth, most_vectors=most_vectors, sums=t.sums)
     wide = regs.tile.vectors
     tail = choose_tile(t.target, 1, t.last, outs, depth, most_vectors=wide, sums=t.sums)
@@ -464,18 +480,25 @@ def _transformed(t: _Tiling, most_vectors: int | None) -> WinogradChoice:
     fetched = fetches_ahead(t.tiles, regs.tile)
     first = products if fetched else products / -(-t.block // regs.tile.columns)
     filters = t.filter_bytes(t.planes * depth)
-    least, most = sorted((first, t.streamed(filters)))
-    return t.choice(regs.tile, products - first + most + (1 - _HIDDEN) * least, filters)
+    waited = _overlapped(first, t.streamed(filters))
+    return t.choice(regs.tile, products - first + waited, filters)
+
+
+def _overlapped(arithmetic: float, streaming: float) -> float:
+    """Cycles of both together: the longer one, and all the more of the other the longer that is."""
+    least, most = sorted((arithmetic, streaming))
+    return most + (1 - _HIDDEN) * least * least / most
 
 
 def _fringed(t: _Tiling, most_vectors: int | None) -> tuple[TileChoice, float]:
     """The register tile of planes with unlike numbers of tiles, and the cycles of all products."""
     outs = t.shape.out_blocks
+    splat = splat_cost(t.target, t.sums)
     counts = tuple(Fringe(t.vertical, t.horizontal, t.down, t.across, *t.fringe).counts())
 
     def cycles(tile: Tile) -> float:
         return sum(
-            planes * times * tile_cycles(t.target, columns, tile.vectors, t.depth)
+            planes * times * tile_cycles(t.target, columns, tile.vectors, t.depth, splat=splat)
             for planes, count in counts
             for _, columns, times in tile_parts(1, count, tile)
         ) * (outs // tile.vectors)
@@ -494,7 +517,7 @@ def _expanded(t: _Tiling) -> list[WinogradChoice]:
     All registers are taken: where turns should be summed apart, they would not be.
     """
     most = most_tiles(t.target, t.horizontal)
-    if most < _LEAST_EXPANDED or t.sums > 1:
+    if most < _LEAST_EXPANDED or t.sums > 2:
         return []
     taps = t.vertical.taps * t.horizontal.taps
     filters = t.filter_bytes(taps * t.slots)
@@ -505,9 +528,9 @@ def _expanded(t: _Tiling) -> list[WinogradChoice]:
         times * _expanded_cycles(t, size, runs) for size, times in sizes.items()
     )
     # The next run's taps come while this one's are multiplied.
-    least, longest = sorted((products, t.streamed(filters)))
     tile = Tile(1, min(most, t.block), 1)
-    return [t.choice(tile, longest + (1 - _HIDDEN) * least, filters, expands=True)]
+    cycles = _overlapped(products, t.streamed(filters))
+    return [t.choice(tile, cycles, filters, expands=True)]
 
 
 def _expanded_cycles(t: _Tiling, size: int, runs: int) -> float:

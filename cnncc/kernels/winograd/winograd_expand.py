@@ -25,7 +25,6 @@ from cnncc.targets.target import Target
 
 _STEP = 2  # channels in a basic block: with more, a register tile does not stay in registers
 _LINE_ELEMS = 16  # of a line of the cache
-_SPLATTING_BITS = 512  # of the registers that multiply by a number in memory
 _REGISTERS = 32  # that a row of planes, its filters and what makes them need
 
 # A buffer and the element where something begins in it.
@@ -38,7 +37,7 @@ def most_tiles(target: Target, horizontal: CookToom) -> int:
         return 0
     planes = max(phase.products for phase in horizontal.phases)
     # Other machines hold the numbers in registers, some of them ahead.
-    others = 2 if target.vector_bits == _SPLATTING_BITS else 8
+    others = 2 if target.multiplies_memory else 8
     return (target.vector_registers - others - planes) // planes
 
 
