@@ -383,12 +383,13 @@ def compile_network(
     Raises:
         TargetError: there is no such target, or this machine cannot run its code.
     """
-    model = load_model(path, params=params, weights=weights, shapes=shapes)
-    found = target_named(target)
-    host.require(found)
-    with code_of(found) as code:
-        compilation = plan_model(model, found, options=options, code=code)
-        return build(compilation, threads=threads, code=code)
+    with _collector_paused():
+        model = load_model(path, params=params, weights=weights, shapes=shapes)
+        found = target_named(target)
+        host.require(found)
+        with code_of(found) as code:
+            compilation = plan_model(model, found, options=options, code=code)
+            return build(compilation, threads=threads, code=code)
 
 
 def code_of(target: Target, cache: ObjectCache | None = None) -> ProgramCode:

@@ -16,7 +16,7 @@ from cnncc.targets import Target
 
 _STAGES = 16  # few: a run must fit between two turns of other processes on a busy machine
 _ASLEEP = 2e-6  # a meeting that takes so long was one with a sleeping thread
-_SECONDS = 0.05  # how long runs are repeated
+_SECONDS = 0.02  # how long runs are repeated
 _SPINS = 1 << 13  # then a thread sleeps, and leaves its core to the one it waits for
 
 

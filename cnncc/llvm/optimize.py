@@ -6,11 +6,11 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
+from typing import Protocol
 
 import llvmlite.binding as llvm  # noqa: TID251 - this room is its place
 
 from cnncc.errors import EmitError
-from cnncc.targets import Target
 
 CODEGEN_LEVEL = 2
 # For code that only calls: a fifteenth of the time, and a few instructions more at each call.
@@ -22,6 +22,29 @@ LLVM_VERSION = ".".join(str(part) for part in llvm.llvm_version_info)
 _compiling = threading.RLock()
 
 
+class CodeTarget(Protocol):
+    """What code generation asks a `Target` for."""
+
+    @property
+    def name(self) -> str:
+        """What the user types."""
+
+    @property
+    def triple(self) -> str:
+        """LLVM's target triple."""
+
+    @property
+    def cpu(self) -> str:
+        """LLVM's name of the CPU."""
+
+    @property
+    def features(self) -> str:
+        """LLVM's feature string."""
+
+    def __hash__(self) -> int:
+        """LLVM's machines are kept by target."""
+
+
 @cache
 def initialize() -> None:
     """Register LLVM's targets once; cheap to call again."""
@@ -31,7 +54,7 @@ def initialize() -> None:
 
 
 @cache
-def machine(target: Target, level: int = CODEGEN_LEVEL) -> llvm.TargetMachine:
+def machine(target: CodeTarget, level: int = CODEGEN_LEVEL) -> llvm.TargetMachine:
     """LLVM's machine for a target: position-independent code, small code model.
 
     Raises:
@@ -66,7 +89,7 @@ def _without_strength_reduction() -> Iterator[None]:
         llvm.set_option("", "-disable-lsr=false")
 
 
-def emit_object(text: str, target: Target, level: int = CODEGEN_LEVEL) -> bytes:
+def emit_object(text: str, target: CodeTarget, level: int = CODEGEN_LEVEL) -> bytes:
     """The relocatable object of a module; at `QUICK_LEVEL` without passes.
 
     Raises:
@@ -77,7 +100,7 @@ def emit_object(text: str, target: Target, level: int = CODEGEN_LEVEL) -> bytes:
         return bytes(machine(target, level).emit_object(module))
 
 
-def emit_assembly(text: str, target: Target) -> str:
+def emit_assembly(text: str, target: CodeTarget) -> str:
     """The assembly of a module, with LLVM's comments on loops and spills.
 
     Raises:
@@ -89,7 +112,7 @@ def emit_assembly(text: str, target: Target) -> str:
         return str(tm.emit_assembly(_optimized(text, target)))
 
 
-def optimized_text(text: str, target: Target) -> str:
+def optimized_text(text: str, target: CodeTarget) -> str:
     """The module after the passes, as LLVM text.
 
     Raises:
@@ -99,7 +122,7 @@ def optimized_text(text: str, target: Target) -> str:
         return str(_optimized(text, target))
 
 
-def _parsed(text: str, target: Target) -> llvm.ModuleRef:
+def _parsed(text: str, target: CodeTarget) -> llvm.ModuleRef:
     tm = machine(target)
     try:
         module = llvm.parse_assembly(text, llvm.create_context())
@@ -111,7 +134,7 @@ def _parsed(text: str, target: Target) -> llvm.ModuleRef:
     return module
 
 
-def _optimized(text: str, target: Target) -> llvm.ModuleRef:
+def _optimized(text: str, target: CodeTarget) -> llvm.ModuleRef:
     module = _parsed(text, target)
     options = llvm.create_pipeline_tuning_options(speed_level=CODEGEN_LEVEL)
     options.loop_vectorization = options.slp_vectorization = False

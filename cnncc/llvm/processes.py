@@ -16,12 +16,10 @@ import subprocess
 import sys
 import threading
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
-from typing import IO, Self
+from typing import IO, NamedTuple, Self
 
-from cnncc.llvm.optimize import emit_object
-from cnncc.targets import TARGETS, Target
+from cnncc.llvm.optimize import CodeTarget, emit_object
 
 log = logging.getLogger(__name__)
 
@@ -29,10 +27,20 @@ EARLY = 1_000_000  # characters of text for the first process
 WORTH = 2_000_000  # and for each further one
 COMMAND = "from cnncc.llvm.processes import serve; serve()"
 _LENGTH = 8  # bytes of the length before each message
-_TOLD = ("name", "triple", "cpu", "features")  # what code generation asks a target for
 
 
-def emit_objects(texts: Sequence[str], target: Target, level: int, jobs: int = 1) -> list[bytes]:
+class _Told(NamedTuple):
+    """A target as other processes are told of it: its own record would take NumPy to read."""
+
+    name: str
+    triple: str
+    cpu: str
+    features: str
+
+
+def emit_objects(
+    texts: Sequence[str], target: CodeTarget, level: int, jobs: int = 1
+) -> list[bytes]:
     """`emit_object` of each text, in order, with up to so many processes.
 
     Raises:
@@ -47,9 +55,9 @@ def emit_objects(texts: Sequence[str], target: Target, level: int, jobs: int = 1
 class Assembly:
     """Texts that come one by one and become objects meanwhile; a context, for its processes."""
 
-    def __init__(self, target: Target, level: int, jobs: int = 1) -> None:
+    def __init__(self, target: CodeTarget, level: int, jobs: int = 1) -> None:
         self._target, self._level, self._most = target, level, jobs - 1
-        self._told = {name: getattr(target, name) for name in _TOLD}
+        self._told = _Told(target.name, target.triple, target.cpu, target.features)
         self._texts: list[str] = []
         self._made: dict[int, bytes] = {}
         self._waiting: set[int] = set()
@@ -130,7 +138,7 @@ class Assembly:
         if process.stdin is None or process.stdout is None:
             return
         while (number := self._take()) is not None:
-            head = json.dumps({"target": self._told, "level": self._level})
+            head = json.dumps({"target": self._told._asdict(), "level": self._level})
             try:
                 _write(process.stdin, head.encode())
                 _write(process.stdin, self._texts[number].encode())
@@ -165,14 +173,13 @@ def serve() -> None:
     A text that LLVM refuses ends the process: whoever sent it makes it himself, and sees why.
     """
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
-    some = next(iter(TARGETS.values()))
     while True:
         try:
             head = json.loads(_read(sys.stdin.buffer))
             text = _read(sys.stdin.buffer).decode()
         except EOFError:
             return
-        _write(answers, emit_object(text, replace(some, **head["target"]), head["level"]))
+        _write(answers, emit_object(text, _Told(**head["target"]), head["level"]))
 
 
 def _write(pipe: IO[bytes], data: bytes) -> None:

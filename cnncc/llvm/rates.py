@@ -101,8 +101,8 @@ def measure(target: Target) -> Machine:
     bytes_a_second = dict.fromkeys(wanted, 0.0)
     for number in range(_ROUNDS):
         time.sleep(_PAUSE if number else 0.0)
-        a_second = max(a_second, peak_gflops(target) * 1e9 / 2 / target.lanes())
-        latency = min(latency, chain_seconds(target))
+        a_second = max(a_second, peak_gflops(target, _RUNS) * 1e9 / 2 / target.lanes())
+        latency = min(latency, chain_seconds(target, _RUNS))
         for rate, (name, size) in wanted.items():
             took = _seconds(_calls(target, name), place, size, target)
             bytes_a_second[rate] = max(bytes_a_second[rate], size / took)

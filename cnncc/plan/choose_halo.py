@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from cnncc.ir.graph import Graph
 from cnncc.ir.op import lookup
@@ -29,6 +29,8 @@ class Halos:
         options: optimisations that need no halo where they are off.
         block: channels of a block of each blocked value.
         owner: the value in whose buffer each of those lies that have memory.
+        readers: for each buffer the names of nodes whose windows reach beyond the edge of a value
+            in it, once `of_buffers` has looked.
     """
 
     graph: Graph
@@ -36,6 +38,7 @@ class Halos:
     options: Options
     block: Mapping[int, int]
     owner: Mapping[int, int]
+    readers: dict[int, list[str]] = field(default_factory=dict)
 
     def of_buffers(self, picked: Collection[set[int]]) -> dict[int, Halo]:
         """The halo of each buffer: the widest that any reader of any value in it needs.
@@ -48,20 +51,12 @@ class Halos:
         for node_id in self.graph.order():
             for index, operand in enumerate(self.graph.operands(node_id)):
                 if operand in self.owner:
-                    owner = self.owner[operand]
-                    have = halos.get(owner, NO_HALO)
-                    halos[owner] = widest(have, self._needed(node_id, index))
+                    owner, needed = self.owner[operand], self._needed(node_id, index)
+                    halos[owner] = widest(halos.get(owner, NO_HALO), needed)
+                    if any(needed):
+                        self.readers.setdefault(owner, []).append(label(self.graph, node_id))
         _even_out(halos, picked)
         return halos
-
-    def readers(self, owner: int) -> list[str]:
-        """Names of the nodes whose windows reach beyond the edge of a value in a buffer."""
-        return [
-            label(self.graph, node_id)
-            for node_id in self.graph.order()
-            for index, operand in enumerate(self.graph.operands(node_id))
-            if self.owner.get(operand) == owner and any(self._needed(node_id, index))
-        ]
 
     def _needed(self, node_id: int, index: int) -> Halo:
         """Zero pixels that a node may read beyond the edge of one of its operands."""

@@ -448,7 +448,7 @@ class _Chooser:
             if node_id in self.alias:
                 node.notes["alias"] = self.alias[node_id]
             elif any(halo):
-                readers = wanted.readers(node_id)
+                readers = wanted.readers.get(node_id, [])
                 choice = (
                     f"halo of {halo[0]} above, {halo[1]} left, {halo[2]} below, {halo[3]} right"
                 )

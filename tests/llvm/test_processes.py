@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import subprocess
 import sys
 import time
 
@@ -109,3 +110,9 @@ def test_what_llvm_refuses_is_an_error_here(eager):
 def test_little_work_starts_no_process(monkeypatch):
     monkeypatch.setattr(processes, "_started", lambda: pytest.fail("a process was started"))
     assert len(emit_objects(TEXTS, TARGET, 2, jobs=8)) == len(TEXTS)
+
+
+def test_a_process_starts_without_numpy():
+    """It takes longer to start than the rest of the process."""
+    code = "import sys, cnncc.llvm.processes; sys.exit('numpy' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
