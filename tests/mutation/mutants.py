@@ -381,8 +381,8 @@ MUTANTS = (
     ),
     _plan(
         "choose_halo",
-        "halos[owner] = widest(have, self._needed(node_id, index))",
-        "halos[owner] = self._needed(node_id, index)",
+        "halos[owner] = widest(halos.get(owner, NO_HALO), needed)",
+        "halos[owner] = needed",
         "the last reader's halo wins",
     ),
     _plan(
