@@ -2,7 +2,8 @@
 
 Windows are cut at the edges of the picture, so the halo is never looked at. Rows are cut by loop
 bounds. Columns whose windows lie inside come in runs, where the windows that see a pixel share its
-load; the few columns at the edges are done one by one.
+load; the few columns at the edges are done one by one. Where windows share many columns, the
+pixels of each column are combined first, once for all windows of the row.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import numpy as np
 from cnncc.kernels.epilogue import Epilogue, LaneMask, refuses_epilogue
 from cnncc.kernels.maps.row_nest import for_columns, grain_of, row_estimate
 from cnncc.kernels.template import (
+    Arg,
     Estimate,
     Kernel,
     Launch,
@@ -23,6 +25,7 @@ from cnncc.kernels.template import (
     Site,
     out_buffer,
     refuses_blocks,
+    scratch_buffer,
 )
 from cnncc.loopir.build import Builder, vector
 from cnncc.loopir.nodes import Index, Value
@@ -99,10 +102,19 @@ def _run(site: Site) -> int:
     return -(-width // -(-width // most)) if width else 1
 
 
+def _by_columns(site: Site) -> bool:
+    """Whether pixels are combined by columns first: that takes fewer operations."""
+    rows, columns = _axes(site)
+    return rows.taps * columns.stride + columns.taps < rows.taps * columns.taps
+
+
 def _operations(site: Site) -> float:
-    out, (kh, kw) = site.blocked_out, site.anchor.attrs.window
-    cost = 3.0 if site.anchor.op == "max_pool2d" else 1.5
-    return cost * float(kh * kw * out.blocks * out.height * out.width)
+    out, (rows, columns) = site.blocked_out, _axes(site)
+    taps = rows.taps * columns.taps
+    if _by_columns(site):
+        taps = rows.taps * columns.stride + columns.taps
+    cost = 3.0 if site.anchor.op == "max_pool2d" else 2.0
+    return cost * float(taps * out.blocks * out.height * out.width)
 
 
 class _PoolNest:
@@ -122,6 +134,11 @@ class _PoolNest:
         self.epilogue.declare(b)
         self.mask.declare(b)
         self.result, self.result_arg = out_buffer(b, site)
+        self.scratch: list[Arg] = []
+        self.held: Value | None = None
+        if _by_columns(site):
+            self.held, held_arg = scratch_buffer(b, "held", self.source.width * self.lanes)
+            self.scratch.append(held_arg)
 
     def _divisors(self, axis: int) -> Value:
         windows, attrs = (self.rows, self.columns)[axis], self.site.anchor.attrs
@@ -136,6 +153,9 @@ class _PoolNest:
         with b.loop(lo, hi, hint="item") as items:
             block, row = b.idiv(items.iv, height), b.irem(items.iv, height)
             rows = self.rows.cut(b, row)
+            if self.held is not None:
+                self._combine_columns(self.held, block, rows)
+                rows = 0, 1
             for begin, end in ((0, first), (last, self.columns.count)):
                 if begin < end:
                     with b.loop(begin, end, hint="x") as columns:
@@ -152,6 +172,7 @@ class _PoolNest:
             *self.epilogue.args,
             *self.mask.args,
             self.result_arg,
+            *self.scratch,
         )
         return Launch(b.func, args, work, grain_of(work, _operations(self.site)))
 
@@ -161,14 +182,38 @@ class _PoolNest:
     def _combine(self, acc: Value, pixel: Value) -> Value:
         return self.b.binary("max" if self.maximum else "add", acc, pixel)
 
+    def _combine_columns(self, held: Value, block: Index, rows: tuple[Index, Index]) -> None:
+        """The pixels of each column of a row of windows, side by side."""
+        b, width = self.b, self.source.width
+
+        def body(x: Index, count: int) -> None:
+            with b.loop(*rows, carry=[self._start()] * count, hint="r") as lines:
+                line = self.source.index(b, block, lines.iv, x)
+                lines.yields(
+                    [
+                        self._combine(acc, b.load(self.x, line, self.lanes, offset=n * self.lanes))
+                        for n, acc in enumerate(lines.carried)
+                    ]
+                )
+            for n, value in enumerate(lines.results):
+                b.store(held, b.imul(x, self.lanes), value, offset=n * self.lanes)
+
+        for_columns(b, width, min(_MOST_RUN, width), body, first=0)
+
+    def _pixels(self, block: Index, row: Index, x: Index) -> tuple[Value, Index]:
+        """Buffer and element of a pixel, or of a combined column."""
+        if self.held is not None:
+            return self.held, self.b.imul(x, self.lanes)
+        return self.x, self.source.index(self.b, block, row, x)
+
     def _edge(self, block: Index, row: Index, rows: tuple[Index, Index], x: Value) -> None:
         """One window that the edge may cut."""
         b = self.b
         with b.loop(*rows, carry=[self._start()], hint="r") as lines:
-            line = self.source.index(b, block, lines.iv, 0)
+            buffer, line = self._pixels(block, lines.iv, 0)
             with b.loop(*self.columns.cut(b, x), carry=lines.carried, hint="c") as taps:
                 at = b.iadd(line, b.imul(taps.iv, self.source.block))
-                pixel = b.load(self.x, at, self.lanes)
+                pixel = b.load(buffer, at, self.lanes)
                 taps.yields([self._combine(taps.carried[0], pixel)])
             lines.yields(taps.results)
         count = None if self.maximum else b.load(self.divisors[1], x)
@@ -181,18 +226,18 @@ class _PoolNest:
         b, axis = self.b, self.columns
         first = b.isub(b.imul(x, axis.stride), axis.pad)
         with b.loop(*rows, carry=[self._start()] * count, hint="r") as lines:
-            line = self.source.index(b, block, lines.iv, first)
+            line = self._pixels(block, lines.iv, first)
             if axis.taps <= _MOST_TAPS:
                 lines.yields(self._line(line, lines.carried, axis.taps))
             else:
                 with b.loop(0, axis.taps, carry=lines.carried, hint="c") as taps:
-                    at = b.iadd(line, b.imul(taps.iv, self.source.block))
-                    taps.yields(self._line(at, taps.carried, 1))
+                    at = b.iadd(line[1], b.imul(taps.iv, self.source.block))
+                    taps.yields(self._line((line[0], at), taps.carried, 1))
                 lines.yields(taps.results)
         taken = None if self.maximum else b.const(float(axis.taps))
         self._finish(block, row, x, lines.results, taken)
 
-    def _line(self, line: Index, acc: list[Value], taps: int) -> list[Value]:
+    def _line(self, line: tuple[Value, Index], acc: list[Value], taps: int) -> list[Value]:
         """One row of pixels for all windows of a run; each pixel is loaded once."""
         stride = self.columns.stride
         last = (len(acc) - 1) * stride + taps
@@ -200,7 +245,7 @@ class _PoolNest:
             users = [t for t in range(len(acc)) if 0 <= place - t * stride < taps]
             if users:
                 offset = place * self.source.block
-                pixel = self.b.load(self.x, line, self.lanes, offset=offset)
+                pixel = self.b.load(*line, self.lanes, offset=offset)
                 for t in users:
                     acc[t] = self._combine(acc[t], pixel)
         return acc
