@@ -19,6 +19,7 @@ move, `movement.py`.
 from cnncc.kernels.convolution.conv_block import ConvBlock
 from cnncc.kernels.convolution.conv_columns import ConvColumns
 from cnncc.kernels.convolution.conv_depthwise import ConvDepthwise
+from cnncc.kernels.convolution.conv_depthwise_transposed import ConvDepthwiseTransposed
 from cnncc.kernels.convolution.conv_direct import ConvDirect
 from cnncc.kernels.convolution.conv_gather import ConvGather
 from cnncc.kernels.convolution.conv_grouped import ConvGrouped
@@ -71,6 +72,7 @@ KERNELS: tuple[Kernel, ...] = (
     ConvPoolTile(),
     ConvPoolBand(),
     ConvTransposed(),
+    ConvDepthwiseTransposed(),
     Dense(),
     Pool2d(),
     GlobalPool(),

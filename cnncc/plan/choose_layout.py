@@ -25,6 +25,7 @@ from cnncc.ir.decisions import Decision, record
 from cnncc.ir.graph import Graph
 from cnncc.ir.op import Trait, lookup
 from cnncc.kernels.convolution.conv_columns import ConvColumns, suits_columns
+from cnncc.kernels.convolution.conv_depthwise_transposed import lanes_stay
 from cnncc.kernels.convolution.conv_gather import ConvGather, gathers
 from cnncc.kernels.convolution.conv_grouped import groups_in_lanes
 from cnncc.kernels.convolution.conv_nest import groups_aligned
@@ -170,7 +171,9 @@ class _Chooser:
                 against = (f"blocks of {self.lanes}", "more vectors")
                 self._record(node_id, "one channel a block", why, against)
             return
-        if groups == taken == channels and anchor.op == "conv2d":  # depthwise
+        if groups == taken == channels and (
+            anchor.op == "conv2d" or lanes_stay(anchor.attrs, channels)
+        ):  # depthwise
             self.segments[node_id] = self.segments[source]
             return
         if anchor.op == "conv2d" and self.block[source] == self.lanes:

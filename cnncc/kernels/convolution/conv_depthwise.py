@@ -299,11 +299,12 @@ class RunEnds:
     """What becomes of a run's sums: the steps behind the convolution, then the result's buffer.
 
     Steps that want many registers run as a loop over the pixels, with the sums in scratch memory.
-    Where the site wants means of rows, the finished pixels are added up as well.
+    Where the site wants means of rows, the finished pixels are added up as well. Pixels of a run
+    lie `step` columns apart.
     """
 
-    def __init__(self, b: Builder, site: Site, epilogue: Epilogue, run: int) -> None:
-        self._b, self._site, self._epilogue = b, site, epilogue
+    def __init__(self, b: Builder, site: Site, epilogue: Epilogue, run: int, step: int = 1) -> None:
+        self._b, self._site, self._epilogue, self._step = b, site, epilogue, step
         self._mask = LaneMask(site, needed=not epilogue.keeps_zero)
         epilogue.declare(b)
         self._mask.declare(b)
@@ -337,7 +338,8 @@ class RunEnds:
         b, lanes, (block, row, column) = self._b, self._site.lanes, at
         if self._sums is None:
             self._open(at)
-            finished = [self._store(value, block, t) for t, value in enumerate(acc)]
+            step = self._step
+            finished = [self._store(value, block, t * step) for t, value in enumerate(acc)]
             total = self._added(finished)
         else:
             for t, value in enumerate(acc):
@@ -345,7 +347,7 @@ class RunEnds:
             adding = self._means is not None
             start = [self._zero] if adding else []
             with b.loop(0, len(acc), carry=start, hint="pixel") as pixels:
-                self._open((block, row, b.iadd(column, pixels.iv)))
+                self._open((block, row, b.iadd(column, b.imul(pixels.iv, self._step))))
                 value = b.load(self._sums, b.imul(pixels.iv, lanes), lanes)
                 value = self._store(value, block, 0)
                 if adding:
