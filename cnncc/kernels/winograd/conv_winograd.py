@@ -585,7 +585,7 @@ class _WinogradNest:
         fewest = min([n for _, n in self.choice.regions.counts()] if self._fringed else [count])
 
         def part(size: int, first: Index, number: Index) -> None:
-            fetches = fetches_ahead(self.choice.tiles, self.choice.tile)
+            fetches = fetches_ahead(self.choice.block, self.choice.tile)
             ahead = Ahead(depth, number, -(-fewest // columns)) if fetches else None
             source = b.iadd(b.imul(plane, self.plane), b.imul(first, lanes))
             start = [zero] * self.vectors

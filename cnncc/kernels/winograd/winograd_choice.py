@@ -56,7 +56,7 @@ _MOST_BLOCK_BYTES = 1 << 22  # transformed inputs of a block of tiles
 _L3_BYTES = 16 << 20  # filters that find room there beside everything else
 _L3_BYTES_PER_CYCLE = 11.0
 _MEMORY_BYTES_PER_CYCLE = 8.0
-_MOST_FETCHING = 8  # register tiles of all blocks; for more, waiting for their filters is little
+_MOST_FETCHING = 8  # register tiles of a block; for more, waiting for their filters is little
 _MAGNIFYING = 4  # outputs in both directions from which on the transform back magnifies errors
 _FEW_BLOCKS = 4  # of channels, up to which sums by turns cost little
 _LEAST_EXPANDED = 2  # tiles in registers, where filters are made of taps
@@ -477,7 +477,7 @@ def _transformed(t: _Tiling, panel: int | None) -> WinogradChoice:
         regs, products = _fringed(t, most_vectors)
     # Filters stream in while the first register tile of a block needs them, where nothing fetches
     # them before; the others find them in a cache.
-    fetched = fetches_ahead(t.tiles, regs.tile)
+    fetched = fetches_ahead(t.block, regs.tile)
     first = products if fetched else products / -(-t.block // regs.tile.columns)
     filters = t.filter_bytes(t.planes * depth)
     waited = _overlapped(first, t.streamed(filters))
