@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import networkx as nx  # noqa: TID251 - the one place where the graph library is seen
@@ -61,25 +61,31 @@ class Graph:
         self.meta: dict[str, Any] = {}
         self.version = 0
         self._nx: nx.MultiDiGraph[int] = nx.MultiDiGraph()
+        self._nodes: dict[int, Node] = {}
+        # Passes ask for edges far more often than they change them.
+        self._operands: dict[int, tuple[int, ...]] = {}
+        self._users: dict[int, list[tuple[int, int]]] = {}
         self._next_id = 0
         self._order: tuple[int, list[int]] = (-1, [])  # version, ids in topological order
 
     # -- reading ---------------------------------------------------------------------------------
 
     def __getitem__(self, node_id: int) -> Node:
-        node: Node = self._nx.nodes[node_id]["node"]
-        return node
+        return self._nodes[node_id]
 
     def __contains__(self, node_id: int) -> bool:
-        return node_id in self._nx
+        return node_id in self._nodes
 
     def __len__(self) -> int:
-        return len(self._nx)
+        return len(self._nodes)
 
     def operands(self, node_id: int) -> tuple[int, ...]:
         """Ids of the operands, in order."""
-        edges = sorted((key, src) for src, _, key in self._nx.in_edges(node_id, keys=True))
-        return tuple(src for _, src in edges)
+        found = self._operands.get(node_id)
+        if found is None:
+            edges = sorted((key, src) for src, _, key in self._nx.in_edges(node_id, keys=True))
+            found = self._operands[node_id] = tuple(src for _, src in edges)
+        return found
 
     def operand_indices(self, node_id: int) -> list[int]:
         """Indices at which operands are connected: 0 to n-1 in a sound graph."""
@@ -87,7 +93,14 @@ class Graph:
 
     def users(self, node_id: int) -> list[tuple[int, int]]:
         """Pairs (user, operand index) that read this node, in a fixed order."""
-        return sorted((dst, key) for _, dst, key in self._nx.out_edges(node_id, keys=True))
+        return list(self._readers(node_id))
+
+    def _readers(self, node_id: int) -> list[tuple[int, int]]:
+        found = self._users.get(node_id)
+        if found is None:
+            found = sorted((dst, key) for _, dst, key in self._nx.out_edges(node_id, keys=True))
+            self._users[node_id] = found
+        return found
 
     def is_output(self, node_id: int) -> bool:
         """Whether the node is a result of the network."""
@@ -109,18 +122,18 @@ class Graph:
         version, known = self._order
         if version == self.version:
             return list(known)
-        missing = {n: self._nx.in_degree(n) for n in self._nx}
+        missing = {n: len(self.operands(n)) for n in self._nodes}
         ready = [n for n, degree in missing.items() if degree == 0]
         heapq.heapify(ready)
         done: list[int] = []
         while ready:
             node_id = heapq.heappop(ready)
             done.append(node_id)
-            for _, user, _ in self._nx.out_edges(node_id, keys=True):
+            for user, _ in self._readers(node_id):
                 missing[user] -= 1
                 if missing[user] == 0:
                     heapq.heappush(ready, user)
-        if len(done) != len(self._nx):
+        if len(done) != len(self._nodes):
             raise InternalError(f"graph `{self.name}` has a cycle")
         self._order = (self.version, done)
         return list(done)
@@ -134,6 +147,10 @@ class Graph:
         """The array of a `constant` node, else None."""
         node = self[node_id]
         return self.constants[node.attrs.data] if node.op == "constant" else None
+
+    def named_constants(self) -> set[str]:
+        """Names of the arrays that some `constant` node names."""
+        return {node.attrs.data for node in self._nodes.values() if node.op == "constant"}
 
     # -- writing ---------------------------------------------------------------------------------
 
@@ -151,8 +168,8 @@ class Graph:
         """Add a node and return its id. Types are inferred by `cnncc.ir.build` or a pass."""
         node_id = self._next_id
         self._next_id += 1
-        node = Node(op, attrs, type, name, spans, dict(notes or {}))
-        self._nx.add_node(node_id, node=node)
+        self._nx.add_node(node_id)
+        self._nodes[node_id] = Node(op, attrs, type, name, spans, dict(notes or {}))
         for index, operand in enumerate(operands):
             self._connect(operand, node_id, index)
         if op == "input":
@@ -165,6 +182,7 @@ class Graph:
         for src, _, key in list(self._nx.in_edges(node_id, keys=True)):
             if key == index:
                 self._nx.remove_edge(src, node_id, key)
+                self._forget(src, node_id)
         self._connect(operand, node_id, index)
         self.version += 1
 
@@ -182,7 +200,12 @@ class Graph:
         """Remove a node that nothing reads."""
         if self._nx.out_degree(node_id) or self.is_output(node_id):
             raise InternalError(f"node {node_id} ({self[node_id].op}) is still used")
+        for operand in self.operands(node_id):
+            self._users.pop(operand, None)
+        self._operands.pop(node_id, None)
+        self._users.pop(node_id, None)
         self._nx.remove_node(node_id)
+        del self._nodes[node_id]
         self.inputs = [i for i in self.inputs if i != node_id]
         self.version += 1
 
@@ -193,10 +216,12 @@ class Graph:
             InternalError: two nodes would share an id, a node has none, or `next_id` is in use.
         """
         new = set(ids.values())
-        sound = set(ids) == set(self._nx) and len(new) == len(ids)
+        sound = set(ids) == set(self._nodes) and len(new) == len(ids)
         if not sound or max(new, default=-1) >= next_id:
             raise InternalError("ids must be distinct, one a node, and below the next one")
         self._nx = nx.relabel_nodes(self._nx, dict(ids), copy=True)
+        self._nodes = {ids[old]: node for old, node in self._nodes.items()}
+        self._operands, self._users = {}, {}
         self.inputs = [ids[i] for i in self.inputs]
         self.outputs = [(name, ids[out]) for name, out in self.outputs]
         self._next_id = next_id
@@ -215,17 +240,20 @@ class Graph:
         twin.constants = dict(self.constants)
         twin.meta = {k: list(v) if isinstance(v, list) else v for k, v in self.meta.items()}
         twin._next_id = self._next_id
-        for node_id in self._nx:
-            node = self[node_id]
-            twin._nx.add_node(
-                node_id,
-                node=Node(node.op, node.attrs, node.type, node.name, node.spans, dict(node.notes)),
-            )
+        for node_id, node in self._nodes.items():
+            twin._nx.add_node(node_id)
+            twin._nodes[node_id] = replace(node, notes=dict(node.notes))
         for src, dst, key in self._nx.edges(keys=True):
             twin._nx.add_edge(src, dst, key)
         return twin
 
     def _connect(self, operand: int, user: int, index: int) -> None:
-        if operand not in self._nx:
+        if operand not in self._nodes:
             raise InternalError(f"operand {operand} of node {user} is not in the graph")
         self._nx.add_edge(operand, user, index)
+        self._forget(operand, user)
+
+    def _forget(self, operand: int, user: int) -> None:
+        """An edge between the two is another one."""
+        self._users.pop(operand, None)
+        self._operands.pop(user, None)

@@ -144,7 +144,7 @@ def erase_dead(graph: Graph, roots: Sequence[int] | None = None) -> int:
         erased, weights = erased + 1, weights or op == "constant"
         pending.extend(operands)
     if weights:
-        alive = {node.attrs.data for _, node in graph.nodes() if node.op == "constant"}
+        alive = graph.named_constants()
         for data in [key for key in graph.constants if key not in alive]:
             del graph.constants[data]
     return erased

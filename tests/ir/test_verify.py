@@ -81,6 +81,7 @@ def gap_in_operands(graph: Graph) -> None:
     conv = named(graph, "sum")
     graph.set_operand(conv, 5, named(graph, "x"))
     graph._nx.remove_edge(named(graph, "x"), conv, 1)
+    graph._forget(named(graph, "x"), conv)
 
 
 def spare_array(graph: Graph) -> None:
