@@ -66,5 +66,5 @@ def compile(
         threads=threads,
     )
     if key is not None:
-        store.put(key, made)
+        store.put_beside(key, made)
     return made

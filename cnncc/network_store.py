@@ -22,6 +22,7 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from io import FileIO
 from pathlib import Path
+from threading import Thread
 
 import numpy as np
 
@@ -124,6 +125,15 @@ def processor(cpuinfo: Path = _CPUINFO, caches: Path = _CACHES) -> str:
     return platform.machine()
 
 
+_writing: list[Thread] = []
+
+
+def finish_writing() -> None:
+    """Wait for entries that are being written."""
+    while _writing:
+        _writing.pop().join()
+
+
 class NetworkStore:
     """The folder of compiled networks.
 
@@ -138,6 +148,7 @@ class NetworkStore:
 
     def get(self, key: bytes, threads: int | None) -> Network | None:
         """The network that was stored under a key, or None; a damaged entry is removed."""
+        finish_writing()
         if self.reason or self._folder is None:
             return None
         path = self._path(key)
@@ -171,6 +182,16 @@ class NetworkStore:
             write_whole(self._path(key), chunks)
         except OSError as error:
             self.reason = f"cannot write to {self._folder}: {error.strerror or error}"
+
+    def put_beside(self, key: bytes, network: Network) -> None:
+        """`put` beside the caller's own work; `get` and the end of the program wait for it."""
+        thread = Thread(target=self.put, args=(key, network), name="cnncc store")
+        try:
+            thread.start()
+        except RuntimeError:  # the program is ending
+            self.put(key, network)
+        else:
+            _writing.append(thread)
 
     def _path(self, key: bytes) -> Path:
         assert self._folder is not None

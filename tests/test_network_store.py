@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import random
+import threading
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -105,6 +107,36 @@ def test_a_full_disk_costs_only_the_entry(
     monkeypatch.undo()
     assert "No space left" in store.reason
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_entry_that_is_being_written_is_waited_for(
+    tmp_path: Path, network: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    going_on, whole = threading.Event(), network_store.write_whole
+
+    def slowly(*given: Any) -> None:
+        assert going_on.wait(30)
+        whole(*given)
+
+    monkeypatch.setattr(network_store, "write_whole", slowly)
+    store = NetworkStore(tmp_path)
+    store.put_beside(KEY, network)
+    assert list(tmp_path.iterdir()) == []
+    threading.Timer(0.05, going_on.set).start()
+    found = NetworkStore(tmp_path).get(KEY, 1)
+    assert found is not None
+    assert found.to_bytes() == network.to_bytes()
+
+
+def test_at_the_end_of_a_program_entries_are_written_at_once(
+    tmp_path: Path, network: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(_: threading.Thread) -> None:
+        raise RuntimeError("can't create new thread at interpreter shutdown")
+
+    monkeypatch.setattr(threading.Thread, "start", refused)
+    NetworkStore(tmp_path).put_beside(KEY, network)
+    assert entry(tmp_path).stat().st_size > 0
 
 
 # -- keys ------------------------------------------------------------------------------------------

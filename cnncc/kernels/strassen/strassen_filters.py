@@ -17,13 +17,17 @@ def pack_halves(site: Site, vectors: int) -> NDArray[np.float32]:
 
     Products are in the order of `sums_of_filters`.
     """
-    w = np.asarray(site.constant(site.anchor.args[1]), np.float64)[:, :, 0, 0]
+    spread = np.asarray(site.constant(site.anchor.args[1]), np.float64)[:, :, 0, 0]
     source, out = site.blocked(site.anchor.args[0]), site.blocked_out
-    spread = np.zeros((source.blocks * source.block, out.blocks * out.block))
-    spread[source.channel_slots[:, None], out.channel_slots[None, :]] = w.T
-    used = np.stack(sums_of_filters(*halves(spread)))
-    panels = used.reshape(PRODUCTS, len(spread) // 2, -1, vectors * out.block)
-    return np.ascontiguousarray(panels.transpose(2, 0, 1, 3), np.float32)
+    if source.has_padding_lanes or out.has_padding_lanes:
+        w, spread = spread, np.zeros((out.blocks * out.block, source.blocks * source.block))
+        spread[out.channel_slots[:, None], source.channel_slots[None, :]] = w
+    depth, width = spread.shape[1] // 2, vectors * out.block
+    made = np.empty((len(spread) // 2 // width, PRODUCTS, depth, width), np.float32)
+    b11, b21, b12, b22 = halves(spread)  # of the transpose: outputs come first
+    for product, used in enumerate(sums_of_filters(b11, b12, b21, b22)):
+        made[:, product] = used.reshape(-1, width, depth).transpose(0, 2, 1)
+    return made
 
 
 def halves(matrix: Array) -> tuple[Array, Array, Array, Array]:

@@ -18,7 +18,6 @@ from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from cnncc.ir.op import F64, Array
 from cnncc.ir.tolerance import Rounding
@@ -28,7 +27,6 @@ from cnncc.kernels.convolution.conv_nest import (
     branch,
     conv_geometry,
     for_each_tile,
-    pack_filters,
     phase_sizes,
     refuses_layouts,
 )
@@ -66,7 +64,8 @@ from cnncc.kernels.winograd.winograd_choice import (
     fetches_ahead,
     winograd_choices,
 )
-from cnncc.kernels.winograd.winograd_expand import ExpandedProducts, run_blocks, scaled_taps
+from cnncc.kernels.winograd.winograd_expand import ExpandedProducts, run_blocks
+from cnncc.kernels.winograd.winograd_filters import pack_transformed
 from cnncc.kernels.winograd.winograd_regions import Region
 from cnncc.loopir.build import Builder
 from cnncc.loopir.nodes import Index, Value
@@ -676,25 +675,3 @@ def _within(b: Builder, place: Index, among: range) -> Value:
     """Whether a number is in a range."""
     inside = b.select(b.compare("lt", place, among.stop), place, -1)
     return b.compare("le", among.start if among else 0, inside)
-
-
-def pack_transformed(site: Site, choice: WinogradChoice) -> NDArray[np.float32]:
-    """Filters [O,C/g,kh,kw] as `[panel][plane][channel][vectors * lanes]`, transformed.
-
-    Channels that no product multiplies are left out. Each panel is one product in f64, whose result
-    lies as it is wanted. Taps that are expanded later are only scaled, and all there.
-    """
-    filters = np.asarray(site.constant(site.anchor.args[1]), np.float32)
-    source, out = site.blocked(site.anchor.args[0]), site.blocked_out
-    packed = pack_filters(filters, source, out, site.anchor.attrs.groups, choice.tile.vectors)
-    if choice.expands:
-        return scaled_taps(packed, choice.vertical, choice.horizontal)
-    both = np.kron(choice.vertical.filter_matrix, choice.horizontal.filter_matrix)
-    panels, _, _, _, lanes, width = packed.shape
-    columns = depth_of(source, site.anchor.attrs.groups).columns(lanes)
-    made = np.empty((panels, choice.planes, len(columns), width), np.float32)
-    for panel, taps in zip(made, packed, strict=True):
-        slots = taps.transpose(1, 2, 0, 3, 4).reshape(both.shape[1], -1, width)
-        lines = slots[:, columns].astype(np.float64).reshape(both.shape[1], -1)
-        panel[...] = (both @ lines).reshape(panel.shape)
-    return made

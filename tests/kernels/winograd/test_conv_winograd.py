@@ -10,7 +10,6 @@ import pytest
 from cnncc.ir.types import f32
 from cnncc.kernels.winograd.conv_winograd import (
     ConvWinograd,
-    pack_transformed,
     tile_rounding,
     winograd_halo,
     winograd_shape,
@@ -156,14 +155,6 @@ def test_sums_in_pieces(monkeypatch, sums, spare, target):
     choice = replace(KERNEL._choices(conv.site(target))[0], sums=sums)
     monkeypatch.setattr(ConvWinograd, "_choices", lambda self, site: [choice])
     run(KERNEL, conv, target)
-
-
-def test_filters_of_channels_that_are_not_there_are_not_kept():
-    for channels, kept in ((12, 12), (33, 34), (32, 32)):
-        site = Conv((channels, 8, 8), 16, attrs=SAME, halo=ROOM).site(WIDE)
-        choice = next(c for c in KERNEL._choices(site) if not c.expands)
-        packed = pack_transformed(site, choice)
-        assert packed.shape[1:3] == (choice.planes, kept)
 
 
 @pytest.mark.parametrize(("channels", "best"), [(64, 3), (128, 2)])
