@@ -102,6 +102,7 @@ TESTED_BY = {
     "bench/peers/engines/run_openvino.py": "bench/peers/test_engines.py",
     "bench/peers/engines/run_torch.py": "bench/peers/test_contestant.py",
     "bench/peers/engines/worker.py": "bench/peers/test_contestant.py",
+    "kernels/winograd/tile_rounding.py": "kernels/winograd/test_conv_winograd.py",
     "cli/cache.py": "cli/test_lists.py",
     "cli/import_.py": "cli/test_import.py",
     "cli/model.py": "cli/test_compile.py",

@@ -50,6 +50,7 @@ from cnncc.kernels.rows.row_transpose import RowTranspose
 from cnncc.kernels.strassen.conv_strassen import ConvStrassen
 from cnncc.kernels.template import Kernel
 from cnncc.kernels.winograd.conv_filtered_columns import ConvFilteredColumns
+from cnncc.kernels.winograd.conv_long_rows import ConvLongRows
 from cnncc.kernels.winograd.conv_phases import ConvPhases
 from cnncc.kernels.winograd.conv_row_pairs import ConvRowPairs
 from cnncc.kernels.winograd.conv_winograd import ConvWinograd
@@ -62,6 +63,7 @@ KERNELS: tuple[Kernel, ...] = (
     ConvFilteredColumns(),
     ConvGrouped(),
     ConvWinograd(),
+    ConvLongRows(),
     ConvStrassen(),
     ConvZones(),
     ConvPhases(),

@@ -10,6 +10,7 @@ from cnncc.ir.op import lookup
 from cnncc.kernels.convolution.conv_nest import conv_halo
 from cnncc.kernels.convolution.conv_transposed import transposed_halo
 from cnncc.kernels.layout import NO_HALO, Halo
+from cnncc.kernels.winograd.conv_long_rows import long_rows_halo
 from cnncc.kernels.winograd.conv_winograd import ConvWinograd, winograd_halo
 from cnncc.kernels.zones.conv_zones import zones_pay
 from cnncc.ops.pool import WINDOW_POOLS
@@ -83,7 +84,8 @@ class Halos:
             return NO_HALO  # rows are framed as they are read
         window = last.attrs.window if last.op in WINDOW_POOLS else (1, 1)
         tiles = winograd_halo(self.target, step.attrs, types, result, (window[0], window[1]))
-        return widest(need, tiles)
+        rows = long_rows_halo(self.target, step.attrs, types, result) if alone else NO_HALO
+        return widest(need, tiles, rows)
 
 
 def _even_out(halos: dict[int, Halo], groups: Collection[set[int]]) -> None:

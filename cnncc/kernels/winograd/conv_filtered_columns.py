@@ -33,9 +33,9 @@ from cnncc.kernels.template import (
     per_channel,
     scratch_buffer,
 )
-from cnncc.kernels.winograd.conv_winograd import tile_rounding
 from cnncc.kernels.winograd.cook_toom import CookToom
 from cnncc.kernels.winograd.row_pairs_choice import RowTilesChoice
+from cnncc.kernels.winograd.tile_rounding import tile_rounding
 from cnncc.kernels.winograd.transformed_rows import TransformedRows
 from cnncc.loopir.build import Builder
 from cnncc.loopir.nodes import Index, Value

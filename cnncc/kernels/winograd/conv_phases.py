@@ -29,11 +29,11 @@ from cnncc.kernels.template import (
     Launch,
     Site,
 )
-from cnncc.kernels.winograd.conv_winograd import tile_rounding
 from cnncc.kernels.winograd.cook_toom import transform_places
 from cnncc.kernels.winograd.phase_choice import PhaseChoice, PhaseShape, phase_choice
 from cnncc.kernels.winograd.phase_nest import PhasesNest
 from cnncc.kernels.winograd.plane_rows import refuses_planes
+from cnncc.kernels.winograd.tile_rounding import tile_rounding
 from cnncc.ops.conv import Conv2dAttrs
 from cnncc.ops.fused import Step
 from cnncc.ops.pool import WINDOW_POOLS

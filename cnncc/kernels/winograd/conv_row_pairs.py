@@ -33,9 +33,9 @@ from cnncc.kernels.template import (
     per_channel,
 )
 from cnncc.kernels.tile_epilogue import Patch, TileEpilogue
-from cnncc.kernels.winograd.conv_winograd import tile_rounding
 from cnncc.kernels.winograd.cook_toom import transform_places
 from cnncc.kernels.winograd.row_pairs_choice import RowPairsShape, RowTilesChoice, row_pairs_choice
+from cnncc.kernels.winograd.tile_rounding import tile_rounding
 from cnncc.kernels.winograd.transformed_rows import TransformedRows
 from cnncc.kernels.winograd.winograd_choice import IDENTITY
 from cnncc.loopir.build import INDEX, Builder

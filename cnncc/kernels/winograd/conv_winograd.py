@@ -56,8 +56,7 @@ from cnncc.kernels.template import (
 )
 from cnncc.kernels.tile_epilogue import Patch, TileEpilogue
 from cnncc.kernels.winograd.cook_toom import transform_places, transform_tile_outputs
-from cnncc.kernels.winograd.phase_choice import PhaseChoice
-from cnncc.kernels.winograd.row_pairs_choice import RowTilesChoice
+from cnncc.kernels.winograd.tile_rounding import dilations_of, tile_rounding
 from cnncc.kernels.winograd.winograd_choice import (
     WinogradChoice,
     WinogradShape,
@@ -163,15 +162,9 @@ def winograd_shape(site: Site) -> WinogradShape:
         g.kernel,
         g.attrs.strides,
         window,
-        _dilations(g.attrs, g.kernel),
+        dilations_of(g.attrs, g.kernel),
         _fewer(g.depth.channels, g.in_blocks * site.lanes),
     )
-
-
-def _dilations(attrs: Conv2dAttrs, kernel: Sequence[int]) -> tuple[int, int]:
-    """Dilations, 1 along an axis of one tap."""
-    down, right = (d if k > 1 else 1 for d, k in zip(attrs.dilations, kernel, strict=True))
-    return down, right
 
 
 def _fewer(channels: int, slots: int) -> int:
@@ -211,7 +204,7 @@ def winograd_halo(
         (kernel[0], kernel[1]),
         attrs.strides,
         window,
-        _dilations(attrs, kernel),
+        dilations_of(attrs, kernel),
         _fewer(depth, ins * lanes),
     )
     choices = winograd_choices(target, shape)
@@ -221,59 +214,6 @@ def winograd_halo(
     if choices[0].cycles >= groups * direct.cycles:
         return NO_HALO
     return choices[0].halo((attrs.pads[0], attrs.pads[1]), height, width)
-
-
-def tile_rounding(
-    choice: WinogradChoice | PhaseChoice | RowTilesChoice, attrs: Conv2dAttrs, x: Array, w: Array
-) -> F64:
-    """`u K T` [N,O,h,w] with `T = sum over c of sum |w_c| * max over the tile of |x_c|`."""
-    top, left, below, right = attrs.pads
-    size = np.pad(np.abs(x), ((0, 0), (0, 0), (top, below), (left, right)))
-    down, across = _dilations(attrs, w.shape[2:])
-    reach = [(k - 1) * d for k, d in zip(w.shape[2:], (down, across), strict=True)]
-    rows, columns = (
-        (extent - far - 1) // stride + 1
-        for extent, far, stride in zip(size.shape[2:], reach, attrs.strides, strict=True)
-    )
-    total = np.zeros((len(x), len(w), rows, columns))
-    for row in range(min(down, rows)):
-        for column in range(min(across, columns)):
-            phase = total[:, :, row::down, column::across]
-            seen = size[:, :, row::down, column::across]
-            phase[...] = _tile_sums(choice, attrs, seen, w)[
-                :, :, : phase.shape[2], : phase.shape[3]
-            ]
-    bound: F64 = 2.0**-24 * choice.rounding * total
-    return bound
-
-
-def _tile_sums(
-    choice: WinogradChoice | PhaseChoice | RowTilesChoice,
-    attrs: Conv2dAttrs,
-    size: Array,
-    w: Array,
-) -> F64:
-    """T of whole tiles, for absolute inputs [N,C,H,W] of one phase with their padding."""
-    tall, wide = choice.vertical, choice.horizontal
-    lacking = [max(0, e - n) for e, n in zip(choice.extents, size.shape[2:], strict=True)]
-    size = np.pad(size, ((0, 0), (0, 0), (0, lacking[0]), (0, lacking[1])))
-    tiles = np.lib.stride_tricks.sliding_window_view(size, (tall.inputs, wide.inputs), (2, 3))
-    step = tall.outputs * tall.stride, wide.outputs * wide.stride
-    tiles = tiles[:, :, :: step[0], :: step[1]][:, :, : choice.down, : choice.across]
-    most = tiles.max(axis=(4, 5))
-    # Transforms add up a few numbers: those near the largest overflow on the way.
-    most = np.where(most < np.finfo(np.float32).max / choice.rounding, most, np.inf)
-    weight = np.abs(w).sum(axis=(2, 3))
-    groups = attrs.groups
-    batch, channels, down, across = most.shape
-    of_groups = most.reshape(batch, groups, channels // groups, down * across)
-    held = np.where(np.isfinite(of_groups), of_groups, 0.0)
-    weights = weight.reshape(groups, -1, weight.shape[1])
-    total = weights @ held
-    spoilt = ~np.isfinite(of_groups).all(axis=2, keepdims=True)
-    total = np.where(spoilt, np.inf, total).reshape(batch, -1, down, across)
-    spread: F64 = total.repeat(tall.outputs, axis=2).repeat(wide.outputs, axis=3)
-    return spread
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,10 +10,10 @@ import pytest
 from cnncc.ir.types import f32
 from cnncc.kernels.winograd.conv_winograd import (
     ConvWinograd,
-    tile_rounding,
     winograd_halo,
     winograd_shape,
 )
+from cnncc.kernels.winograd.tile_rounding import tile_rounding
 from cnncc.kernels.winograd.winograd_choice import WinogradShape, winograd_choices
 from cnncc.ops.activation import ClipAttrs
 from cnncc.ops.conv import Conv2dAttrs
