@@ -114,14 +114,15 @@ def declaration(func: Func) -> str:
 
 
 def walk(body: Sequence[Stmt]) -> Iterable[Stmt]:
-    """All statements, nested ones included."""
-    for stmt in body:
-        yield stmt
-        if isinstance(stmt, For):
-            yield from walk(stmt.body)
-        elif isinstance(stmt, If):
-            yield from walk(stmt.then)
-            yield from walk(stmt.orelse)
+    """All statements, those of a body before the ones nested in them."""
+    pending = [body]
+    while pending:
+        for stmt in pending.pop():
+            yield stmt
+            if isinstance(stmt, For):
+                pending.append(stmt.body)
+            elif isinstance(stmt, If):
+                pending += (stmt.then, stmt.orelse)
 
 
 def _parameter(param: Value) -> str:

@@ -7,6 +7,8 @@ because `index` alone may lie outside of the buffer while `index + offset` lies 
 
 from __future__ import annotations
 
+from functools import cache
+
 from cnncc.errors import EmitError
 from cnncc.llvm.types import (
     BYTES,
@@ -21,6 +23,7 @@ from cnncc.llvm.vector import as_vector
 from cnncc.llvm.writer import FunctionWriter
 from cnncc.loopir.nodes import Alloc, Index, Kind, Load, Prefetch, Store, Type, Value, View
 
+_INDEX = Type(Kind.INDEX)
 Memory = Load | Store | Alloc | View | Prefetch
 
 
@@ -40,11 +43,16 @@ def emit_memory(w: FunctionWriter, stmt: Memory) -> None:
             w.do(f"call void @llvm.prefetch.p0(ptr {place}, i32 0, i32 2, i32 1)")
 
 
+@cache
+def _element(kind: Kind) -> str:
+    return memory_type(Type(kind))
+
+
 def address(w: FunctionWriter, buffer: Value, index: Index, offset: int) -> str:
     """The address of element `index + offset`."""
-    element = memory_type(Type(buffer_type(buffer).kind))
+    element = _element(buffer_type(buffer).kind)
     base = w.name(buffer)
-    text = w.operand(index, Type(Kind.INDEX))
+    text = w.operand(index, _INDEX)
     if text.startswith("%"):
         base = w.base_address(element, base, text)
     else:

@@ -85,9 +85,9 @@ def constant(type_: Type, value: Number | Sequence[Number]) -> str:
     Raises:
         EmitError: the number of lanes does not fit the type.
     """
-    lanes = tuple(value) if isinstance(value, Sequence) else (value,) * type_.lanes
-    if len(lanes) != type_.lanes:
-        raise EmitError(f"{len(lanes)} numbers were given for a constant of type {type_}")
+    if isinstance(value, Sequence) and len(value) != type_.lanes:
+        raise EmitError(f"{len(value)} numbers were given for a constant of type {type_}")
+    lanes = value if isinstance(value, Sequence) else (value,)
     texts = [literal(type_.kind, lane) for lane in lanes]
     if type_.lanes == 1:
         return texts[0]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 
 from cnncc.errors import InternalError
 from cnncc.loopir.nodes import (
@@ -45,9 +46,15 @@ INDEX = Type(Kind.INDEX)
 F32 = Type(Kind.F32)
 
 
+@cache
+def _number(kind: Kind, lanes: int = 1) -> Type:
+    """The type, always the same object: there are few, and a value has one."""
+    return Type(kind, lanes)
+
+
 def vector(lanes: int, kind: Kind = Kind.F32) -> Type:
     """The type of `lanes` elements."""
-    return Type(kind, lanes)
+    return _number(kind, lanes)
 
 
 class Loop:
@@ -187,7 +194,7 @@ class Builder:
         """`op` of `COMPARE_OPS`; bool lanes."""
         typed = a if isinstance(a, Value) else b
         lanes = _scalar_type(typed).lanes if isinstance(typed, Value) else 1
-        out = self._new(Type(Kind.BOOL, lanes))
+        out = self._new(_number(Kind.BOOL, lanes))
         self._emit(Compare(out, op, a, b))
         return out
 
@@ -201,13 +208,13 @@ class Builder:
     def convert(self, a: Index, kind: Kind) -> Value:
         """The number `a` in another kind, lane by lane."""
         lanes = _scalar_type(a).lanes if isinstance(a, Value) else 1
-        out = self._new(Type(kind, lanes))
+        out = self._new(_number(kind, lanes))
         self._emit(Convert(out, a))
         return out
 
     def bitcast(self, a: Value, kind: Kind) -> Value:
         """The bits of `a` in another kind of the same width."""
-        out = self._new(Type(kind, _scalar_type(a).lanes))
+        out = self._new(_number(kind, _scalar_type(a).lanes))
         self._emit(Bitcast(out, a))
         return out
 
@@ -215,13 +222,13 @@ class Builder:
         """The scalar `a` in every lane."""
         if lanes == 1:
             return a
-        out = self._new(Type(_scalar_type(a).kind, lanes))
+        out = self._new(_number(_scalar_type(a).kind, lanes))
         self._emit(Splat(out, a))
         return out
 
     def shuffle(self, a: Value, b: Value, lanes: Sequence[int]) -> Value:
         """Lanes picked from `a` followed by `b`."""
-        out = self._new(Type(_scalar_type(a).kind, len(lanes)))
+        out = self._new(_number(_scalar_type(a).kind, len(lanes)))
         self._emit(Shuffle(out, a, b, tuple(lanes)))
         return out
 
@@ -235,7 +242,7 @@ class Builder:
         """One lane as a scalar."""
         if _scalar_type(a).lanes == 1:
             return a
-        out = self._new(Type(_scalar_type(a).kind))
+        out = self._new(_number(_scalar_type(a).kind))
         self._emit(Extract(out, a, lane))
         return out
 
@@ -251,7 +258,7 @@ class Builder:
         mask: Value | None = None,
     ) -> Value:
         """`lanes` consecutive elements from `index + offset` on."""
-        out = self._new(Type(_buffer_type(buffer).kind, lanes))
+        out = self._new(_number(_buffer_type(buffer).kind, lanes))
         self._emit(Load(out, buffer, index, offset, mask))
         return out
 

@@ -55,6 +55,9 @@ class Kind(Enum):
     BOOL = "bool"
     INDEX = "index"
 
+    # That of `Enum` hashes the name anew each time, in Python: types are looked up all the time.
+    __hash__ = object.__hash__
+
     @property
     def bits(self) -> int:
         """The width of an element in a register."""

@@ -92,7 +92,8 @@ class _Printer:
         self._lines: list[str] = []
         self._names: dict[Value, str] = {}
         self._used: dict[str, int] = {}
-        self._types: dict[Type | BufferType, str] = {}
+        # By identity, which is quicker than comparing them; values keep their types alive.
+        self._types: dict[int, str] = {}
 
     def func(self, func: Func, name: str) -> str:
         params = ", ".join([self._define(param) for param in func.params])
@@ -126,20 +127,20 @@ class _Printer:
         return name
 
     def _type(self, type_: Type | BufferType) -> str:
-        text = self._types.get(type_)
+        text = self._types.get(id(type_))
         if text is None:
-            text = self._types[type_] = str(type_)
+            text = self._types[id(type_)] = str(type_)
         return text
 
     def _define(self, value: Value) -> str:
         """`name: type` where a value comes to be; a value defined twice keeps its name."""
         name = self._names.get(value) or self._new_name(value)
-        return f"{name}: {self._type(value.type)}"
+        return f"{name}: {self._types.get(id(value.type)) or self._type(value.type)}"
 
     def _ref(self, operand: Index) -> str:
-        if isinstance(operand, int):
-            return str(operand)
-        return self._names.get(operand) or self._new_name(operand)
+        if isinstance(operand, Value):
+            return self._names.get(operand) or self._new_name(operand)
+        return str(operand)
 
     def _refs(self, operands: Sequence[Index]) -> str:
         return ", ".join([self._ref(operand) for operand in operands])
@@ -148,13 +149,12 @@ class _Printer:
 
     def _body(self, body: Sequence[Stmt], indent: str) -> None:
         for stmt in body:
-            match stmt:
-                case For():
-                    self._for(stmt, indent)
-                case If():
-                    self._if(stmt, indent)
-                case _:
-                    self._line(stmt, indent, self._simple(stmt))
+            if isinstance(stmt, For):
+                self._for(stmt, indent)
+            elif isinstance(stmt, If):
+                self._if(stmt, indent)
+            else:
+                self._line(stmt, indent, self._simple(stmt))
 
     def _line(self, stmt: Stmt, indent: str, text: str) -> None:
         if stmt is self._wanted:
