@@ -25,6 +25,7 @@ from cnncc.ir.decisions import Decision, record
 from cnncc.ir.graph import Graph
 from cnncc.ir.op import Trait, lookup
 from cnncc.kernels.convolution.conv_columns import ConvColumns, suits_columns
+from cnncc.kernels.convolution.conv_depthwise import shares_lanes
 from cnncc.kernels.convolution.conv_depthwise_transposed import lanes_stay
 from cnncc.kernels.convolution.conv_gather import ConvGather, gathers
 from cnncc.kernels.convolution.conv_grouped import groups_in_lanes
@@ -175,6 +176,14 @@ class _Chooser:
             anchor.op == "conv2d" or lanes_stay(anchor.attrs, channels)
         ):  # depthwise
             self.segments[node_id] = self.segments[source]
+            return
+        several = anchor.op == "conv2d" and groups == taken and self.block[source] == self.lanes
+        if (
+            several
+            and self.segments[source] == (taken,)
+            and shares_lanes(self.lanes, taken, channels)
+        ):
+            self.segments[node_id] = (channels,)
             return
         if anchor.op == "conv2d" and self.block[source] == self.lanes:
             sizes = taken // groups, channels // groups

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
@@ -56,6 +56,7 @@ class DepthwiseTaps:
         pixel: elements from one input column to the next.
         lanes: channels of a block.
         piece: taps of a kernel row whose weights are in registers at once.
+        order: the lane of the input that each lane sees; empty where it is the same.
     """
 
     kernel: tuple[int, int]
@@ -64,6 +65,7 @@ class DepthwiseTaps:
     pixel: int
     lanes: int
     piece: int
+    order: tuple[int, ...] = ()
 
     @property
     def elems(self) -> int:
@@ -81,9 +83,9 @@ class ConvDepthwise(Kernel):
 
     def refuses(self, site: Site) -> str:
         x, w = site.anchor.args[:2]
-        groups = site.anchor.attrs.groups
-        if groups != site.types[x].shape[1] or site.types[w].shape[0] != groups:
-            return "not depthwise with one filter a channel"
+        channels, filters = site.types[x].shape[1], site.types[w].shape[0]
+        if site.anchor.attrs.groups != channels or not shares_lanes(site.lanes, channels, filters):
+            return "not depthwise with so few filters a channel that lanes can share them"
         if site.ends_in_pool or site.last_conv:
             return "computes one convolution and no pool"
         if site.constants[w] is None:
@@ -91,7 +93,10 @@ class ConvDepthwise(Kernel):
         source, out = site.layouts[x], site.out
         if not isinstance(source, Layout) or not isinstance(out, Layout):
             return "needs blocked layouts"
-        if source.block != site.lanes or source.segments != out.segments:
+        alike = source.segments == out.segments
+        if channels != filters:
+            alike = len(source.segments) == len(out.segments) == 1
+        if source.block != site.lanes or not alike:
             return f"needs blocks of {site.lanes} channels and equal segments"
         g = conv_geometry(site)
         types = (site.types[x], site.types[w], site.result)
@@ -123,25 +128,35 @@ class ConvDepthwise(Kernel):
         ends = RunEnds(b, site, Epilogue(site), run_length(site.target, taps, g.columns))
         lo, hi = b.index_param("lo"), b.index_param("hi")
         kernel = kernel_rows(g, site)
+        times = result.channels // source.channels
         step = g.attrs.dilations[0] * source.row_pitch
         with b.loop(lo, hi, hint="item") as items:
             block, row = b.idiv(items.iv, g.rows), b.irem(items.iv, g.rows)
 
-            def compute(column: Index, run: int) -> None:
-                origin = source.index(
-                    b,
-                    block,
-                    b.isub(b.imul(row, g.attrs.strides[0]), g.attrs.pads[0]),
-                    b.isub(b.imul(column, g.attrs.strides[1]), g.attrs.pads[1]),
-                )
-                start = b.load(bias_param, b.imul(block, site.lanes), site.lanes)
-                lines = (x, lambda k: b.iadd(origin, b.imul(k, step)))
-                filters = (w, b.imul(block, taps.elems))
-                acc = emit_run(b, taps, run, lines, filters, start, kernel.bounds(b, row))
-                ends.finish(acc, (block, row, column))
+            def row_of(taps: DepthwiseTaps) -> None:
+                def compute(column: Index, run: int) -> None:
+                    origin = source.index(
+                        b,
+                        b.idiv(block, times),
+                        b.isub(b.imul(row, g.attrs.strides[0]), g.attrs.pads[0]),
+                        b.isub(b.imul(column, g.attrs.strides[1]), g.attrs.pads[1]),
+                    )
+                    start = b.load(bias_param, b.imul(block, site.lanes), site.lanes)
+                    lines = (x, lambda k: b.iadd(origin, b.imul(k, step)))
+                    filters = (w, b.imul(block, taps.elems))
+                    inside = kernel.bounds(b, row)
+                    acc = emit_run(b, taps, run, lines, filters, start, inside)
+                    ends.finish(acc, (block, row, column))
+
+                for_each_run(b, g.columns, run_length(site.target, taps, g.columns), compute)
 
             ends.begin_row(block, row)
-            for_each_run(b, g.columns, run_length(site.target, taps, g.columns), compute)
+            if times == 1:
+                row_of(taps)
+            else:
+                for number, order in enumerate(_orders(site.lanes, times)):
+                    with b.when(b.compare("eq", b.irem(block, times), number)):
+                        row_of(replace(taps, order=order))
             ends.end_row(block, row)
         args: tuple[Arg, ...] = (
             OperandArg(site.anchor.args[0]),
@@ -150,6 +165,18 @@ class ConvDepthwise(Kernel):
             *ends.args,
         )
         return [Launch(b.func, args, result.blocks * g.rows)]
+
+
+def shares_lanes(lanes: int, channels: int, filters: int) -> bool:
+    """Whether a block of channels becomes whole blocks of results, with so many filters in all."""
+    times, rest = divmod(filters, channels)
+    return rest == 0 and times > 0 and lanes % times == 0
+
+
+def _orders(lanes: int, times: int) -> list[tuple[int, ...]]:
+    """The lanes that each block of results sees of those of the input, `times` times each."""
+    each = lanes // times
+    return [tuple(first + k // times for k in range(lanes)) for first in range(0, lanes, each)]
 
 
 def depthwise_taps(g: ConvGeometry, pixel: int) -> DepthwiseTaps:
@@ -290,6 +317,8 @@ def _emit_taps(
     tap = [b.load(*weights, taps.lanes, offset=k * taps.lanes) for k in range(count)]
     for place, uses in sorted(_uses(taps, count, len(acc)).items()):
         pixel = b.load(*source, taps.lanes, offset=place * taps.pixel)
+        if taps.order:
+            pixel = b.shuffle(pixel, pixel, taps.order)
         for k, t in uses:
             acc[t] = b.fma(pixel, tap[k], acc[t])
     return acc

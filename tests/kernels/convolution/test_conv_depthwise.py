@@ -59,6 +59,16 @@ def test_geometry(name, target):
     run(KERNEL, depthwise(*GEOMETRIES[name], bias=False), target)
 
 
+@pytest.mark.parametrize("channels", [1, 3, 8, 17])
+@pytest.mark.parametrize("times", [2, 4])
+@each_target
+def test_several_filters_a_channel(channels, times, target):
+    attrs = Conv2dAttrs(pads=(1, 1, 1, 1), groups=channels)
+    run(KERNEL, Conv((channels, 3, 5), channels * times, (3, 3), attrs), target)
+    attrs = Conv2dAttrs((2, 2), (0, 0, 0, 0), (1, 1), channels)
+    run(KERNEL, Conv((channels, 5, 18), channels * times, (2, 4), attrs, bias=False), target)
+
+
 @pytest.mark.parametrize("columns", range(1, 18))
 def test_runs_of_every_length(columns):
     """A last run that is shorter, for every width up to beyond the longest run."""
@@ -123,8 +133,11 @@ def test_refusals():
     site = depthwise((8, 4, 4)).site(target)
     assert KERNEL.refuses(site) == ""
     assert "depthwise" in KERNEL.refuses(Conv((8, 4, 4), 8, (3, 3)).site(target))
-    multiplier = Conv((8, 4, 4), 16, (3, 3), Conv2dAttrs(groups=8))
-    assert "depthwise" in KERNEL.refuses(multiplier.site(target))
+    for filters in (24, 128):
+        several = Conv((8, 4, 4), filters, (3, 3), Conv2dAttrs(groups=8))
+        assert "depthwise" in KERNEL.refuses(several.site(target))
+    several = Conv((8, 4, 4), 16, (3, 3), Conv2dAttrs(groups=8), out_segments=(8, 8))
+    assert "segments" in KERNEL.refuses(several.site(target))
     other = replace(site, out=blocked((1, 8, 4, 4), 8, segments=(3, 5)))
     assert "segments" in KERNEL.refuses(other)
     bare = replace(site, layouts=(blocked((1, 8, 4, 4), 8), None, None))
