@@ -3,7 +3,8 @@
 Every value inside a group is read by the next member only, so contracting groups never makes a
 cycle: a path that leaves a group leaves it through its last member, and whatever a member reads
 from outside was computed without that member. Among the convolutions that a residual `add` could
-join, the one that runs last takes it, because then the other value exists already.
+join, the one behind the longest path takes it: in the first block of a stage that is the one whose
+likes in the other blocks take theirs, and like nodes share their code.
 """
 
 from __future__ import annotations
@@ -37,11 +38,19 @@ ROW_ANCHORS = frozenset({"matmul"})
 
 @dataclass(slots=True)
 class _Group:
-    """Members of one loop nest, in order; `closed` once a pool ends it."""
+    """Members of one loop nest, in order.
+
+    Attributes:
+        members: their ids.
+        anchored: whether the first is one of the operators that compute on maps.
+        closed: whether a pool ends it.
+        waited_for: whether a deeper group reads its value in a step that it could have taken.
+    """
 
     members: list[int]
     anchored: bool
     closed: bool = False
+    waited_for: bool = False
     rejected: list[tuple[str, str]] = field(default_factory=list)
     figures: dict[str, float] = field(default_factory=dict)
 
@@ -79,6 +88,8 @@ class Fuse:
                 if group.anchored and rejected:
                     reason = "nothing behind it can join its loop nest"
                     self._record(graph, Decision(subject, "alone", reason, rejected, by=self.name))
+                if group.waited_for:
+                    _delay(graph, group.members[0])
                 continue
             words = " + ".join(graph[m].op for m in group.members)
             figures = {"bytes_saved": _bytes_saved(graph, group), **group.figures}
@@ -101,7 +112,11 @@ class _Grouping:
         self._graph = graph
         self._options = options
         self._order = graph.order()
-        self._position = {node_id: i for i, node_id in enumerate(self._order)}
+        self._depth: dict[int, int] = {}
+        for node_id in self._order:
+            self._depth[node_id] = 1 + max(
+                map(self._depth.__getitem__, graph.operands(node_id)), default=0
+            )
         self._by_tail: dict[int, _Group] = {}
         self._groups: list[_Group] = []
 
@@ -140,7 +155,9 @@ class _Grouping:
         ]
         if not hosts:
             return False
-        best = max(hosts, key=lambda g: (g.anchored, self._position[g.members[0]]))
+        best = max(hosts, key=lambda g: (g.anchored, self._depth[g.members[0]], g.members[0]))
+        for host in hosts:
+            host.waited_for = host is not best
         self._append(best, node_id)
         return True
 
@@ -260,7 +277,7 @@ class _Grouping:
 
     def _taken_by(self, node_id: int) -> str:
         host = next(g for g in self._groups if node_id in g.members)
-        why = "is computed later" if host.anchored else "takes its other operand"
+        why = "lies deeper" if host.anchored else "takes its other operand"
         return f"it runs behind {label(self._graph, host.members[0])}, which {why}"
 
 
@@ -284,6 +301,18 @@ def _steps(graph: Graph, members: list[int]) -> tuple[list[int], tuple[Step, ...
 def _bytes_saved(graph: Graph, group: _Group) -> int:
     """Bytes neither written nor read again, as the values between members stay inside."""
     return 2 * sum(graph.type_of(m).size_bytes for m in group.members[:-1])
+
+
+def _delay(graph: Graph, node_id: int) -> None:
+    """Give a node a new id, so that it runs behind the nodes before it and just before its reader.
+
+    Its operands are alive anyway when they are those of the longer path as well.
+    """
+    node, name = graph[node_id], graph[node_id].name
+    operands, notes = graph.operands(node_id), dict(node.notes)
+    new = add_typed(graph, node.op, operands, node.attrs, spans=node.spans, notes=notes)
+    replace(graph, node_id, new)
+    graph[new].name = name
 
 
 def _build(graph: Graph, members: list[int]) -> int:

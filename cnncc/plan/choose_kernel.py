@@ -13,6 +13,7 @@ from cnncc.kernels import KERNELS
 from cnncc.kernels.layout import Picked
 from cnncc.kernels.template import Estimate, Kernel, Site
 from cnncc.options import DEFAULTS, Options
+from cnncc.plan.earning import Offer, Offered, earning
 from cnncc.plan.site import is_computed, site_of
 from cnncc.targets.target import Target
 
@@ -21,7 +22,6 @@ _MOST_WAYS = 3
 _WORTH_TIMING = 1.3
 _ROOM = 1.12  # of its bound: a kernel that is predicted to come closer needs no other tile
 _LEAST_SECONDS = 5e-6  # a shorter stage is not worth a compilation
-Offer = tuple[Kernel, Estimate]
 # Measures seconds of ways to compute one site, in their order.
 Tuner = Callable[[Sequence[tuple[Kernel, Site]]], list[float]]
 
@@ -66,31 +66,36 @@ class ChooseKernel:
         Raises:
             UnsupportedError: some nodes no kernel can do; all of them are listed.
         """
+        sites = self._sites(graph)
+        timed = [self._timed(s.site, s.offers) for s in sites]
+        for found, ways in zip(earning(sites), timed, strict=True):
+            kernel, best = (ways[0].kernel, ways[0].estimate) if ways else found.offers[0]
+            notes, bound = graph[found.node_id].notes, best.bound
+            if ways:
+                notes["pick"] = ways[0].site.pick
+            notes["kernel"] = kernel.name
+            notes["choice"] = best.choice
+            notes["predicted_us"] = round(best.seconds * 1e6, 2)
+            notes["bound_us"] = tuple(round(s * 1e6, 3) for s in (bound.compute, bound.memory))
+            record(graph, _measured(ways, found.refusals) if ways else _decision(found))
+
+    def _sites(self, graph: Graph) -> list[Offered]:
+        """Every node that runs, with the kernels that can do it."""
+        sites: list[Offered] = []
         helpless: list[str] = []
-        for node_id, node in graph.nodes():
+        for node_id, _ in graph.nodes():
             if not is_computed(graph, node_id):
                 continue
             site = site_of(graph, node_id, self.target)
             offers, refusals = candidates(site, self.options)
+            sites.append(Offered(node_id, site, offers, refusals))
             if not offers:
                 why = "; ".join(f"{k}: {r}" for k, r in refusals) or "no kernel computes it"
                 helpless.append(f"{site.name} ({site.anchor.op}): {why}")
-                continue
-            timed = self._timed(site, offers)
-            if timed:
-                node.notes["pick"] = timed[0].site.pick
-            kernel, best = (timed[0].kernel, timed[0].estimate) if timed else offers[0]
-            node.notes["kernel"] = kernel.name
-            node.notes["choice"] = best.choice
-            node.notes["predicted_us"] = round(best.seconds * 1e6, 2)
-            bound = best.bound
-            node.notes["bound_us"] = tuple(round(s * 1e6, 3) for s in (bound.compute, bound.memory))
-            record(
-                graph, _measured(timed, refusals) if timed else _decision(site, offers, refusals)
-            )
         if helpless:
             listed = "\n  ".join(helpless)
             raise UnsupportedError(f"no kernel for {len(helpless)} node(s):\n  {listed}")
+        return sites
 
     def _timed(self, site: Site, offers: Sequence[Offer]) -> list[Way]:
         """The best few ways by measured time, the quickest first; none where there is no choice."""
@@ -151,19 +156,19 @@ def kernel_named(name: str) -> Kernel:
     return found
 
 
-def _decision(
-    site: Site, offers: list[tuple[Kernel, Estimate]], refusals: list[tuple[str, str]]
-) -> Decision:
-    kernel, best = offers[0]
-    slower = [(k.name, f"predicted {_us(e.seconds)}, {e.choice}") for k, e in offers[1:]]
+def _decision(found: Offered) -> Decision:
+    kernel, best = found.offers[0]
+    others = [(k.name, f"predicted {_us(e.seconds)}, {e.choice}") for k, e in found.offers[1:]]
     reason = f"predicted {_us(best.seconds)}"
-    if slower:
+    if any(e.seconds < best.seconds for _, e in found.offers[1:]):
+        reason += "; a quicker one would save too little of the network's time for so much code"
+    elif others:
         reason += ", the least of those that can do it"
     return Decision(
-        site.name,
+        found.site.name,
         f"kernel {kernel.name}, {best.choice}",
         reason,
-        rejected=tuple(slower + refusals),
+        rejected=tuple(others + found.refusals),
         figures=best.figures,
         by="choose-kernel",
     )

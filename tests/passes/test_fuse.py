@@ -76,7 +76,7 @@ def test_a_chain_value_may_be_both_operands() -> None:
 
 
 @pytest.mark.parametrize("swapped", [False, True])
-def test_a_residual_runs_behind_the_convolution_that_is_computed_last(swapped: bool) -> None:
+def test_a_residual_runs_behind_the_convolution_that_lies_deepest(swapped: bool) -> None:
     net = Net()
     x = net.input(1, 4, 5, 5)
     early, late = net.conv(x, 4, 1), net.conv(net.add("tanh", x), 4, 1)
@@ -86,7 +86,7 @@ def test_a_residual_runs_behind_the_convolution_that_is_computed_last(swapped: b
         "conv2d1": ["conv2d"],
         "conv2d2": ["conv2d", "add", "relu"],
     }
-    assert "which is computed later" in _reasons(net, "conv2d1")["take add1"]
+    assert "which lies deeper" in _reasons(net, "conv2d1")["take add1"]
 
 
 def test_crossed_residuals_make_no_cycle() -> None:

@@ -13,7 +13,15 @@ from numpy.typing import NDArray
 from cnncc.ir.op import lookup
 from cnncc.ir.types import TensorType
 from cnncc.kernels.convolution.conv_depth import Depth, DepthTable, depth_of
-from cnncc.kernels.convolution.conv_tile import Ahead, Pieces, Taps, Tile, emit_tile, resized
+from cnncc.kernels.convolution.conv_tile import (
+    Ahead,
+    Pieces,
+    Taps,
+    Tile,
+    declare_pieces,
+    emit_tile,
+    resized,
+)
 from cnncc.kernels.convolution.tile_choice import TileChoice, choose_tile, narrow_lanes
 from cnncc.kernels.epilogue import Epilogue, LaneMask
 from cnncc.kernels.layout import Halo, Layout
@@ -223,8 +231,8 @@ def short_chains(
     longest = max(1, _LONGEST_CHAIN * blocks // max(1, steps))
     if blocks <= longest:
         return None, []
-    totals, arg = scratch_buffer(b, "totals", site.target.vector_registers * site.lanes)
-    return Pieces(totals, longest), [arg]
+    pieces, arg = declare_pieces(b, site.target.vector_registers, site.lanes, longest)
+    return pieces, [arg]
 
 
 class ConvNest:

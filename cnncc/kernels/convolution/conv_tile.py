@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 from cnncc.kernels.convolution.conv_depth import DepthTable, depth_of
 from cnncc.kernels.layout import Layout
+from cnncc.kernels.template import ScratchArg, scratch_buffer
 from cnncc.loopir.build import INDEX, Builder
 from cnncc.loopir.nodes import Index, Type, Value
 
@@ -142,10 +143,14 @@ class Pieces:
     Attributes:
         totals: scratch memory for the accumulators of the largest tile.
         blocks: input blocks of a piece; the first one may have fewer.
+        zeros: the element of `totals` from which on as many zeros lie, to which the first piece is
+            added, so that all share their code; 0 where it has code of its own, which short
+            reductions want, for a load and an addition of each register are much for them.
     """
 
     totals: Value
     blocks: Index
+    zeros: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +175,24 @@ def piece_blocks(blocks: int, share: int, longest: int = _MOST_PIECE) -> int:
     """
     most = max(1, min(longest, blocks // share))
     return -(-blocks // -(-blocks // most))
+
+
+def declare_pieces(
+    b: Builder, registers: int, lanes: int, blocks: Index
+) -> tuple[Pieces, ScratchArg]:
+    """Pieces for the function that begins here, and the argument that it takes for them.
+
+    Args:
+        b: at the function's first statement.
+        registers: of the largest tile.
+        lanes: f32 lanes of a vector.
+        blocks: input blocks of a piece.
+    """
+    totals, arg = scratch_buffer(b, "totals", 2 * registers * lanes)
+    zero = b.splat(b.const(0.0), lanes)
+    with b.loop(0, registers, hint="n") as loop:
+        b.store(totals, b.imul(b.iadd(registers, loop.iv), lanes), zero)
+    return Pieces(totals, blocks, zeros=registers * lanes), arg
 
 
 def emit_tile(
@@ -212,7 +235,8 @@ def emit_tile(
     elif pieces is None or taps.blocks == pieces.blocks:
         _, sums = reduction.over(0, taps.blocks, reduction.cursors(), sums)
     else:
-        sums = _piecewise(b, reduction, pieces, taps.blocks, sums)
+        cut = _alike if pieces.zeros else _piecewise
+        sums = cut(b, reduction, pieces, taps.blocks, sums)
     return [resized(b, value, lanes) for value in sums]
 
 
@@ -235,6 +259,33 @@ def _piecewise(
             sums[n] = b.binary("add", total, value)
         loop.yields([*moved, *sums])
     return loop.results[len(cursors) :]
+
+
+def _alike(
+    b: Builder, reduction: _Reduction, pieces: Pieces, blocks: Index, start: list[Value]
+) -> list[Value]:
+    """The same by one code for all pieces: the first is added to zeros."""
+    lanes, totals = reduction.lanes, pieces.totals
+    zeros = [b.splat(b.const(0.0), lanes_of(value)) for value in start]
+    more = b.idiv(b.isub(blocks, 1), pieces.blocks)
+    short = b.isub(b.imul(b.iadd(more, 1), pieces.blocks), blocks)  # of the first piece
+    carry = [*reduction.cursors(), *start]
+    count = len(carry) - len(start)
+    with b.loop(0, b.iadd(more, 1), carry=carry, hint="piece") as loop:
+        cursors, before = loop.carried[:count], loop.carried[count:]
+        first = b.compare("eq", loop.iv, 0)
+        with b.when(b.compare("lt", 0, loop.iv)):
+            for n, value in enumerate(before):
+                b.store(totals, 0, value, offset=n * lanes)
+        begin = b.imax(0, b.isub(b.imul(loop.iv, pieces.blocks), short))
+        size = b.select(first, b.isub(pieces.blocks, short), pieces.blocks)
+        moved, sums = reduction.over(begin, size, cursors, zeros)
+        place = b.select(first, pieces.zeros, 0)
+        for n, value in enumerate(sums):
+            total = b.load(totals, place, lanes_of(value), offset=n * lanes)
+            sums[n] = b.binary("add", total, value)
+        loop.yields([*moved, *sums])
+    return loop.results[count:]
 
 
 def _block_by_block(

@@ -40,9 +40,11 @@ from cnncc.kernels.strassen.strassen_pairs import (
     Pairing,
     choose_pairing,
     partners,
+    tiles_of,
 )
 from cnncc.kernels.template import Estimate, Kernel, Launch, Site
 
+_TILE_BYTES = 6 << 10  # of code, for a size of tile
 _LATE = 0.4  # share of the way of the first panel's filters that is not hidden
 
 
@@ -86,6 +88,10 @@ class ConvStrassen(Kernel):
             fmas=fmas,
             weights=weights * site.target.vector_bits / 8,
         )
+
+    def code_bytes(self, site: Site) -> int:
+        g = conv_geometry(site)
+        return _TILE_BYTES * len(set(tiles_of(_pairing(site), g.rows, g.columns)))
 
     def algorithm(self, site: Site) -> Rounding:
         """Rule C: the error of a pair of pixels and a pair of channels."""

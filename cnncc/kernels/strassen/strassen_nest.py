@@ -5,8 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from functools import partial
 
+from cnncc.kernels.convolution.conv_depth import Depth, DepthTable
 from cnncc.kernels.convolution.conv_nest import conv_geometry, for_each_tile
-from cnncc.kernels.convolution.conv_tile import Ahead, Pieces, Taps, Tile, emit_tile, piece_blocks
+from cnncc.kernels.convolution.conv_tile import (
+    Ahead,
+    Pieces,
+    Taps,
+    Tile,
+    declare_pieces,
+    emit_tile,
+    piece_blocks,
+)
 from cnncc.kernels.strassen.strassen_filters import P1, P3, P4, P5, P6, pack_halves
 from cnncc.kernels.strassen.strassen_pairs import LONE_PRODUCTS, PRODUCTS, Pairing, halves_of
 from cnncc.kernels.template import (
@@ -22,6 +31,7 @@ from cnncc.kernels.tile_epilogue import Patch, TileEpilogue
 from cnncc.loopir.build import Builder
 from cnncc.loopir.nodes import Index, Value
 
+_TURN = 48  # multiply-adds of a turn of the reduction, beside which the loop costs nothing
 _SUMS = 4  # S2, S3, S1 and S4, in the order of use
 _LONGEST_PIECE = 8  # input blocks that are added up in one chain
 
@@ -62,20 +72,20 @@ class StrassenNest:
         half = self.g.in_blocks // 2
         self.sums, sums_arg = scratch_buffer(b, "sums", _SUMS * half * self.pitch)
         self.parked, parked_arg = scratch_buffer(b, "parked", 3 * self.kept)
-        self.totals, totals_arg = scratch_buffer(b, "totals", self.kept)
         # What differs with the depth is not known in the function: layers of one shape share it.
-        known = [half]
-        self.half = self.piece = b.index_param("half")
+        self.half = b.index_param("half")
+        every: list[Arg | int] = [*args, out_arg, sums_arg, parked_arg, half]
+        self.pieces: Pieces | None = None
         if half > _LONGEST_PIECE:
-            known.append(piece_blocks(half, 1, _LONGEST_PIECE))
-            self.piece = b.index_param("piece")
+            registers, blocks = self.pairing.tile.accumulators, b.index_param("piece")
+            self.pieces, totals_arg = declare_pieces(b, registers, self.site.lanes, blocks)
+            every += [piece_blocks(half, 1, _LONGEST_PIECE), totals_arg]
         bands = -(-self.units // self.pairing.band)
         lo, hi = b.index_param("lo"), b.index_param("hi")
         with b.loop(lo, hi, hint="item") as items:
             band, panel = b.idiv(items.iv, self.panels), b.irem(items.iv, self.panels)
             self._item(b, band, panel, b.compare("eq", items.iv, lo))
-        every = (*args, out_arg, sums_arg, parked_arg, totals_arg, *known)
-        return [Launch(b.func, every, bands * self.panels)]
+        return [Launch(b.func, tuple(every), bands * self.panels)]
 
     def _item(self, b: Builder, band: Index, panel: Index, first: Value) -> None:
         start = b.imul(band, self.pairing.band)
@@ -258,6 +268,7 @@ class _Products:
             pixel_column_step=step[1],
             plane_pitch=pitches[1],
             row_pitch=pitches[0],
+            depth=_turns(self.tile, self.lanes),
         )
         number = b.iadd(b.imul(self.quad.panel, PRODUCTS), filters)
         weights = (nest.w, b.imul(number, self.depth))
@@ -273,7 +284,7 @@ class _Products:
             weights,
             [zero] * self.tile.vectors,
             ahead=ahead,
-            pieces=Pieces(nest.totals, nest.piece),
+            pieces=nest.pieces,
         )
 
     def _park(self, slot: Index, values: list[Value]) -> None:
@@ -308,3 +319,9 @@ class _Products:
         places = [(r, c, v) for r, c in patch.pixels for v in range(tile.vectors)]
         for value, (row, column, v) in zip(finished, places, strict=True):
             b.store(nest.result, base, value, offset=nest.out.offset(v, row, column))
+
+
+def _turns(tile: Tile, lanes: int) -> DepthTable:
+    """The channels of a block, as few in a turn as large tiles allow: code is long enough."""
+    step = 2 if 2 * tile.accumulators >= _TURN else 4
+    return DepthTable(Depth(step, (lanes // step,)))

@@ -141,6 +141,14 @@ def _heights(rows: int, half: int) -> Iterator[tuple[int, int]]:
     return _runs(rows, 2 * half)
 
 
+def tiles_of(pairing: Pairing, rows: int, columns: int) -> Iterator[tuple[Tile, bool]]:
+    """The register tiles of a map, by their size and whether they have a partner."""
+    for height, _ in _heights(rows, pairing.tile.rows):
+        for width, _ in _runs(columns, pairing.tile.columns):
+            for half in halves_of(replace(pairing.tile, rows=height, columns=width)):
+                yield half.tile, half.below > 0
+
+
 def _quad_cycles(target: Target, height: int, width: int, vectors: int, depth: int) -> float:
     """A pair of tiles with a pair of panels; the last row of an odd height has no partner."""
     total = 0.0

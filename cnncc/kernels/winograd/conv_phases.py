@@ -80,6 +80,9 @@ class ConvPhases(Kernel):
             weights=filters * site.target.vector_bits / 8,
         )
 
+    def code_bytes(self, site: Site) -> int:
+        return 8 << 10
+
     def algorithm(self, site: Site) -> Rounding:
         """Rule C: the error of a tile, infinite where it meets numbers that are not finite."""
         choice = _choice(site)

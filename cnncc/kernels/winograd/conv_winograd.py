@@ -12,7 +12,7 @@ it, not only of the windows that do.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar
@@ -24,6 +24,7 @@ from cnncc.ir.tolerance import Rounding
 from cnncc.ir.types import TensorType
 from cnncc.kernels.convolution.conv_depth import DepthTable, depth_of
 from cnncc.kernels.convolution.conv_nest import (
+    Cases,
     branch,
     conv_geometry,
     for_each_tile,
@@ -55,6 +56,7 @@ from cnncc.kernels.template import (
     scratch_buffer,
 )
 from cnncc.kernels.tile_epilogue import Patch, TileEpilogue
+from cnncc.kernels.winograd.block_tiles import BlockTiles
 from cnncc.kernels.winograd.cook_toom import transform_places, transform_tile_outputs
 from cnncc.kernels.winograd.tile_rounding import dilations_of, tile_rounding
 from cnncc.kernels.winograd.winograd_choice import (
@@ -133,6 +135,9 @@ class ConvWinograd(Kernel):
 
     def picks(self, site: Site) -> int:
         return len(self._choices(site))
+
+    def code_bytes(self, site: Site) -> int:
+        return 12 << 10
 
     def algorithm(self, site: Site) -> Rounding:
         """Rule C: the error of a tile, infinite where it meets numbers that are not finite."""
@@ -241,6 +246,7 @@ class _WinogradNest:
         self.g = conv_geometry(site)
         self.source, self.out = site.blocked(site.anchor.args[0]), site.blocked_out
         self.depth = DepthTable(self.g.depth)
+        self.tiles = BlockTiles(choice)
         pixels = choice.vertical.outputs * choice.horizontal.outputs
         self.epilogue = TileEpilogue(site, last=-1 if site.ends_in_pool else None, most=pixels)
         self.vectors = choice.tile.vectors
@@ -291,14 +297,14 @@ class _WinogradNest:
         size = self.choice.block
         full, last = divmod(self.choice.tiles, size)
 
-        def body(count: int, start: Index) -> None:
+        def body(count: Index, start: Index) -> None:
             # The inputs are still there when the item before was another panel of this block.
             fresh = b.select(first, 1, b.select(b.compare("eq", panel, 0), 1, 0))
             with b.when(b.compare("eq", fresh, 1)):
                 self._transform_inputs(b, group, start, count)
             whole_panel = b.iadd(b.imul(group, self.panels), panel)
             if self.choice.expands:
-                self._expand(b, whole_panel, count)
+                branch(b, expanded, partial(self._expand, b, whole_panel))
             else:
                 with b.loop(0, self.choice.planes, hint="plane") as planes:
                     self._multiply(b, whole_panel, planes.iv, count)
@@ -306,22 +312,30 @@ class _WinogradNest:
                 at = b.iadd(b.imul(whole_panel, self.vectors), v.iv)
                 self._transform_outputs(b, at, v.iv, start, count)
 
-        if last == 0:
-            body(size, b.imul(block, size))
-            return
-        with b.when(b.compare("lt", block, full)):
-            body(size, b.imul(block, size))
-        with b.otherwise():
-            body(last, full * size)
+        count: Index = size
+        expanded: Cases = size, None
+        if last:
+            is_last = b.compare("eq", block, full)
+            count, expanded = b.select(is_last, last, size), (size, (is_last, last))
+        body(count, b.imul(block, size))
 
     # -- transforms --------------------------------------------------------------------------------
 
-    def _regions(self, count: int) -> tuple[Region, ...]:
-        """The tiles of a block by their size."""
+    def _regions(self, count: Index) -> Iterator[tuple[Region, Index]]:
+        """The tiles of a block by their size, and how many there are of each."""
         choice = self.choice
-        if self._fringed:
-            return choice.regions.regions
-        return (Region(choice.vertical, choice.horizontal, 0, 0, 0, choice.across, count),)
+        if self.tiles.fringed:
+            yield from ((region, region.count) for region in choice.regions.regions)
+            return
+        most = choice.block
+        yield Region(choice.vertical, choice.horizontal, 0, 0, 0, choice.across, most), count
+
+    def _number(self, b: Builder, start: Index, tile: Index) -> Index:
+        """A tile's number in the map: none lies beyond the last one, as the bounds' proof needs."""
+        number = b.iadd(start, tile)
+        if self.choice.tiles % self.choice.block == 0:
+            return number
+        return b.imin(number, self.choice.tiles - 1)
 
     def _tile_place(self, b: Builder, region: Region, number: Index) -> _TilePlace:
         """Where a tile of a region lies."""
@@ -334,21 +348,21 @@ class _WinogradNest:
             b.idiv(phase, choice.phases[1]), b.irem(phase, choice.phases[1]), down, across
         )
 
-    def _transform_inputs(self, b: Builder, group: Index, start: Index, count: int) -> None:
-        for region in self._regions(count):
-            self._transform_region(b, group, start, count, region)
+    def _transform_inputs(self, b: Builder, group: Index, start: Index, count: Index) -> None:
+        for region, tiles in self._regions(count):
+            self._transform_region(b, group, start, tiles, region)
 
     def _transform_region(
-        self, b: Builder, group: Index, start: Index, count: int, region: Region
+        self, b: Builder, group: Index, start: Index, count: Index, region: Region
     ) -> None:
         large, broad, lanes = self.choice.vertical, self.choice.horizontal, self.site.lanes
         tall, wide = region.vertical, region.horizontal
         (top, left), (dy, dx) = self.g.attrs.pads[:2], self.choice.dilations
         with (
             b.loop(0, self.g.in_blocks, hint="icb") as blocks,
-            b.loop(0, region.count, hint="t") as tiles,
+            b.loop(0, count, hint="t") as tiles,
         ):
-            at = self._tile_place(b, region, b.iadd(start, tiles.iv))
+            at = self._tile_place(b, region, self._number(b, start, tiles.iv))
             source = self.source.index(
                 b,
                 b.iadd(b.imul(group, self.g.in_blocks), blocks.iv),
@@ -357,7 +371,8 @@ class _WinogradNest:
                     b.iadd(at.column, b.imul(at.across, broad.outputs * broad.stride * dx)), left
                 ),
             )
-            to = b.imul(b.iadd(b.imul(blocks.iv, count), tiles.iv, region.first), lanes)
+            first = b.iadd(b.imul(blocks.iv, self.choice.block), region.first)
+            to = b.imul(b.iadd(first, tiles.iv), lanes)
             for rows in tall.groups():
                 columns = []
                 for k in range(wide.inputs):
@@ -377,17 +392,17 @@ class _WinogradNest:
                             b.store(self.inputs, to, value, offset=plane * self.plane)
 
     def _transform_outputs(
-        self, b: Builder, block: Index, vector: Index, start: Index, count: int
+        self, b: Builder, block: Index, vector: Index, start: Index, count: Index
     ) -> None:
-        lanes, planes = self.site.lanes, self.choice.horizontal.products
-        pitch = self.vectors * count * lanes  # from one plane of products to the next
+        lanes, planes, most = self.site.lanes, self.choice.horizontal.products, self.choice.block
+        pitch = self.vectors * most * lanes  # from one plane of products to the next
         bias = None
         if self.bias is not None:
             bias = b.load(self.bias, b.imul(block, lanes), lanes)
-        for region in self._regions(count):
-            with b.loop(0, region.count, hint="t") as tiles:
-                where = self._tile_place(b, region, b.iadd(start, tiles.iv))
-                place = b.iadd(b.imul(vector, count), tiles.iv, region.first)
+        for region, among in self._regions(count):
+            with b.loop(0, among, hint="t") as tiles:
+                where = self._tile_place(b, region, self._number(b, start, tiles.iv))
+                place = b.iadd(b.imul(vector, most), tiles.iv, region.first)
                 at = b.imul(place, lanes)
 
                 def product(own: int, at: Index = at, region: Region = region) -> Value:
@@ -458,7 +473,7 @@ class _WinogradNest:
                 at = self.out.offset(0, i // window[0], k // window[1])
                 b.store(self.result, base, value, offset=at)
 
-        if self._fringed:
+        if self.tiles.fringed:
             line, column = region.line * tall, region.column * wide
             rows = min(extent[0] - line, region.count // region.across * tall)
             columns = min(extent[1] - column, region.across * wide)
@@ -495,15 +510,16 @@ class _WinogradNest:
             blocks,
             run_blocks(self.site.target, blocks, choice.filters),
             count,
-            choice.tile.columns,
+            choice.block,
+            min(choice.tile.columns, count),
             self.plane,
         )
         taps = (self.w, b.imul(panel, products.elems))
         products.emit(b, self.inputs, taps, self.products)
 
-    def _multiply(self, b: Builder, panel: Index, plane: Index, count: int) -> None:
+    def _multiply(self, b: Builder, panel: Index, plane: Index, count: Index) -> None:
         """The products of one plane: tiles by channels times channels by outputs."""
-        lanes, columns = self.site.lanes, min(self.choice.tile.columns, count)
+        lanes, most, columns = self.site.lanes, self.choice.block, self.tiles.columns
         depth = self.g.depth.channels * self.vectors * lanes
         weights = b.imul(b.iadd(b.imul(panel, self.choice.planes), plane), depth)
         taps = Taps(
@@ -515,16 +531,16 @@ class _WinogradNest:
             column_step=1,
             pixel_row_step=1,
             pixel_column_step=1,
-            plane_pitch=count * lanes,
+            plane_pitch=most * lanes,
             row_pitch=0,
             depth=self.depth,
         )
         zero = b.splat(b.const(0.0), lanes)
 
-        fewest = min([n for _, n in self.choice.regions.counts()] if self._fringed else [count])
+        fetches = fetches_ahead(self.choice.block, self.choice.tile)
+        fewest = min(self.tiles.counts())
 
         def part(size: int, first: Index, number: Index) -> None:
-            fetches = fetches_ahead(self.choice.block, self.choice.tile)
             ahead = Ahead(depth, number, -(-fewest // columns)) if fetches else None
             source = b.iadd(b.imul(plane, self.plane), b.imul(first, lanes))
             start = [zero] * self.vectors
@@ -540,65 +556,14 @@ class _WinogradNest:
                 ahead=ahead,
                 pieces=self.pieces,
             )
-            to = b.imul(b.iadd(b.imul(plane, self.vectors * count), first), lanes)
+            to = b.imul(b.iadd(b.imul(plane, self.vectors * most), first), lanes)
             for k in range(size):
                 for v in range(self.vectors):
-                    offset = (v * count + k) * lanes
+                    offset = (v * most + k) * lanes
                     b.store(self.products, to, sums[k * self.vectors + v], offset=offset)
 
-        if self._fringed:
-            self._multiply_fringe(b, plane, columns, part)
-            return
-        full, last = divmod(count, columns)
-        if full == 1:
-            part(columns, 0, 0)
-        else:
-            with b.loop(0, full, hint="tile") as tiles:
-                part(columns, b.imul(tiles.iv, columns), tiles.iv)
-        if last:
-            part(last, full * columns, full)
-
-    @property
-    def _fringed(self) -> bool:
-        return any(self.choice.fringe)
-
-    def _multiply_fringe(
-        self,
-        b: Builder,
-        plane: Index,
-        columns: int,
-        part: Callable[[int, Index, Index], None],
-    ) -> None:
-        """A plane that the smaller tiles may lack."""
-        regions, pitch = self.choice.regions, self.choice.horizontal.products
-        lacks = regions.lacking()
-        row = _within(b, b.idiv(plane, pitch), lacks[0])
-        column = _within(b, b.irem(plane, pitch), lacks[1])
-        cases = {(p, q): regions.tiles(p, q) for p in (False, True) for q in (False, True)}
-
-        def of_plane(of: Callable[[tuple[int, int]], int]) -> Index:
-            whole, right, below, both = (
-                of(cases[case])
-                for case in ((False, False), (False, True), (True, False), (True, True))
-            )
-            return b.select(row, b.select(column, both, below), b.select(column, right, whole))
-
-        first = of_plane(lambda tiles: tiles[0])
-        full, last = (
-            of_plane(lambda tiles: tiles[1] // columns),
-            of_plane(lambda tiles: tiles[1] % columns),
-        )
-
-        def among(size: int, start: Index, number: Index) -> None:
-            # No tile lies beyond the last one: this is what the bounds' proof needs to be told.
-            inside = b.imin(start, self.choice.tiles - size)
-            part(size, inside, number)
-
-        with b.loop(0, full, hint="tile") as tiles:
-            among(columns, b.iadd(first, b.imul(tiles.iv, columns)), tiles.iv)
-        for size in sorted({n % columns for _, n in cases.values()} - {0}):
-            with b.when(b.compare("eq", last, size)):
-                among(size, b.iadd(first, b.imul(full, columns)), full)
+        first, among = self.tiles.range(b, plane, count)
+        self.tiles.each(b, first, among, part)
 
     def _declare_pieces(self, b: Builder) -> list[Arg]:
         """How sums over channels are cut, and the argument that this takes."""
@@ -609,9 +574,3 @@ class _WinogradNest:
         totals, arg = scratch_buffer(b, "totals", held)
         self.pieces = Pieces(totals, piece_blocks(self.g.in_blocks, 4))
         return [arg]
-
-
-def _within(b: Builder, place: Index, among: range) -> Value:
-    """Whether a number is in a range."""
-    inside = b.select(b.compare("lt", place, among.stop), place, -1)
-    return b.compare("le", among.start if among else 0, inside)

@@ -68,6 +68,7 @@ class ExpandedProducts:
         blocks: blocks of input channels.
         run: how many of them go by at a time; divides their number.
         count: tiles.
+        pitch: tiles that there is room for, in a plane of inputs and of products.
         most: tiles in registers.
         plane: elements from one plane of inputs to the next.
     """
@@ -78,6 +79,7 @@ class ExpandedProducts:
     blocks: int
     run: int
     count: int
+    pitch: int
     most: int
     plane: int
 
@@ -107,7 +109,7 @@ class ExpandedProducts:
         with b.loop(0, runs, hint="run") as loop:
             first = b.imul(loop.iv, self.run)
             own = (taps[0], b.iadd(taps[1], b.imul(first, self.lanes * self.taps * self.lanes)))
-            seen = b.imul(first, self.count * self.lanes)
+            seen = b.imul(first, self.pitch * self.lanes)
             for number, (row, columns) in enumerate(passes):
                 part = _Pass(self, row, columns, number, len(passes))
 
@@ -121,7 +123,7 @@ class ExpandedProducts:
     def _clear(self, b: Builder, products: Value) -> None:
         """Zeros, to which the runs add their sums."""
         zero = b.splat(b.const(0.0), self.lanes)
-        every = self.vertical.products * self.horizontal.products * self.count
+        every = self.vertical.products * self.horizontal.products * self.pitch
         with b.loop(0, every, hint="zero") as zeros:
             b.store(products, b.imul(zeros.iv, self.lanes), zero)
 
@@ -166,7 +168,7 @@ class _Pass:
         step = min(_STEP, lanes)
         zeros = [b.splat(b.const(0.0), lanes)] * (size * len(self.columns))
         with b.loop(0, w.run, carry=zeros, hint="icb") as blocks:
-            below = b.iadd(source[1], b.imul(blocks.iv, w.count * lanes))
+            below = b.iadd(source[1], b.imul(blocks.iv, w.pitch * lanes))
             with b.loop(0, lanes // step, carry=blocks.carried, hint="ic") as turns:
                 turn = b.iadd(b.imul(blocks.iv, lanes // step), turns.iv)
                 self._fetch(b, taps, turn)
@@ -226,7 +228,7 @@ class _Pass:
         w = self.whole
         for n, total in enumerate(sums):
             plane = self.row * w.horizontal.products + self.columns[n // size]
-            offset = (plane * w.count + n % size) * w.lanes
+            offset = (plane * w.pitch + n % size) * w.lanes
             if add:
                 total = b.binary("add", b.load(*products, w.lanes, offset=offset), total)
             b.store(*products, total, offset=offset)

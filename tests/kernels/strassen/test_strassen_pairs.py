@@ -6,7 +6,12 @@ import numpy as np
 import pytest
 
 from cnncc.kernels.convolution.conv_tile import Tile
-from cnncc.kernels.strassen.strassen_pairs import choose_pairing, halves_of, partners
+from cnncc.kernels.strassen.strassen_pairs import (
+    choose_pairing,
+    halves_of,
+    partners,
+    tiles_of,
+)
 from cnncc.targets import TARGETS, find
 
 
@@ -22,6 +27,17 @@ def test_a_pair_of_odd_height_leaves_one_row():
     pair, lone = halves_of(Tile(7, 4, 2))
     assert (pair.tile.rows, pair.below, pair.line) == (3, 3, 0)
     assert (lone.tile.rows, lone.row, lone.below, lone.line) == (1, 6, 0, 3)
+
+
+def test_the_sizes_of_tiles_that_code_is_made_for():
+    target = find("x86-64-v4")
+    even, odd = (choose_pairing(target, n, n, 32, 32) for n in (14, 7))
+    assert list(tiles_of(even, 14, 14)) == [(even.tile, True)]
+    assert [(t.rows, paired) for t, paired in tiles_of(odd, 7, 7)] == [
+        (2, True),
+        (1, True),
+        (1, False),
+    ]
 
 
 @pytest.mark.parametrize("target", TARGETS.values(), ids=lambda t: t.name)
