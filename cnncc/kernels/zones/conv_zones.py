@@ -41,7 +41,8 @@ from cnncc.kernels.template import (
     out_buffer,
     scratch_buffer,
 )
-from cnncc.kernels.winograd.winograd_choice import WinogradShape, winograd_choices
+from cnncc.kernels.winograd.winograd_candidates import winograd_choices
+from cnncc.kernels.winograd.winograd_choice import WinogradShape
 from cnncc.kernels.zones.tap_zones import (
     ZonesChoice,
     ZonesShape,

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from cnncc.kernels.winograd.block_tiles import BlockTiles
-from cnncc.kernels.winograd.winograd_choice import WinogradShape, winograd_choices
+from cnncc.kernels.winograd.winograd_candidates import winograd_choices
+from cnncc.kernels.winograd.winograd_choice import WinogradShape
 from cnncc.loopir import interp
 from cnncc.loopir.build import Builder
 from cnncc.targets import find

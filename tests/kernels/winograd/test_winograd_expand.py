@@ -9,7 +9,7 @@ import pytest
 
 from cnncc.kernels.template import PackedArg
 from cnncc.kernels.winograd.conv_winograd import ConvWinograd, winograd_shape
-from cnncc.kernels.winograd.winograd_choice import winograd_choices
+from cnncc.kernels.winograd.winograd_candidates import winograd_choices
 from cnncc.kernels.winograd.winograd_expand import run_blocks
 from cnncc.ops.conv import Conv2dAttrs
 from cnncc.ops.pool import MaxPool2dAttrs

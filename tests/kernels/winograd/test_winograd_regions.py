@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from cnncc.kernels.winograd.cook_toom import CookToom
-from cnncc.kernels.winograd.winograd_choice import WinogradShape, winograd_choices
+from cnncc.kernels.winograd.winograd_candidates import winograd_choices
+from cnncc.kernels.winograd.winograd_choice import WinogradShape
 from cnncc.kernels.winograd.winograd_regions import Fringe
 from cnncc.targets import find
 
