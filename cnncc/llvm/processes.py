@@ -1,7 +1,7 @@
 """Objects of many functions at once: processes beside this one take their share of long texts.
 
 Texts come one by one while this process plans and lowers what follows, so others begin with the
-first of them. LLVM takes about 0.3 s for a megabyte of text, a process about as long to start: the
+first of them. LLVM takes about 0.3 s for a megabyte of text, a process a third of that to start: the
 first is started for as much, a further one where there is more to do than that. All take the
 longest text that waits, and in the end this process too. What a process does not bring back is made
 here.
@@ -23,8 +23,8 @@ from cnncc.llvm.optimize import CodeTarget, emit_object
 
 log = logging.getLogger(__name__)
 
-EARLY = 1_000_000  # characters of text for the first process
-WORTH = 2_000_000  # and for each further one
+EARLY = 300_000  # characters of text for the first process
+WORTH = 1_000_000  # and for each further one
 COMMAND = "from cnncc.llvm.processes import serve; serve()"
 _LENGTH = 8  # bytes of the length before each message
 
