@@ -1,7 +1,7 @@
 """Objects of many functions at once: processes beside this one take their share of long texts.
 
 Texts come one by one while this process plans and lowers what follows, so others begin with the
-first of them. LLVM takes about 0.3 s for a megabyte of text, a process a third of that to start: the
+first of them. LLVM takes 0.3 s for a megabyte of text, a process a third of that to start. The
 first is started for as much, a further one where there is more to do than that. All take the
 longest text that waits, and in the end this process too. What a process does not bring back is made
 here.
