@@ -52,11 +52,12 @@ def direct_call(executable: Executable, interface: Interface) -> Direct | None:
         except IndexError:
             workspace = executable.new_workspace()
         try:
-            pointers, answer = workspace.pointers, workspace.answer
-            pointers[0] = source
+            answer = workspace.answer
+            if source != workspace.source:
+                workspace.pointers[0] = workspace.source = source
             if answer is None:
                 answer = workspace.answer = np.empty(*given)
-                pointers[1] = address_of(byte_of(answer))
+                workspace.pointers[1] = address_of(byte_of(answer))
             if alone:
                 alone(workspace.address)
             else:

@@ -35,9 +35,10 @@ class Workspace:
         pointers: the array; the caller fills in its first entries.
         address: where it is, as the code takes it.
         answer: an array that the output's pointer shows, kept from one call to the next.
+        source: what the input's pointer shows, where it was written by the shortest way.
     """
 
-    __slots__ = ("_memory", "address", "answer", "pointers")
+    __slots__ = ("_memory", "address", "answer", "pointers", "source")
 
     def __init__(self, ports: int, weights: int, size: int) -> None:
         self._memory = aligned(size, np.dtype(np.uint8))
@@ -45,6 +46,7 @@ class Workspace:
         self.pointers[ports] = weights
         self.pointers[ports + 1] = self._memory.ctypes.data
         self.answer: Array | None = None
+        self.source = 0
         self.address = ctypes.c_void_p(ctypes.addressof(self.pointers))
 
 
@@ -105,7 +107,7 @@ class Executable:
             workspace = self.new_workspace()
         try:
             pointers, address, pool = workspace.pointers, workspace.address, self.pool.address()
-            workspace.answer = None  # its pointer is written over
+            workspace.answer, workspace.source = None, 0  # their pointers are written over
             places = [_address(array) for array in (*inputs, *outputs)]
             for slot, place in enumerate(places):
                 pointers[slot] = place

@@ -23,6 +23,8 @@ from cnncc.runtime.module import Executable
 from cnncc.runtime.report import explanation, size_text, table
 from cnncc.runtime.threads import checked_threads, default_threads
 
+_ABSENT = object()
+
 
 @dataclass(frozen=True, slots=True)
 class Memory:
@@ -94,7 +96,7 @@ class Network:
 
     # -- calling -----------------------------------------------------------------------------------
 
-    def __call__(self, *arrays: object) -> Array | tuple[Array, ...]:
+    def __call__(self, array: object = _ABSENT, /, *more: object) -> Array | tuple[Array, ...]:
         """The outputs for inputs in declared order: one array, or a tuple where there are several.
 
         An output of rows of which not all are filled (boxes that a detector selected) is cut to
@@ -104,11 +106,11 @@ class Network:
             InputError: an array is missing or does not fit; the message shows expected and got.
         """
         direct = self._direct
-        if direct is not None and len(arrays) == 1:
-            answer = direct(arrays[0])
+        if direct is not None and not more:
+            answer = direct(array)
             if answer is not None:
                 return answer
-        return self._call(arrays)
+        return self._call((array, *more) if array is not _ABSENT else more)
 
     def _call(self, arrays: Sequence[object]) -> Array | tuple[Array, ...]:
         """The general way: any number of samples, inputs and outputs; arrays are converted."""
