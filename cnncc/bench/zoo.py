@@ -151,7 +151,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--against", default=",".join(BEST_OF))
     parser.add_argument("--python", default=os.environ.get("CNNCC_PEERS_PYTHON") or sys.executable)
     parser.add_argument("--seconds", type=float, default=3.0, help="for each engine")
-    parser.add_argument("--json", type=Path, default=Path("peers.json"), help="what was measured")
+    parser.add_argument(
+        "--json", type=Path, default=Path("build/peers.json"), help="what was measured"
+    )
     parser.add_argument("--again", action="store_true", help="measure what is there, too")
     parser.add_argument("--write", type=Path, help="a Markdown file with marks for the table")
     parser.add_argument("--picture", type=Path, help="an SVG file for the chart")
