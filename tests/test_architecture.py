@@ -115,6 +115,7 @@ TESTED_BY = {
     "kernels/moves/copy_nest.py": "kernels/moves/test_relayout.py",
     "kernels/scalars/elementary.py": "kernels/scalars/test_scalar_math.py",
     "kernels/scalars/elementary_wide.py": "kernels/scalars/test_scalar_math.py",
+    "kernels/convolution/conv_nest.py": "kernels/convolution/test_conv_direct.py",
     "kernels/convolution/conv_ring.py": "kernels/convolution/test_conv_block.py",
     "kernels/pool_behind.py": "kernels/convolution/test_conv_pool.py",
     "kernels/maps/global_pool.py": "kernels/maps/test_pool.py",

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from cnncc.ir.graph import Graph
 from cnncc.ir.op import lookup
-from cnncc.kernels.convolution.conv_nest import conv_halo
+from cnncc.kernels.convolution.conv_geometry import conv_halo
 from cnncc.kernels.convolution.conv_transposed import transposed_halo
 from cnncc.kernels.layout import NO_HALO, Halo
 from cnncc.kernels.winograd.conv_long_rows import long_rows_halo

@@ -28,8 +28,8 @@ from cnncc.kernels.convolution.conv_columns import ConvColumns, suits_columns
 from cnncc.kernels.convolution.conv_depthwise import shares_lanes
 from cnncc.kernels.convolution.conv_depthwise_transposed import lanes_stay
 from cnncc.kernels.convolution.conv_gather import ConvGather, gathers
+from cnncc.kernels.convolution.conv_geometry import groups_aligned
 from cnncc.kernels.convolution.conv_grouped import groups_in_lanes
-from cnncc.kernels.convolution.conv_nest import groups_aligned
 from cnncc.kernels.convolution.conv_planes import ConvPlanes, suits_planes
 from cnncc.kernels.layout import (
     NO_HALO,

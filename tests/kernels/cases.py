@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from cnncc.errors import TypeInferenceError
 from cnncc.ir.op import lookup
 from cnncc.ir.types import DType, TensorType, f32
-from cnncc.kernels.convolution.conv_nest import conv_halo, groups_aligned
+from cnncc.kernels.convolution.conv_geometry import conv_halo, groups_aligned
 from cnncc.kernels.convolution.conv_transposed import transposed_halo
 from cnncc.kernels.layout import Layout
 from cnncc.kernels.template import Site

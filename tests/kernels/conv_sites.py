@@ -10,7 +10,7 @@ import numpy as np
 
 from cnncc.ir.op import NoAttrs, lookup
 from cnncc.ir.types import f32
-from cnncc.kernels.convolution.conv_nest import conv_halo
+from cnncc.kernels.convolution.conv_geometry import conv_halo
 from cnncc.kernels.convolution.conv_transposed import transposed_halo
 from cnncc.kernels.template import Kernel, Site
 from cnncc.ops.conv import Conv2dAttrs, Conv2dTransposeAttrs
@@ -132,6 +132,12 @@ class Conv:
         if array.ndim == 1:
             return None
         return blocked(array.shape, lanes, segments=self.out_segments, halo=self.out_halo)
+
+
+def depthwise(x, kernel=(3, 3), strides=(1, 1), pads=(1, 1, 1, 1), dilations=(1, 1), **more):
+    """A depthwise convolution of an input [C,H,W], by default 3x3 that keeps the map's size."""
+    attrs = Conv2dAttrs(strides, pads, dilations, x[0])
+    return Conv(x, x[0], kernel, attrs, **more)
 
 
 def run(kernel: Kernel, conv: Conv, target: Target, runner: Runner = interpret) -> np.ndarray:

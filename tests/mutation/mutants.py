@@ -60,14 +60,14 @@ def _pass(name: str, old: str, new: str, why: str) -> Mutant:
 MUTANTS = (
     # -- kernels
     _kernel(
-        "convolution/conv_tile",
+        "convolution/reduction",
         "taps.rows, taps.row_step * taps.row_pitch)",
         "taps.rows, taps.row_pitch)",
         "the dilation of rows is forgotten",
         "convolution/conv_direct",
     ),
     _kernel(
-        "convolution/conv_tile",
+        "convolution/reduction",
         "taps.columns, taps.column_step * taps.block)",
         "taps.columns, taps.block)",
         "the dilation of columns is forgotten",
@@ -81,7 +81,7 @@ MUTANTS = (
         "convolution/conv_direct",
     ),
     _kernel(
-        "convolution/conv_tile",
+        "convolution/reduction",
         "turns = 1 if taps.group else taps.walk.turns(b, first)",
         "turns = 1",
         "the last channels of a block are dropped",
@@ -102,7 +102,7 @@ MUTANTS = (
         "convolution/conv_direct",
     ),
     _kernel(
-        "convolution/conv_nest",
+        "convolution/tile_loops",
         'return size, (b.compare("eq", number, full), last)',
         'return size, (b.compare("eq", number, full), max(1, last - 1))',
         "a pixel of the last, smaller tile is skipped",
@@ -123,13 +123,13 @@ MUTANTS = (
         "convolution/conv_direct",
     ),
     _kernel(
-        "convolution/conv_nest",
+        "convolution/conv_geometry",
         "after.append(max(0, reach - (x.shape[2 + axis] - 1)))",
         "after.append(max(0, reach - x.shape[2 + axis]))",
         "the halo behind is a pixel short",
     ),
     _kernel(
-        "convolution/conv_nest",
+        "convolution/filter_panels",
         "= w[g * outs : (g + 1) * outs]",
         "= w[:outs]",
         "every group has the first one's filters",
@@ -164,7 +164,7 @@ MUTANTS = (
         "winograd/conv_winograd",
     ),
     _kernel(
-        "convolution/conv_nest",
+        "convolution/tile_loops",
         'return least + 1, (b.compare("ge", phase, more), least)',
         'return least + 1, (b.compare("gt", phase, more), least)',
         "a phase of fewer rows writes one too many",
@@ -236,7 +236,7 @@ MUTANTS = (
         "the last pixels of a row are its first",
     ),
     _kernel(
-        "convolution/conv_depthwise",
+        "convolution/depthwise_runs",
         "uses.setdefault(t * taps.stride + k * taps.dilation, [])",
         "uses.setdefault(t * taps.stride + k, [])",
         "the dilation of columns is forgotten",
@@ -248,7 +248,7 @@ MUTANTS = (
         "dilations are swapped",
     ),
     _kernel(
-        "convolution/conv_depthwise",
+        "convolution/depthwise_runs",
         "body(full * run, last)",
         "body(full * run - 1, last)",
         "the last run begins a pixel too early",

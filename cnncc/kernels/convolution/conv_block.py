@@ -11,24 +11,19 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from cnncc.ir.types import TensorType, f32
-from cnncc.kernels.convolution.conv_depthwise import (
+from cnncc.kernels.convolution.conv_depthwise import depthwise_bias, depthwise_filters
+from cnncc.kernels.convolution.conv_geometry import conv_geometry, conv_halo, refuses_layouts
+from cnncc.kernels.convolution.conv_nest import ConvNest
+from cnncc.kernels.convolution.conv_ring import ConvRing, RingShape, ring_shape, ring_tile
+from cnncc.kernels.convolution.depthwise_runs import (
     DepthwiseTaps,
     RunEnds,
-    depthwise_bias,
-    depthwise_filters,
     emit_run,
     for_each_run,
     piece_length,
     row_cycles,
     run_length,
 )
-from cnncc.kernels.convolution.conv_nest import (
-    ConvNest,
-    conv_geometry,
-    conv_halo,
-    refuses_layouts,
-)
-from cnncc.kernels.convolution.conv_ring import ConvRing, RingShape, ring_shape, ring_tile
 from cnncc.kernels.convolution.kernel_rows import KernelRows
 from cnncc.kernels.convolution.tile_choice import TileChoice
 from cnncc.kernels.cost import STORE_CYCLES, bytes_per_cycle, predict

@@ -15,7 +15,7 @@ from typing import ClassVar
 import numpy as np
 
 from cnncc.ir.op import lookup
-from cnncc.kernels.convolution.conv_nest import conv_geometry, conv_halo, refuses_operands
+from cnncc.kernels.convolution.conv_geometry import conv_geometry, conv_halo, refuses_operands
 from cnncc.kernels.convolution.conv_planes import gathered
 from cnncc.kernels.convolution.tile_choice import narrow_lanes
 from cnncc.kernels.cost import fma_per_cycle, predict

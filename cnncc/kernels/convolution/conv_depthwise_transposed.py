@@ -14,17 +14,17 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from cnncc.kernels.convolution.conv_depthwise import (
+from cnncc.kernels.convolution.conv_depthwise import pack_depthwise
+from cnncc.kernels.convolution.conv_transposed import transposed_halo
+from cnncc.kernels.convolution.depthwise_runs import (
     DepthwiseTaps,
     RunEnds,
     emit_run,
     for_each_run,
-    pack_depthwise,
     piece_length,
     row_cycles,
     run_length,
 )
-from cnncc.kernels.convolution.conv_transposed import transposed_halo
 from cnncc.kernels.cost import STORE_CYCLES, predict
 from cnncc.kernels.epilogue import Epilogue
 from cnncc.kernels.layout import Layout

@@ -7,18 +7,17 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from cnncc.kernels.convolution.conv_geometry import conv_geometry, refuses_conv
 from cnncc.kernels.convolution.conv_nest import (
     ConvNest,
-    conv_geometry,
     conv_place,
     conv_tile_choice,
     for_each_width,
-    for_numbered_tile,
-    refuses_conv,
     store_pixel,
 )
 from cnncc.kernels.convolution.conv_tile import Tile
 from cnncc.kernels.convolution.tile_choice import TileChoice
+from cnncc.kernels.convolution.tile_loops import for_numbered_tile
 from cnncc.kernels.cost import predict
 from cnncc.kernels.template import Estimate, Kernel, Launch, Site, out_buffer
 from cnncc.loopir.build import Builder

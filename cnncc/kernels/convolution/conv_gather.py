@@ -12,9 +12,9 @@ import numpy as np
 from cnncc.errors import InternalError
 from cnncc.ir.op import Trait, lookup
 from cnncc.kernels.convolution.conv_direct import tile_estimate
-from cnncc.kernels.convolution.conv_nest import for_numbered_tile
 from cnncc.kernels.convolution.conv_tile import Tile
 from cnncc.kernels.convolution.tile_choice import TileChoice, choose_tile
+from cnncc.kernels.convolution.tile_loops import for_numbered_tile
 from cnncc.kernels.epilogue import Epilogue, LaneMask, refuses_epilogue
 from cnncc.kernels.layout import Layout, Picked
 from cnncc.kernels.movement import OffsetTable
@@ -34,7 +34,7 @@ from cnncc.loopir.nodes import Index, Value
 from cnncc.ops.conv import Conv2dAttrs
 from cnncc.ops.fused import Step
 
-_STEP = 4  # input channels unrolled, as in `conv_tile.py`
+_STEP = 4  # input channels unrolled, as in `reduction.py`
 
 
 def gathers(steps: tuple[Step, ...], window: tuple[int, ...]) -> bool:

@@ -14,17 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cnncc.kernels.convolution.conv_direct import tile_estimate
-from cnncc.kernels.convolution.conv_nest import (
-    ConvNest,
-    conv_geometry,
-    conv_halo,
-    conv_place,
-    for_numbered_tile,
-    refuses_operands,
-    store_pixel,
-)
+from cnncc.kernels.convolution.conv_geometry import conv_geometry, conv_halo, refuses_operands
+from cnncc.kernels.convolution.conv_nest import ConvNest, conv_place, store_pixel
 from cnncc.kernels.convolution.conv_tile import Tile
 from cnncc.kernels.convolution.tile_choice import TileChoice, choose_tile
+from cnncc.kernels.convolution.tile_loops import for_numbered_tile
 from cnncc.kernels.layout import Layout
 from cnncc.kernels.template import Estimate, Kernel, Launch, Site, out_buffer
 from cnncc.loopir.build import Builder

@@ -1,4 +1,4 @@
-"""What every convolution over blocked layouts shares: geometry, packed weights, one tile."""
+"""The parameters of a convolution's function over blocked layouts, and the code of one tile."""
 
 from __future__ import annotations
 
@@ -10,21 +10,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cnncc.ir.op import lookup
-from cnncc.ir.types import TensorType
-from cnncc.kernels.convolution.conv_depth import Depth, DepthTable, depth_of
-from cnncc.kernels.convolution.conv_tile import (
-    Ahead,
-    Pieces,
-    Taps,
-    Tile,
-    declare_pieces,
-    emit_tile,
-    resized,
-)
-from cnncc.kernels.convolution.tile_choice import TileChoice, choose_tile, narrow_lanes
+from cnncc.kernels.convolution.conv_depth import DepthTable, depth_of
+from cnncc.kernels.convolution.conv_geometry import ConvGeometry, last_lanes
+from cnncc.kernels.convolution.conv_tile import Ahead, Pieces, Taps, Tile, declare_pieces
+from cnncc.kernels.convolution.filter_panels import pack_panels
+from cnncc.kernels.convolution.reduction import emit_tile, resized
+from cnncc.kernels.convolution.tile_choice import TileChoice, choose_tile
 from cnncc.kernels.epilogue import Epilogue, LaneMask
-from cnncc.kernels.layout import Halo, Layout
+from cnncc.kernels.layout import Layout
 from cnncc.kernels.template import (
     Arg,
     OperandArg,
@@ -34,171 +27,9 @@ from cnncc.kernels.template import (
 )
 from cnncc.loopir.build import Builder
 from cnncc.loopir.nodes import Index, Value
-from cnncc.ops.conv import Conv2dAttrs
 
 # Products that are added up in one chain: sums of longer ones round worse than others' do.
 _LONGEST_CHAIN = 288
-
-
-def conv_halo(attrs: Conv2dAttrs, x: TensorType, w: TensorType, result: TensorType) -> Halo:
-    """Zero pixels that a convolution's windows reach beyond the picture."""
-    after = []
-    for axis in (0, 1):
-        reach = (result.shape[2 + axis] - 1) * attrs.strides[axis] - attrs.pads[axis]
-        reach += (w.shape[2 + axis] - 1) * attrs.dilations[axis]
-        after.append(max(0, reach - (x.shape[2 + axis] - 1)))
-    return attrs.pads[0], attrs.pads[1], after[0], after[1]
-
-
-@dataclass(frozen=True, slots=True)
-class ConvGeometry:
-    """Shapes of a convolution in blocks.
-
-    Attributes:
-        attrs: strides, pads, dilations, groups.
-        kernel: rows and columns of the filter.
-        rows: rows of the convolution's own result (before a fused pool).
-        columns: columns of it.
-        in_blocks: input blocks of a group.
-        out_blocks: output blocks of a group.
-        block: channels of an input block.
-        site: where it stands.
-    """
-
-    attrs: Conv2dAttrs
-    kernel: tuple[int, int]
-    rows: int
-    columns: int
-    in_blocks: int
-    out_blocks: int
-    block: int
-    site: Site
-
-    @property
-    def depth(self) -> Depth:
-        """The channels of a group that are multiplied."""
-        return depth_of(self.site.blocked(self.site.anchor.args[0]), self.attrs.groups)
-
-    @property
-    def steps(self) -> int:
-        """Products that each output lane adds up, those with zeros of padding lanes counted."""
-        return self.depth.channels * self.kernel[0] * self.kernel[1]
-
-
-def conv_geometry(site: Site) -> ConvGeometry:
-    """The geometry of a site whose anchor is `conv2d`."""
-    attrs: Conv2dAttrs = site.anchor.attrs
-    types = [site.types[a] for a in site.anchor.args]
-    result = lookup("conv2d").infer(types, attrs)
-    source, out = site.blocked(site.anchor.args[0]), site.blocked_out
-    return ConvGeometry(
-        attrs,
-        (types[1].shape[2], types[1].shape[3]),
-        result.shape[2],
-        result.shape[3],
-        source.blocks // attrs.groups,
-        out.blocks // attrs.groups,
-        source.block,
-        site,
-    )
-
-
-def last_lanes(site: Site) -> int:
-    """Lanes of a group's last vector of output channels where it can be a narrow one, else 0."""
-    groups = site.anchor.attrs.groups
-    held = site.blocked_out.slot_channels.reshape(groups, -1, site.lanes)[:, -1] >= 0
-    return narrow_lanes(site.target, int(held.sum(axis=1).max()))
-
-
-def refuses_operands(site: Site, halo: Halo) -> str:
-    """Why the operands of a site do not suit any convolution in blocks."""
-    x, w = site.anchor.args[:2]
-    if site.constants[w] is None:
-        return "the filter is computed at run time"
-    if not isinstance(site.layouts[x], Layout) or not isinstance(site.out, Layout):
-        return "needs blocked layouts"
-    source = site.blocked(x)
-    if any(have < want for have, want in zip(source.halo, halo, strict=True)):
-        return f"needs a halo of {halo}, has {source.halo}"
-    return ""
-
-
-def refuses_layouts(site: Site, halo: Halo) -> str:
-    """Why the layouts or operands of a site do not suit the dense kernels."""
-    reason = refuses_operands(site, halo)
-    if reason:
-        return reason
-    if site.blocked_out.block != site.lanes:
-        return f"the result's blocks must have {site.lanes} channels"
-    source, groups = site.blocked(site.anchor.args[0]), site.anchor.attrs.groups
-    for layout, what in ((source, "input"), (site.blocked_out, "output")):
-        if not groups_aligned(layout, groups):
-            return f"{what} channels of a group do not begin on a block boundary"
-    return ""
-
-
-def refuses_conv(site: Site) -> str:
-    """`refuses_layouts` with the halo of an ordinary convolution, which is the only one."""
-    if site.last_conv:
-        return "computes one convolution only"
-    types = [site.types[a] for a in site.anchor.args]
-    result = lookup("conv2d").infer(types, site.anchor.attrs)
-    return refuses_layouts(site, conv_halo(site.anchor.attrs, types[0], types[1], result))
-
-
-def groups_aligned(layout: Layout, groups: int) -> bool:
-    """Whether each of `groups` equal runs of channels has blocks of its own, equally many."""
-    if groups == 1:
-        return True
-    if layout.blocks % groups or layout.channels % groups:
-        return False
-    slots = layout.channel_slots.reshape(groups, -1) // layout.block
-    first = np.arange(groups)[:, None] * (layout.blocks // groups)
-    return bool(np.all((slots >= first) & (slots < first + layout.blocks // groups)))
-
-
-def pack_filters(
-    w: NDArray[np.float32], source: Layout, out: Layout, groups: int, vectors: int
-) -> NDArray[np.float32]:
-    """Filters [O,C/g,kh,kw] as `[panel][block][kh][kw][channel][vectors * lanes]`.
-
-    A panel is `vectors` neighbouring blocks of output channels; padding lanes are zero.
-    """
-    in_blocks = source.blocks // groups
-    spread = w
-    if groups > 1 or source.has_padding_lanes or out.has_padding_lanes:
-        spread = _spread_filters(w, source, out, groups)
-    panels = spread.reshape(
-        out.blocks // vectors, vectors * out.block, in_blocks, source.block, *w.shape[2:]
-    )
-    return np.ascontiguousarray(panels.transpose(0, 2, 4, 5, 3, 1))
-
-
-def _spread_filters(
-    w: NDArray[np.float32], source: Layout, out: Layout, groups: int
-) -> NDArray[np.float32]:
-    """Filters by slot instead of channel, `[output slot][input slot of the group][kh][kw]`."""
-    outs, ins = w.shape[0] // groups, w.shape[1]
-    depth = source.blocks // groups * source.block
-    spread = np.zeros((out.blocks * out.block, depth, *w.shape[2:]), np.float32)
-    for g in range(groups):
-        to = out.channel_slots[g * outs : (g + 1) * outs]
-        at = source.channel_slots[g * ins : (g + 1) * ins] - g * depth
-        spread[to[:, None], at[None, :]] = w[g * outs : (g + 1) * outs]
-    return spread
-
-
-def pack_panels(
-    w: NDArray[np.float32], source: Layout, out: Layout, groups: int, vectors: int
-) -> NDArray[np.float32]:
-    """The same as `[panel][weight]`, those channels left out that no reduction multiplies."""
-    packed = pack_filters(w, source, out, groups, vectors)
-    depth = depth_of(source, groups)
-    deep = [
-        packed[:, block, :, :, : turns * depth.step].reshape(len(packed), -1)
-        for block, turns in enumerate(depth.turns)
-    ]
-    return np.ascontiguousarray(np.concatenate(deep, axis=1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -491,87 +322,3 @@ def for_each_width(
             body(tile)
     else:
         body(replace(tile, last=last))
-
-
-def for_each_tile(
-    b: Builder,
-    rows: int,
-    columns: int,
-    tile: Tile,
-    where: tuple[Index, Index],
-    body: Callable[[Tile, Index, Index], None],
-) -> None:
-    """`body(tile, y, x)` for tile number `where` (down, across), smaller at the far edges."""
-    down, across = where
-    y, x = b.imul(down, tile.rows), b.imul(across, tile.columns)
-    heights = _edge_cases(b, rows, tile.rows, down)
-    widths = _edge_cases(b, columns, tile.columns, across)
-
-    def across_cases(height: int) -> None:
-        branch(b, widths, lambda width: body(replace(tile, rows=height, columns=width), y, x))
-
-    branch(b, heights, across_cases)
-
-
-def for_numbered_tile(
-    b: Builder,
-    rows: int,
-    columns: int,
-    tile: Tile,
-    number: Index,
-    body: Callable[[Tile, Index, Index], None],
-) -> None:
-    """`body(tile, y, x)` for one of the `tile.count` tiles of a map, those at its side last."""
-    across = columns // tile.columns if tile.side else -(-columns // tile.columns)
-    plain = replace(tile, side=0)
-
-    def inside() -> None:
-        where = (b.idiv(number, across), b.irem(number, across))
-        for_each_tile(b, rows, min(columns, across * tile.columns), plain, where, body)
-
-    if not tile.side:
-        inside()
-        return
-    first = -(-rows // tile.rows) * across
-    x = across * tile.columns
-    strip = replace(plain, rows=tile.side, columns=columns - x)
-    with b.when(b.compare("lt", number, first)):
-        inside()
-    with b.otherwise():
-        where = (b.isub(number, first), 0)
-        for_each_tile(b, rows, columns - x, strip, where, lambda part, y, _: body(part, y, x))
-
-
-Cases = tuple[int, tuple[Value, int] | None]
-"""The usual size; where another one occurs also the test for it, and that size."""
-
-
-def _edge_cases(b: Builder, extent: int, size: int, number: Index) -> Cases:
-    """Sizes of tiles of which the last may be smaller."""
-    full, last = divmod(extent, size)
-    if last == 0:
-        return size, None
-    if full == 0:
-        return last, None
-    return size, (b.compare("eq", number, full), last)
-
-
-def phase_sizes(b: Builder, extent: int, phases: int, phase: Index) -> Cases:
-    """Rows (or columns) of one of so many phases: every `phases`-th of all, from `phase` on."""
-    least, more = divmod(extent, phases)
-    if more == 0:
-        return least, None
-    return least + 1, (b.compare("ge", phase, more), least)
-
-
-def branch(b: Builder, cases: Cases, body: Callable[[int], None]) -> None:
-    """`body(size)` for each size that occurs."""
-    usual, edge = cases
-    if edge is None:
-        body(usual)
-        return
-    is_last, size = edge
-    with b.when(is_last):
-        body(size)
-    with b.otherwise():
-        body(usual)

@@ -19,9 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cnncc.ir.op import lookup
-from cnncc.kernels.convolution.conv_nest import conv_halo, refuses_operands
-from cnncc.kernels.convolution.conv_tile import resized
+from cnncc.kernels.convolution.conv_geometry import conv_halo, refuses_operands
 from cnncc.kernels.convolution.conv_transposed import AxisPhase, axis_phases, transposed_halo
+from cnncc.kernels.convolution.reduction import resized
 from cnncc.kernels.convolution.tile_choice import narrow_lanes
 from cnncc.kernels.cost import fma_per_cycle, predict
 from cnncc.kernels.epilogue import Epilogue

@@ -14,19 +14,17 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from cnncc.kernels.convolution.conv_nest import (
+from cnncc.kernels.convolution.conv_geometry import (
     ConvGeometry,
-    ConvNest,
     conv_geometry,
-    conv_place,
-    for_each_tile,
-    for_each_width,
     last_lanes,
     refuses_conv,
 )
+from cnncc.kernels.convolution.conv_nest import ConvNest, conv_place, for_each_width
 from cnncc.kernels.convolution.conv_ring import ConvRing, RingShape, ring_shape, ring_tile
 from cnncc.kernels.convolution.conv_tile import Tile
 from cnncc.kernels.convolution.tile_choice import TileChoice, choose_tile
+from cnncc.kernels.convolution.tile_loops import for_each_tile
 from cnncc.kernels.cost import predict
 from cnncc.kernels.pool_behind import HeldRows, PoolBehind, combine_window, pool_of, pool_row
 from cnncc.kernels.template import (

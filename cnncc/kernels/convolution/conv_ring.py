@@ -9,16 +9,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from cnncc.kernels.convolution.conv_nest import (
-    ConvGeometry,
-    ConvNest,
-    conv_place,
-    for_each_tile,
-    for_each_width,
-    last_lanes,
-)
+from cnncc.kernels.convolution.conv_geometry import ConvGeometry, last_lanes
+from cnncc.kernels.convolution.conv_nest import ConvNest, conv_place, for_each_width
 from cnncc.kernels.convolution.conv_tile import Tile
 from cnncc.kernels.convolution.tile_choice import TileChoice, choose_tile
+from cnncc.kernels.convolution.tile_loops import for_each_tile
 from cnncc.kernels.template import Site
 from cnncc.loopir.build import Builder
 from cnncc.loopir.nodes import Index, Value

@@ -20,18 +20,12 @@ from cnncc.ir.op import lookup
 from cnncc.ir.types import TensorType
 from cnncc.kernels.convolution.conv_depth import depth_of
 from cnncc.kernels.convolution.conv_direct import tile_estimate
-from cnncc.kernels.convolution.conv_nest import (
-    ConvNest,
-    Place,
-    for_each_tile,
-    for_each_width,
-    last_lanes,
-    pack_panels,
-    refuses_layouts,
-    store_pixel,
-)
+from cnncc.kernels.convolution.conv_geometry import last_lanes, refuses_layouts
+from cnncc.kernels.convolution.conv_nest import ConvNest, Place, for_each_width, store_pixel
 from cnncc.kernels.convolution.conv_tile import Taps, Tile
+from cnncc.kernels.convolution.filter_panels import pack_panels
 from cnncc.kernels.convolution.tile_choice import TileChoice, choose_tile
+from cnncc.kernels.convolution.tile_loops import for_each_tile
 from cnncc.kernels.layout import Halo
 from cnncc.kernels.template import Estimate, Kernel, Launch, PackedArg, Site, out_buffer
 from cnncc.loopir.build import Builder

@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 
 from cnncc.ir.op import F64, Array
 from cnncc.ir.tolerance import Rounding
-from cnncc.kernels.convolution.conv_nest import conv_geometry, refuses_conv
+from cnncc.kernels.convolution.conv_geometry import conv_geometry, refuses_conv
 from cnncc.kernels.cost import predict, weight_pace
 from cnncc.kernels.strassen.strassen_nest import StrassenNest
 from cnncc.kernels.strassen.strassen_pairs import (

@@ -6,16 +6,17 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from cnncc.kernels.convolution.conv_depth import Depth, DepthTable
-from cnncc.kernels.convolution.conv_nest import conv_geometry, for_each_tile
+from cnncc.kernels.convolution.conv_geometry import conv_geometry
 from cnncc.kernels.convolution.conv_tile import (
     Ahead,
     Pieces,
     Taps,
     Tile,
     declare_pieces,
-    emit_tile,
     piece_blocks,
 )
+from cnncc.kernels.convolution.reduction import emit_tile
+from cnncc.kernels.convolution.tile_loops import for_each_tile
 from cnncc.kernels.strassen.strassen_filters import P1, P3, P4, P5, P6, pack_halves
 from cnncc.kernels.strassen.strassen_pairs import LONE_PRODUCTS, PRODUCTS, Pairing, halves_of
 from cnncc.kernels.template import (

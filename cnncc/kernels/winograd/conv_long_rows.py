@@ -22,15 +22,12 @@ from cnncc.ir.op import F64, Array
 from cnncc.ir.tolerance import Rounding
 from cnncc.ir.types import TensorType
 from cnncc.kernels.convolution.conv_depth import DepthTable, depth_of
-from cnncc.kernels.convolution.conv_nest import (
-    conv_geometry,
-    conv_halo,
-    for_each_tile,
-    pack_panels,
-    refuses_layouts,
-)
-from cnncc.kernels.convolution.conv_tile import Pieces, Taps, Tile, emit_tile
+from cnncc.kernels.convolution.conv_geometry import conv_geometry, conv_halo, refuses_layouts
+from cnncc.kernels.convolution.conv_tile import Pieces, Taps, Tile
+from cnncc.kernels.convolution.filter_panels import pack_panels
+from cnncc.kernels.convolution.reduction import emit_tile
 from cnncc.kernels.convolution.tile_choice import choose_tile
+from cnncc.kernels.convolution.tile_loops import for_each_tile
 from cnncc.kernels.cost import predict
 from cnncc.kernels.layout import NO_HALO, Halo, Layout
 from cnncc.kernels.template import (

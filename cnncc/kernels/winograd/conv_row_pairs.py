@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from cnncc.errors import InternalError
 from cnncc.ir.op import F64, Array, lookup
 from cnncc.ir.tolerance import Rounding
-from cnncc.kernels.convolution.conv_nest import conv_halo, refuses_operands
+from cnncc.kernels.convolution.conv_geometry import conv_halo, refuses_operands
 from cnncc.kernels.cost import predict
 from cnncc.kernels.pool_behind import combine_window, pool_of
 from cnncc.kernels.template import (

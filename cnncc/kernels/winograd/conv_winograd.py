@@ -21,7 +21,7 @@ from cnncc.ir.op import F64, Array
 from cnncc.ir.tolerance import Rounding
 from cnncc.ir.types import TensorType
 from cnncc.kernels.convolution.conv_depth import depth_of
-from cnncc.kernels.convolution.conv_nest import conv_geometry, refuses_layouts
+from cnncc.kernels.convolution.conv_geometry import conv_geometry, refuses_layouts
 from cnncc.kernels.convolution.tile_choice import choose_tile
 from cnncc.kernels.cost import predict
 from cnncc.kernels.layout import NO_HALO, Halo, Layout

@@ -13,8 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cnncc.errors import InternalError
-from cnncc.kernels.convolution.conv_nest import for_each_tile, pack_filters
-from cnncc.kernels.convolution.conv_tile import Taps, Tile, emit_tile
+from cnncc.kernels.convolution.conv_tile import Taps, Tile
+from cnncc.kernels.convolution.filter_panels import pack_filters
+from cnncc.kernels.convolution.reduction import emit_tile
+from cnncc.kernels.convolution.tile_loops import for_each_tile
 from cnncc.kernels.layout import DenseLayout, Layout
 from cnncc.kernels.template import (
     Arg,

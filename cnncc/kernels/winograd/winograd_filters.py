@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cnncc.kernels.convolution.conv_depth import depth_of
-from cnncc.kernels.convolution.conv_nest import pack_filters
+from cnncc.kernels.convolution.filter_panels import pack_filters
 from cnncc.kernels.template import Site
 from cnncc.kernels.winograd.winograd_choice import WinogradChoice
 from cnncc.kernels.winograd.winograd_expand import scaled_taps

@@ -5,8 +5,8 @@ from __future__ import annotations
 from functools import partial
 
 from cnncc.kernels.convolution.conv_depth import DepthTable
-from cnncc.kernels.convolution.conv_nest import Cases
 from cnncc.kernels.convolution.conv_tile import BlockSums, Pieces, piece_blocks
+from cnncc.kernels.convolution.tile_loops import Cases
 from cnncc.kernels.template import (
     Arg,
     Launch,

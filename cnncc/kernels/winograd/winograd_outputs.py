@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from cnncc.kernels.convolution.conv_nest import branch, for_each_tile, phase_sizes
 from cnncc.kernels.convolution.conv_tile import Tile
+from cnncc.kernels.convolution.tile_loops import branch, for_each_tile, phase_sizes
 from cnncc.kernels.pool_behind import combine_window, pool_of
 from cnncc.kernels.tile_epilogue import Patch, TileEpilogue
 from cnncc.kernels.winograd.cook_toom import transform_tile_outputs

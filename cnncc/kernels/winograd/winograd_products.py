@@ -5,15 +5,9 @@ from __future__ import annotations
 from functools import partial
 
 from cnncc.kernels.convolution.conv_depth import DepthTable
-from cnncc.kernels.convolution.conv_nest import Cases, branch
-from cnncc.kernels.convolution.conv_tile import (
-    Ahead,
-    BlockSums,
-    Pieces,
-    Taps,
-    Tile,
-    emit_tile,
-)
+from cnncc.kernels.convolution.conv_tile import Ahead, BlockSums, Pieces, Taps, Tile
+from cnncc.kernels.convolution.reduction import emit_tile
+from cnncc.kernels.convolution.tile_loops import Cases, branch
 from cnncc.kernels.winograd.winograd_choice import fetches_ahead
 from cnncc.kernels.winograd.winograd_expand import ExpandedProducts, run_blocks
 from cnncc.kernels.winograd.winograd_tiles import WinogradTiles

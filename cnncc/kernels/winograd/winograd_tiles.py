@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from cnncc.kernels.convolution.conv_nest import conv_geometry
+from cnncc.kernels.convolution.conv_geometry import conv_geometry
 from cnncc.kernels.template import Site
 from cnncc.kernels.winograd.block_tiles import BlockTiles
 from cnncc.kernels.winograd.winograd_choice import WinogradChoice

@@ -18,16 +18,12 @@ from numpy.typing import NDArray
 from cnncc.ir.op import lookup
 from cnncc.ir.types import TensorType
 from cnncc.kernels.convolution.conv_depth import depth_of
-from cnncc.kernels.convolution.conv_nest import (
-    ConvNest,
-    Place,
-    pack_filters,
-    refuses_layouts,
-    short_chains,
-    store_pixel,
-)
-from cnncc.kernels.convolution.conv_tile import Taps, Tile, emit_tile
+from cnncc.kernels.convolution.conv_geometry import refuses_layouts
+from cnncc.kernels.convolution.conv_nest import ConvNest, Place, short_chains, store_pixel
+from cnncc.kernels.convolution.conv_tile import Taps, Tile
 from cnncc.kernels.convolution.conv_transposed import filters_by_output
+from cnncc.kernels.convolution.filter_panels import pack_filters
+from cnncc.kernels.convolution.reduction import emit_tile
 from cnncc.kernels.cost import predict
 from cnncc.kernels.layout import NO_HALO
 from cnncc.kernels.movement import OffsetTable

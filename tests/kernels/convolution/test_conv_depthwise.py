@@ -7,24 +7,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from cnncc.kernels.convolution.conv_depthwise import (
-    ConvDepthwise,
-    depthwise_taps,
-    pack_depthwise,
-    run_length,
-)
-from cnncc.kernels.convolution.conv_nest import conv_geometry
+from cnncc.kernels.convolution.conv_depthwise import ConvDepthwise, pack_depthwise
 from cnncc.ops.conv import Conv2dAttrs
 from cnncc.targets import find
-from tests.kernels.conv_sites import Conv, chain, numbers, run
+from tests.kernels.conv_sites import Conv, chain, depthwise, numbers, run
 from tests.kernels.harness import TARGETS, blocked, each_target
 
 KERNEL = ConvDepthwise()
-
-
-def depthwise(x, kernel=(3, 3), strides=(1, 1), pads=(1, 1, 1, 1), dilations=(1, 1), **more):
-    attrs = Conv2dAttrs(strides, pads, dilations, x[0])
-    return Conv(x, x[0], kernel, attrs, **more)
 
 
 @pytest.mark.parametrize("channels", [1, 3, 4, 5, 8, 15, 16, 17, 33])
@@ -67,24 +56,6 @@ def test_several_filters_a_channel(channels, times, target):
     run(KERNEL, Conv((channels, 3, 5), channels * times, (3, 3), attrs), target)
     attrs = Conv2dAttrs((2, 2), (0, 0, 0, 0), (1, 1), channels)
     run(KERNEL, Conv((channels, 5, 18), channels * times, (2, 4), attrs, bias=False), target)
-
-
-@pytest.mark.parametrize("columns", range(1, 18))
-def test_runs_of_every_length(columns):
-    """A last run that is shorter, for every width up to beyond the longest run."""
-    run(KERNEL, depthwise((2, 1, columns)), TARGETS[columns % 3])
-
-
-def test_a_run_fits_the_registers():
-    for target in TARGETS:
-        for columns in (1, 7, 14, 15, 56, 112):
-            for size in (3, 5, 7, 9, 13, 27, 31):
-                site = depthwise((4, 8, columns), (size, size), pads=(size // 2,) * 4).site(target)
-                taps = depthwise_taps(conv_geometry(site), site.lanes)
-                run_ = run_length(target, taps, columns)
-                assert 1 <= run_ <= columns
-                assert run_ + taps.piece + 2 <= target.vector_registers
-                assert run_ >= min(columns, 4)
 
 
 @each_target

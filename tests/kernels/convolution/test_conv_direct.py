@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from cnncc.kernels.convolution.conv_direct import ConvDirect
-from cnncc.kernels.convolution.conv_nest import conv_geometry, conv_tile_choice
+from cnncc.kernels.convolution.conv_geometry import conv_geometry
+from cnncc.kernels.convolution.conv_nest import conv_tile_choice
 from cnncc.ops.activation import ClipAttrs
 from cnncc.ops.conv import Conv2dAttrs
 from cnncc.ops.pool import MaxPool2dAttrs
