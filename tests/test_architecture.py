@@ -134,6 +134,8 @@ TESTED_BY = {
     "kernels/winograd/winograd_tiles.py": "kernels/winograd/test_conv_winograd.py",
     "kernels/winograd/transformed_rows.py": "kernels/winograd/test_conv_row_pairs.py",
     "llvm/c_api.py": "llvm/test_aot.py",
+    "plan/pick_channels.py": "plan/test_choose_layout.py",
+    "plan/place_views.py": "plan/test_choose_layout.py",
     "llvm/pool.py": "runtime/test_threads.py",
     "llvm/pool_code.py": "runtime/test_threads.py",
     "llvm/types.py": "llvm/test_emit.py",

@@ -9,9 +9,9 @@ a value's buffer holds nothing else while the value lives; results do not depend
 threads.
 
 To change how long buffers live open `plan_memory.py`; where they lie, `arena.py`; in what order of
-elements, `choose_layout.py`, zeros around them, `choose_halo.py`, pictures from outside,
-`choose_picture.py`; which convolutions share a loop nest, `fuse_blocks.py`; averages in
-it, `share_means.py`; which loop
-nest runs, `choose_kernel.py`; how it all becomes a program, `lower.py`, each loop nest once,
-`nests.py`; what code may take for granted of the notes, `verify.py`.
+elements, `choose_layout.py`, in another's buffer, `place_views.py`, in several, `pick_channels.py`,
+zeros around them, `choose_halo.py`, pictures from outside, `choose_picture.py`; which convolutions
+share a loop nest, `fuse_blocks.py`; averages in it, `share_means.py`; which loop nest runs,
+`choose_kernel.py`; how it all becomes a program, `lower.py`, each loop nest once, `nests.py`; what
+code may take for granted of the notes, `verify.py`.
 """

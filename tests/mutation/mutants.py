@@ -365,19 +365,19 @@ MUTANTS = (
     ),
     # -- plan
     _plan(
-        "choose_layout",
+        "place_views",
         "offset += Layout(self.lanes, self.segments[operand], 1, 1).blocks",
         "offset += Layout(self.lanes, (sum(self.segments[operand]),), 1, 1).blocks",
         "operands of a join overlap",
     ),
     _plan(
-        "choose_layout",
-        "if operand in self.alias:",
+        "place_views",
+        "if operand in self.slots.alias:",
         "if False:",
         "a value is computed into two joins at once",
     ),
     _plan(
-        "choose_layout",
+        "place_views",
         "if operand in self.graph.operands(concat)[:index]:",
         "if False:",
         "a value twice in a join is there once",
@@ -389,7 +389,7 @@ MUTANTS = (
         "the last reader's halo wins",
     ),
     _plan(
-        "choose_layout",
+        "place_views",
         "return first // self.lanes if first % self.lanes == 0 and alone else None",
         "return first // self.lanes if alone else None",
         "slices within blocks are views",

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from cnncc import driver
 from cnncc.errors import UnsupportedError
 from cnncc.ir.types import DType, f32
 from cnncc.kernels.layout import DenseLayout, FlatLayout, Layout, Picked
 from cnncc.options import Options
-from cnncc.plan.choose_layout import dimensions, merge_segments
+from cnncc.plan.site import dimensions
 from cnncc.targets import find
 from tests.passes.nets import Net
 from tests.plan.planning import SSE, by, check, computed, copies, laid_out
@@ -450,16 +447,6 @@ def test_depthwise_multiplier():
 
 
 # -- small parts ---------------------------------------------------------------------------------
-
-
-@given(st.lists(st.integers(1, 20), min_size=1, max_size=6), st.sampled_from((1, 4, 8, 16)))
-def test_merging_keeps_the_slots(segments, block):
-    plain, merged = (
-        Layout(block, s, 1, 1) for s in (tuple(segments), merge_segments(segments, block))
-    )
-    assert np.array_equal(plain.channel_slots, merged.channel_slots)
-    assert plain.blocks == merged.blocks
-    assert all(s % block for s in merged.segments[:-1])
 
 
 def test_dimensions():
