@@ -185,9 +185,10 @@ class _Chooser:
         if source not in self.segments or ends_in_pool or self._epilogue_values(node_id):
             return False
         w = self.graph.type_of(self.graph.operands(node_id)[anchor.args[1]]).shape
-        taps, filters = float(w[2] * w[3]), w[0]
+        taps, filters = (float(w[2]), float(w[3])), w[0]
         if anchor.op == "conv2d_transpose":
-            taps, filters = taps / (anchor.attrs.strides[0] * anchor.attrs.strides[1]), w[1]
+            strides = anchor.attrs.strides
+            taps, filters = (taps[0] / strides[0], taps[1] / strides[1]), w[1]
         layout = Layout(self.block[source], self.segments[source], 1, 1)
         return suits_planes(self.target, layout, taps, filters)
 

@@ -10,8 +10,10 @@ Transposed convolutions go phase by phase, and the phases of a row are interleav
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from math import gcd
 from typing import ClassVar
 
@@ -75,10 +77,22 @@ def _axis(site: Site, axis: int) -> _Axis:
     return _Axis(phases, stride, 1, -(dilation // gcd(stride, dilation)))
 
 
-def plane_cycles(target: Target, taps: float, blocks: float) -> float:
-    """Predicted cycles of one pixel of one output channel that so many taps reach."""
+def plane_cycles(
+    target: Target, taps: float, blocks: float, columns: float, steps: tuple[int, int] = (1, 1)
+) -> float:
+    """Predicted cycles of one pixel of one output channel.
+
+    Args:
+        target: the machine.
+        taps: how many reach the pixel.
+        blocks: of input channels.
+        columns: taps of a row, which share the inputs that they read.
+        steps: places of the input from one pixel, and from one tap, to the next.
+    """
     lanes, run = target.lanes(), run_pixels(target)
-    step = (run + 1) / fma_per_cycle(target)
+    together = max(1.0, columns / len(turns(target, max(1, round(columns)))))
+    loads = 1 + min(run, run * steps[0] / together + abs(steps[1]))
+    step = max(run, loads) / fma_per_cycle(target)
     return (taps * blocks * step + 3 * run + _RUN_OVERHEAD) / run + lanes / run
 
 
@@ -97,6 +111,14 @@ def run_pixels(target: Target) -> int:
     """Pixels that are computed together: whole vectors of them, in half of the registers."""
     lanes = target.lanes()
     return lanes * max(1, target.vector_registers // 2 // lanes)
+
+
+def turns(target: Target, taps: int) -> list[range]:
+    """The taps of a row in even parts, whose filters are in registers beside a run of pixels."""
+    held = target.vector_registers - run_pixels(target) - (2 if target.fma else 3)
+    parts = -(-taps // held)
+    bounds = [part * taps // parts for part in range(parts + 1)]
+    return [range(lo, hi) for lo, hi in pairwise(bounds)]
 
 
 class ConvPlanes(Kernel):
@@ -132,11 +154,12 @@ class ConvPlanes(Kernel):
         phases = [(p, q) for p in down.phases for q in across.phases]
         pixels = [p.extent * q.extent * site.result.shape[1] for p, q in phases]
         taps = [len(p.taps) * len(q.taps) for p, q in phases]
+        vectors, steps = input_vectors(site.target, source), (across.in_step, across.tap_step)
         return predict(
             site,
             sum(
-                n * plane_cycles(site.target, t, input_vectors(site.target, source))
-                for n, t in zip(pixels, taps, strict=True)
+                n * plane_cycles(site.target, t, vectors, len(q.taps), steps)
+                for n, t, (_, q) in zip(pixels, taps, phases, strict=True)
             ),
             f"runs of {run_pixels(site.target)} pixels, {site.lanes} input channels at once",
             {},
@@ -253,11 +276,10 @@ class _Rows:
 
         `first` are the elements of the input and of the filters where that begins.
         """
-        b, lanes = self.b, self.lanes
+        b = self.b
         extents = (
             ("icb", blocks, self.source.plane_pitch),
             ("kh", len(self.rows.taps), self.down.tap_step * self.source.row_pitch),
-            ("kw", len(columns.taps), self.across.tap_step * lanes),
         )
         nest = [e for e in extents if e[1] != 1]
 
@@ -268,16 +290,32 @@ class _Rows:
                     inner = b.iadd(at, b.imul(loop.iv, pitch))
                     loop.yields(reduce(level + 1, inner, loop.carried))
                 return loop.results
-            weight = b.load(self.w, carry[0], width)
-            pitch = self.across.in_step * lanes
-            acc = [
-                b.fma(b.load(self.x, at, width, offset=p * pitch), weight, value)
-                for p, value in enumerate(carry[1:])
-            ]
-            return [b.binary("add", carry[0], lanes), *acc]
+            cursor, *acc = carry
+            taps = len(columns.taps)
+            for some in turns(self.site.target, taps):
+                acc = self._taps(at, cursor, acc, some, width)
+            return [b.binary("add", cursor, taps * self.lanes), *acc]
 
         cursor = first[1] if isinstance(first[1], Value) else b.const(first[1], INDEX)
         return reduce(0, first[0], [cursor, *sums])[1:]
+
+    def _taps(
+        self, at: Index, weights: Value, sums: list[Value], taps: range, width: int
+    ) -> list[Value]:
+        """`sums` plus the products of some taps of a row; each place of the input is read once."""
+        b, lanes, sums = self.b, self.lanes, list(sums)
+        filters = {t: b.load(self.w, weights, width, offset=t * lanes) for t in taps}
+        step, places = self.across.tap_step, defaultdict(list)
+        for pixel in range(len(sums)):
+            for tap in taps:
+                places[pixel * self.across.in_step + tap * step].append((pixel, tap))
+        base = b.iadd(at, min(places) * lanes)
+        # In the order of the taps, so that each sum is the same wherever its run begins.
+        for place in sorted(places, reverse=step < 0):
+            value = b.load(self.x, base, width, offset=(place - min(places)) * lanes)
+            for pixel, tap in places[place]:
+                sums[pixel] = b.fma(value, filters[tap], sums[pixel])
+        return sums
 
     def _finish(self, value: Value, channel: Value) -> Value:
         """Bias and epilogue of a vector of pixels."""
@@ -331,20 +369,22 @@ def gathered(b: Builder, wanted: Sequence[tuple[Value, int] | None]) -> Value:
     return made
 
 
-def suits_planes(target: Target, source: Layout, taps: float, filters: int) -> bool:
+def suits_planes(target: Target, source: Layout, taps: tuple[float, float], filters: int) -> bool:
     """Whether lanes of input channels are the quicker way for a result that may lie in planes.
 
     Args:
         target: the machine.
         source: layout of the input.
-        taps: products of an output pixel with one input channel, on average.
+        taps: rows and columns of inputs that an output pixel reads, on average.
         filters: output channels.
     """
     lanes = target.lanes()
     if source.block != lanes or lanes == 1 or filters > MOST_PLANES:
         return False
-    planes = filters * plane_cycles(target, taps, input_vectors(target, source))
+    rows, columns = taps
+    blocks = input_vectors(target, source)
+    planes = filters * plane_cycles(target, rows * columns, blocks, columns)
     vectors = -(-filters // lanes)
     wide = vectors - 0.5 if narrow_lanes(target, filters % lanes or lanes) else float(vectors)
-    direct = taps * source.channels * wide / fma_per_cycle(target)
+    direct = rows * columns * source.channels * wide / fma_per_cycle(target)
     return planes < direct + _BLOCK_STORE * vectors

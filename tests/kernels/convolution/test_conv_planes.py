@@ -14,14 +14,18 @@ from cnncc.kernels.convolution.conv_planes import (
     gathered,
     input_vectors,
     last_block,
+    plane_cycles,
     run_pixels,
     suits_planes,
     sum_lanes,
+    turns,
 )
 from cnncc.kernels.layout import Layout
+from cnncc.llvm.emit import walk
 from cnncc.llvm.host import host_target
 from cnncc.loopir import interp
 from cnncc.loopir.build import Builder
+from cnncc.loopir.nodes import Load
 from cnncc.ops.conv import Conv2dAttrs, Conv2dTransposeAttrs
 from cnncc.ops.pool import MaxPool2dAttrs
 from cnncc.targets import find
@@ -77,6 +81,8 @@ GEOMETRIES = {
     "strides differ": ((3, 7, 9), (3, 2), Conv2dAttrs((3, 1), (1, 0, 1, 1))),
     "dilation": ((3, 7, 9), (3, 2), Conv2dAttrs((1, 1), (2, 1, 2, 2), (2, 3))),
     "asymmetric padding": ((3, 4, 5), (3, 3), Conv2dAttrs((1, 2), (2, 0, 1, 3))),
+    "a wide row of taps": ((3, 4, 37), (2, 11), Conv2dAttrs((1, 1), (0, 5, 1, 5))),
+    "a wide row, strided": ((3, 3, 61), (1, 7), Conv2dAttrs((1, 2), (0, 9, 0, 9), (1, 3))),
     "a window wholly in padding": ((3, 1, 1), (3, 3), Conv2dAttrs((1, 1), (4, 4, 4, 4))),
 }
 
@@ -94,6 +100,7 @@ PHASES = {
     "2x2 stride 2": ((2, 2), Conv2dTransposeAttrs((2, 2))),
     "3x3 stride 3": ((3, 3), Conv2dTransposeAttrs((3, 3))),
     "5x5 stride 4": ((5, 5), Conv2dTransposeAttrs((4, 4), (1, 0, 0, 2))),
+    "2x13 stride 2": ((2, 13), Conv2dTransposeAttrs((2, 2), (0, 6, 0, 6))),
     "stride beyond the kernel": ((1, 2), Conv2dTransposeAttrs((2, 3))),
     "strides differ": ((3, 3), Conv2dTransposeAttrs((1, 2), (1, 1, 1, 1))),
     "dilation": ((3, 3), Conv2dTransposeAttrs((2, 3), (1, 0, 1, 0), (1, 2))),
@@ -174,17 +181,47 @@ def test_gathered_lanes(wanted):
 def test_when_it_suits():
     """One channel out of 56: always; many: never; narrow or few input channels: hardly."""
     deep, shallow = Layout(16, (56,), 1, 1), Layout(16, (2,), 1, 1)
-    assert suits_planes(WIDE, deep, 81 / 4, 1)
-    assert suits_planes(WIDE, deep, 9, 3)
-    assert not suits_planes(WIDE, deep, 9, 13)
-    assert not suits_planes(WIDE, shallow, 9, 8)
-    assert not suits_planes(WIDE, Layout(3, (3,), 1, 1), 9, 1)
+    assert suits_planes(WIDE, deep, (9 / 2, 9 / 2), 1)
+    assert suits_planes(WIDE, deep, (3, 3), 3)
+    assert not suits_planes(WIDE, deep, (3, 3), 13)
+    assert not suits_planes(WIDE, shallow, (3, 3), 8)
+    assert not suits_planes(WIDE, Layout(3, (3,), 1, 1), (3, 3), 1)
 
 
 def test_runs_fill_half_of_the_registers():
     assert [run_pixels(find(n)) for n in ("x86-64", "x86-64-v3", "x86-64-v4", "aarch64")] == [
         8, 8, 16, 16,
     ]  # fmt: skip
+
+
+def test_turns_leave_registers_for_a_run():
+    """Filters of all taps of a turn lie in registers, beside the sums and what they meet."""
+    for target in TARGETS:
+        free = target.vector_registers - run_pixels(target)
+        for taps in (1, 5, 9, 31):
+            parts = turns(target, taps)
+            assert [t for part in parts for t in part] == list(range(taps))
+            assert all(1 <= len(part) <= free - 2 for part in parts)
+            assert max(map(len, parts)) - min(map(len, parts)) <= 1
+    assert [len(part) for part in turns(WIDE, 9)] == [9]
+    assert [len(part) for part in turns(find("x86-64-v3"), 9)] == [4, 5]
+
+
+def test_each_place_of_a_row_is_read_once():
+    """16 pixels of 5 taps read 20 places with 5 filters; 1x1 windows share nothing."""
+    for window, loads in ((5, 20 + 5), (1, 16 + 1)):
+        site = planes((16, 1, 16), 1, (1, window), Conv2dAttrs(pads=(0, window // 2) * 2))
+        func = KERNEL.lower(site.site(WIDE))[0].func
+        wide = [s for s in walk(func.body) if isinstance(s, Load) and s.out.type.lanes == 16]
+        assert len([s for s in wide if s.buffer.hint in ("x", "weights")]) == loads
+
+
+def test_deeper_windows_cost_their_multiply_adds():
+    """What a window of several columns reads is less than what it multiplies."""
+    narrow, wide = (plane_cycles(WIDE, 25, 4, columns) for columns in (1, 5))
+    assert narrow - wide == pytest.approx(25 * 4 / 16)
+    assert plane_cycles(WIDE, 25, 4, 5, (2, 1)) == wide
+    assert plane_cycles(WIDE, 4, 4, 2, (3, 1)) == plane_cycles(WIDE, 4, 4, 1)
 
 
 def test_refusals():
