@@ -6,9 +6,12 @@ Each is within 4 ulp of the exact value for every f32 input; NaN gives NaN.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from cnncc.ir.types import DType
+from cnncc.kernels.scalars.pieces import LOW_BITS, Pieces, pieces_of
 from cnncc.kernels.scalars.scalar_arithmetic import ScalarArithmetic
 from cnncc.kernels.scalars.scalar_operations import V
 
@@ -76,6 +79,8 @@ _SMALLEST_NORMAL = 2.0**-126
 _SQRT_HALF_BITS = 0x3F3504F3
 _MANTISSA_BITS = 23
 _EXPONENT_BIAS = 127
+_TANH_PIECES = pieces_of(math.tanh, 0.75, _TANH_TOP)
+_ERF_PIECES = pieces_of(math.erf, 0.5, _ERF_TOP)
 
 
 class ElementaryFunctions(ScalarArithmetic[V]):
@@ -152,6 +157,8 @@ class ElementaryFunctions(ScalarArithmetic[V]):
         With 2|a| = n·ln 2 + 2r and n whole, h = 2^n·(e^2r - 1)/2 + (2^n - 1)/2. Where n is so large
         that n·ln 2 is rounded, h hardly matters to the quotient.
         """
+        if self.looks_up:
+            return self._looked_up(_TANH_PIECES, a)
         size, top = self.abs(a), self.const(_TANH_TOP)
         x = self.select(self.lt(top, size), top, size)
         rounder = _ROUNDER + _EXPONENT_BIAS
@@ -211,6 +218,8 @@ class ElementaryFunctions(ScalarArithmetic[V]):
 
     def erf(self, a: V) -> V:
         """The error function: below 1 a·P(a²), above 1 - 1/Q(|a|)^8 (cf. A. & S. 7.1.28)."""
+        if self.looks_up:
+            return self._looked_up(_ERF_PIECES, a)
         one, size = self.const(1.0), self.abs(a)
         small = self.mul(a, self._polynomial(_ERF_SMALL, self.mul(a, a)))
         root = self._polynomial(_ERF_LARGE, self.min(size, self.const(_ERF_TOP)))
@@ -218,6 +227,22 @@ class ElementaryFunctions(ScalarArithmetic[V]):
             root = self.mul(root, root)
         large = self.sub(one, self.div(one, root))
         return self.select(self.lt(size, one), small, self.copysign(large, a))
+
+    def _looked_up(self, pieces: Pieces, a: V) -> V:
+        """An odd function by its pieces: a polynomial in the way from the beginning of one.
+
+        Both are exact. For NaN the way is NaN.
+        """
+        size, top, shift = self.abs(a), self.const(pieces.top), self.const(pieces.shift)
+        x = self.select(self.lt(top, size), top, size)
+        bits = self._bits(self.add(x, shift))
+        edge = self._from_bits(self._integer("and", bits, -1 << LOW_BITS))
+        way = self.sub(x, self.sub(edge, shift))
+        number = self._integer("shr", bits, LOW_BITS)
+        result, *factors = (self._lookup(table, number) for table in pieces.tables)
+        for factor in factors:
+            result = self.fma(result, way, factor)
+        return self.copysign(result, a)
 
     def _polynomial(self, factors: tuple[float, ...], x: V) -> V:
         """Horner's scheme in the type of `x`, highest power first."""
@@ -228,5 +253,5 @@ class ElementaryFunctions(ScalarArithmetic[V]):
         return result
 
     def _integer(self, op: str, a: V, number: int) -> V:
-        """`a op number` on i32; `op` is add, shl or shr (arithmetic)."""
+        """`a op number` on i32; `op` is add, and, shl or shr (arithmetic)."""
         return self._binary(op, a, self.const(number, DType.I32))

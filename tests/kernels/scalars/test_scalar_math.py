@@ -110,10 +110,11 @@ def test_numpy(name, scalars):
         judge(name, x, np.asarray(getattr(scalars, name)(x)))
 
 
-def test_silu_by_lookup():
+@pytest.mark.parametrize("name", ["silu", "tanh", "erf"])
+def test_by_lookup(name):
     x = samples(4001)
     with np.errstate(invalid="ignore"):
-        judge("silu", x, np.asarray(LookingUp().silu(x)))
+        judge(name, x, np.asarray(getattr(LookingUp(), name)(x)))
 
 
 @pytest.mark.parametrize("scalars", [NumpyScalars(), TwiceRounded()], ids=["fma", "twice"])
