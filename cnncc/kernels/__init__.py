@@ -13,7 +13,7 @@ To add a kernel write a file with a `Kernel` in its room and name it in `KERNELS
 `scalars` (arithmetic of one element). Here lies what they share: what a kernel is, `template.py`;
 how counts become a predicted time, `cost.py`; what is fused behind an anchor, `epilogue.py` and
 `pool_behind.py`, a tile at a time `tile_epilogue.py`; where elements lie, `layout.py`; how they
-move, `movement.py`.
+move, `movement.py`; which of them a thread computes, `shares.py`.
 """
 
 from cnncc.kernels.convolution.conv_block import ConvBlock

@@ -184,6 +184,18 @@ MUTANTS = (
         "taps of rows and columns are mixed up",
     ),
     _kernel(
+        "shares",
+        "behind = b.isub(panels - 1, panel)",
+        "behind = b.isub(panels, panel)",
+        "a row is in nobody's share",
+    ),
+    _kernel(
+        "shares",
+        "first, end = b.imax(0, b.isub(lo, before)), b.imin(rows, b.isub(hi, before))",
+        "first, end = 0, b.imin(rows, b.isub(hi, before))",
+        "two threads do the same rows",
+    ),
+    _kernel(
         "strassen/strassen_pairs",
         "yield Half(replace(part, rows=1), 2 * half, 0, half)",
         "yield Half(replace(part, rows=1), half, 0, half)",

@@ -29,6 +29,7 @@ from cnncc.kernels.convolution.kernel_rows import KernelRows
 from cnncc.kernels.cost import predict
 from cnncc.kernels.epilogue import Epilogue
 from cnncc.kernels.layout import Layout
+from cnncc.kernels.shares import each_panel
 from cnncc.kernels.template import (
     Arg,
     Estimate,
@@ -101,8 +102,11 @@ class ConvDepthwise(Kernel):
         kernel = kernel_rows(g, site)
         times = result.channels // source.channels
         step = g.attrs.dilations[0] * source.row_pitch
-        with b.loop(lo, hi, hint="item") as items:
-            block, row = b.idiv(items.iv, g.rows), b.irem(items.iv, g.rows)
+        with (
+            each_panel(b, (lo, hi), result.blocks, g.rows) as (block, first, end),
+            b.loop(first, end, hint="row") as rows,
+        ):
+            row = rows.iv
 
             def row_of(taps: DepthwiseTaps) -> None:
                 def compute(column: Index, run: int) -> None:

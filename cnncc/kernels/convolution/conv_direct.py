@@ -15,10 +15,11 @@ from cnncc.kernels.convolution.conv_nest import (
     for_each_width,
     store_pixel,
 )
-from cnncc.kernels.convolution.conv_tile import Tile
+from cnncc.kernels.convolution.conv_tile import MOST_FETCHING, Tile
 from cnncc.kernels.convolution.tile_choice import TileChoice
 from cnncc.kernels.convolution.tile_loops import for_numbered_tile
 from cnncc.kernels.cost import predict
+from cnncc.kernels.shares import each_panel, rows_pay
 from cnncc.kernels.template import Estimate, Kernel, Launch, Site, out_buffer
 from cnncc.loopir.build import Builder
 from cnncc.loopir.nodes import Index, Value
@@ -60,8 +61,15 @@ class ConvDirect(Kernel):
         panel_elems = b.index_param("panel_elems") if shared else elems
         lo, hi = b.index_param("lo"), b.index_param("hi")
         tiles = tile.count(g.rows, g.columns)
-        with b.loop(lo, hi, hint="item") as items:
-            panel, number = b.idiv(items.iv, tiles), b.irem(items.iv, tiles)
+        by_rows = rows_pay(4.0 * nest.panels * elems, 4.0 * nest.source.elems, g.rows, tile.rows)
+        # Of rows, half of a panel's tiles are sure to be in the share of each of two threads.
+        sure = tiles if tiles > MOST_FETCHING or not by_rows else -(-tiles // 2)
+        with (
+            each_panel(b, (lo, hi), nest.panels, tiles, by_rows=by_rows) as (panel, first, end),
+            b.loop(first, end, hint="tile") as loop,
+        ):
+            number = loop.iv
+            ahead = (b.isub(number, first), sure) if by_rows else (number, tiles)
 
             def body(part: Tile, y: Index, x: Index) -> None:
                 base = nest.out.index(b, b.imul(panel, part.vectors), y, x)
@@ -70,7 +78,7 @@ class ConvDirect(Kernel):
                     store_pixel(b, (out, base), nest.out, (row, column), values)
 
                 place = conv_place(b, nest, g, panel, y, x, blocks)
-                nest.tile(b, part, panel, place, store, panel_elems, (number, tiles))
+                nest.tile(b, part, panel, place, store, panel_elems, ahead)
 
             def whole(tile: Tile) -> None:
                 for_numbered_tile(b, g.rows, g.columns, tile, number, body)

@@ -18,6 +18,7 @@ from cnncc.kernels.convolution.tile_loops import for_numbered_tile
 from cnncc.kernels.epilogue import Epilogue, LaneMask, refuses_epilogue
 from cnncc.kernels.layout import Layout, Picked
 from cnncc.kernels.movement import OffsetTable
+from cnncc.kernels.shares import each_panel, rows_pay
 from cnncc.kernels.template import (
     Arg,
     Estimate,
@@ -78,9 +79,14 @@ class ConvGather(Kernel):
         # Networks have many such convolutions that differ in depth only: they share one function.
         turns = b.index_param("turns")
         lo, hi = b.index_param("lo"), b.index_param("hi")
-        tiles = tile.count(out.height, out.width)
-        with b.loop(lo, hi, hint="item") as items:
-            panel, number = b.idiv(items.iv, tiles), b.irem(items.iv, tiles)
+        tiles, panels = tile.count(out.height, out.width), out.blocks // tile.vectors
+        filters, values = (4.0 * site.types[site.anchor.args[k]].elems for k in (1, 0))
+        by_rows = rows_pay(filters, values, out.height, tile.rows)
+        with (
+            each_panel(b, (lo, hi), panels, tiles, by_rows=by_rows) as (panel, first, end),
+            b.loop(first, end, hint="tile") as numbers,
+        ):
+            number = numbers.iv
 
             def body(part: Tile, y: Index, x: Index) -> None:
                 base = out.index(b, b.imul(panel, part.vectors), y, x)
@@ -88,7 +94,6 @@ class ConvGather(Kernel):
                     b.store(result, base, value, offset=out.offset(v, row, column))
 
             for_numbered_tile(b, out.height, out.width, tile, number, body)
-        panels = out.blocks // tile.vectors
         every = (*args, result_arg, nest.channels // _STEP)
         return [Launch(b.func, every, panels * tiles)]
 

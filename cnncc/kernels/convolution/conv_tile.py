@@ -16,7 +16,7 @@ from cnncc.loopir.build import Builder
 from cnncc.loopir.nodes import Index, Value
 
 _MOST_PIECE = 4  # input blocks
-_MOST_FETCHING = 64  # tiles of a panel beyond which waiting for the first one's filters is nothing
+MOST_FETCHING = 64  # tiles of a panel beyond which waiting for the first one's filters is nothing
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +85,7 @@ class Ahead:
 
     def parts(self, line_count: int) -> int:
         """How many tiles fetch, when a turn of the loop reads so many lines; 0 for none."""
-        if self.tiles > _MOST_FETCHING:
+        if self.tiles > MOST_FETCHING:
             return 0
         return max(n for n in range(1, line_count + 1) if line_count % n == 0 and n <= self.tiles)
 

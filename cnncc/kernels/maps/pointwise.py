@@ -13,6 +13,7 @@ from cnncc.ir.op import Trait, lookup, registered
 from cnncc.kernels.epilogue import Epilogue, LaneMask, refuses_epilogue
 from cnncc.kernels.maps.row_nest import for_columns, grain_of, row_estimate
 from cnncc.kernels.pool_behind import combine_window, pool_of
+from cnncc.kernels.shares import each_panel
 from cnncc.kernels.template import Estimate, Kernel, Launch, Site, out_buffer, refuses_blocks
 from cnncc.loopir.build import Builder, vector
 from cnncc.loopir.nodes import Index, Value
@@ -72,8 +73,11 @@ class Pointwise(Kernel):
                 return values[0]
             return combine_window(b, pool_of(site), values, site.lanes)
 
-        with b.loop(lo, hi, hint="item") as items:
-            block, row = b.idiv(items.iv, out.height), b.irem(items.iv, out.height)
+        with (
+            each_panel(b, (lo, hi), out.blocks, out.height) as (block, first, end),
+            b.loop(first, end, hint="row") as rows,
+        ):
+            row = rows.iv
 
             def body(x: Index, count: int) -> None:
                 epilogue.open(b, block, b.imul(row, high), b.imul(x, wide))

@@ -15,6 +15,7 @@ import numpy as np
 
 from cnncc.kernels.epilogue import Epilogue, LaneMask, refuses_epilogue
 from cnncc.kernels.maps.row_nest import for_columns, grain_of, row_estimate
+from cnncc.kernels.shares import each_panel
 from cnncc.kernels.template import (
     Arg,
     Estimate,
@@ -150,15 +151,18 @@ class _PoolNest:
         b, height = self.b, self.out.height
         first, last = self.columns.inside
         lo, hi = b.index_param("lo"), b.index_param("hi")
-        with b.loop(lo, hi, hint="item") as items:
-            block, row = b.idiv(items.iv, height), b.irem(items.iv, height)
+        with (
+            each_panel(b, (lo, hi), self.out.blocks, height) as (block, begin, end),
+            b.loop(begin, end, hint="row") as lines,
+        ):
+            row = lines.iv
             rows = self.rows.cut(b, row)
             if self.held is not None:
                 self._combine_columns(self.held, block, rows)
                 rows = 0, 1
-            for begin, end in ((0, first), (last, self.columns.count)):
-                if begin < end:
-                    with b.loop(begin, end, hint="x") as columns:
+            for left, right in ((0, first), (last, self.columns.count)):
+                if left < right:
+                    with b.loop(left, right, hint="x") as columns:
                         self._edge(block, row, rows, columns.iv)
 
             def body(x: Index, count: int) -> None:

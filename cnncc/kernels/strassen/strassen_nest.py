@@ -17,6 +17,7 @@ from cnncc.kernels.convolution.conv_tile import (
 )
 from cnncc.kernels.convolution.reduction import emit_tile
 from cnncc.kernels.convolution.tile_loops import for_each_tile
+from cnncc.kernels.shares import each_panel
 from cnncc.kernels.strassen.strassen_filters import P1, P3, P4, P5, P6, pack_halves
 from cnncc.kernels.strassen.strassen_pairs import LONE_PRODUCTS, PRODUCTS, Pairing, halves_of
 from cnncc.kernels.template import (
@@ -50,6 +51,8 @@ class StrassenNest:
         self.epilogue = TileEpilogue(site, most=tile.accumulators)
         self.units = -(-self.g.rows // (2 * tile.rows))
         self.across = -(-self.g.columns // tile.columns)
+        # Pairs of tiles that each band of each of two threads has.
+        self.sure = max(1, self.units // max(2, -(-self.units // pairing.band))) * self.across
         # Rows of sums: both halves of a pair are one, and so is a row without a partner.
         sum_rows = pairing.band * tile.rows + 1
         # Blocks a multiple of a page apart would share few sets of the cache.
@@ -81,25 +84,42 @@ class StrassenNest:
             registers, blocks = self.pairing.tile.accumulators, b.index_param("piece")
             self.pieces, totals_arg = declare_pieces(b, registers, self.site.lanes, blocks)
             every += [piece_blocks(half, 1, _LONGEST_PIECE), totals_arg]
-        bands = -(-self.units // self.pairing.band)
         lo, hi = b.index_param("lo"), b.index_param("hi")
-        with b.loop(lo, hi, hint="item") as items:
-            band, panel = b.idiv(items.iv, self.panels), b.irem(items.iv, self.panels)
-            self._item(b, band, panel, b.compare("eq", items.iv, lo))
-        return [Launch(b.func, tuple(every), bands * self.panels)]
+        # Rows of pairs in which this share has work fall into bands of like height.
+        begin, end = (
+            (b.idiv(lo, self.panels), b.idiv(b.iadd(hi, self.panels - 1), self.panels))
+            if self.pairing.by_rows
+            else (0, b.select(b.compare("lt", lo, hi), self.units, 0))
+        )
+        count = b.isub(end, begin)
+        bands = b.idiv(b.iadd(count, self.pairing.band - 1), self.pairing.band)
+        with b.loop(0, bands, hint="band") as band:
+            start, stop = (
+                b.iadd(begin, b.idiv(b.imul(number, count), bands))
+                for number in (band.iv, b.iadd(band.iv, 1))
+            )
+            height = b.imin(self.pairing.band, b.isub(stop, start))
+            with b.loop(0, height, hint="near") as pairs:
+                self._sum_inputs(b, self._pair(b, start, pairs.iv), pairs.iv)
+            with each_panel(b, (lo, hi), self.panels, self.units, by_rows=self.pairing.by_rows) as (
+                panel,
+                first,
+                last,
+            ):
+                near = b.imax(0, b.isub(first, start)), b.imin(height, b.isub(last, start))
+                self._panel(b, panel, start, near)
+        return [Launch(b.func, tuple(every), self.units * self.panels)]
 
-    def _item(self, b: Builder, band: Index, panel: Index, first: Value) -> None:
-        start = b.imul(band, self.pairing.band)
-        end = b.imin(self.units, b.iadd(start, self.pairing.band))
-        # The sums are still there when the item before was another panel of this band.
-        fresh = b.select(first, 1, b.select(b.compare("eq", panel, 0), 1, 0))
-        with b.when(b.compare("eq", fresh, 1)), b.loop(start, end, hint="pair") as pairs:
-            self._sum_inputs(b, pairs.iv, b.isub(pairs.iv, start))
+    def _pair(self, b: Builder, start: Index, near: Index) -> Index:
+        """A row of pairs of the band that begins with `start`."""
+        return b.imin(self.units - 1, b.iadd(start, near))  # a bound for those who verify it
+
+    def _panel(self, b: Builder, panel: Index, start: Index, near: tuple[Index, Index]) -> None:
+        """Rows of pairs of a panel, counted from `start`, with which their band begins."""
         unit, across = self.pairing.unit, self.across
-        with b.loop(start, end, hint="pair") as pairs, b.loop(0, across, hint="across") as tiles:
-            near = b.isub(pairs.iv, start)
-            line = b.imul(near, self.pairing.tile.rows)
-            number = b.iadd(b.imul(near, across), tiles.iv)
+        with b.loop(*near, hint="near") as pairs, b.loop(0, across, hint="across") as tiles:
+            line = b.imul(pairs.iv, self.pairing.tile.rows)
+            number = b.iadd(b.imul(b.isub(pairs.iv, near[0]), across), tiles.iv)
 
             def body(part: Tile, y: Index, x: Index) -> None:
                 for half in halves_of(part):
@@ -108,7 +128,7 @@ class StrassenNest:
                     quad = _Quad(panel, number, x, top, low, b.iadd(line, half.line))
                     _Products(self, b, half.tile, quad).all()
 
-            where = (pairs.iv, tiles.iv)
+            where = (self._pair(b, start, pairs.iv), tiles.iv)
             for_each_tile(b, self.g.rows, self.g.columns, unit, where, body)
 
     # -- inputs ------------------------------------------------------------------------------------
@@ -274,8 +294,7 @@ class _Products:
         number = b.iadd(b.imul(self.quad.panel, PRODUCTS), filters)
         weights = (nest.w, b.imul(number, self.depth))
         zero = b.splat(b.const(0.0), self.lanes)
-        pairs = nest.pairing.band * nest.across
-        ahead = Ahead(b.imul(self.depth, PRODUCTS), self.quad.number, pairs)
+        ahead = Ahead(b.imul(self.depth, PRODUCTS), self.quad.number, nest.sure)
         return emit_tile(
             b,
             self.tile,

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from cnncc.kernels.convolution.conv_tile import Tile
 from cnncc.kernels.cost import pace, tile_cycles
+from cnncc.kernels.shares import rows_pay
 from cnncc.targets.target import Target
 
 PRODUCTS = 7
@@ -20,6 +21,7 @@ _SECOND = 0.25  # share of the time that the second of two threads waits at the 
 _PASSING = 3.0  # cycles for a vector that is parked and read again
 _VISIBLE = 0.3  # share of reading sums from L3 that is not hidden
 _FIRST_LINE = 72.0  # cycles that the first line of a run of pixels shows, if it comes from L3
+_REMOTE = 8.0  # cycles for a line that another core has written
 _SUMMING = 5.0  # cycles for a vector of inputs
 _WAITING = 1.03  # for tiles that are further away than a definition's
 
@@ -31,11 +33,13 @@ class Pairing:
     Attributes:
         tile: the larger register tile of one half; the other lies below it.
         band: pairs of rows of tiles whose sums are made together.
+        by_rows: whether threads share the rows of pairs, and not the panels.
         cycles: predicted time of one thread, and some of what a second one would wait.
     """
 
     tile: Tile
     band: int
+    by_rows: bool
     cycles: float
 
     @property
@@ -112,16 +116,22 @@ def _paired(
     band = max(1, min(units, _BAND_BYTES // row_bytes))
     bands = -(-units // band)
     band = -(-units // bands)
-    cycles += _SUMMING * rows * columns * blocks[0]
+    summing = _SUMMING * rows * columns * blocks[0]
+    cycles += summing
     sums = rows * columns * 2 * depth * 4
     far = max(0.0, 1 - 0.75 * target.l2_bytes / (2 * band * row_bytes))  # of inputs and sums
     cycles += far * (panels + 1) * sums / 64 * _line_cycles(target, columns, tile)
     filters = PRODUCTS * depth * panels * vectors * target.vector_bits // 8
     if bands > 1 and filters > target.l2_bytes // 2:
         cycles += 0.5 * (bands - 1) * filters / pace(target, filters)
-    items = bands * panels
-    uneven = 2 * -(-items // 2) / items - 1
-    return Pairing(tile, band, _WAITING * cycles * (1 + _SECOND * uneven))
+    by_rows = rows_pay(filters, sums, rows, 2 * tile.rows)
+    items = units * panels
+    late = (2 * -(-items // 2) / items - 1) * cycles
+    if not by_rows or units == 1:  # both of two threads read and sum all inputs
+        late += summing + sums / 64 * _REMOTE
+    elif items // 2 % panels:
+        late += summing / units
+    return Pairing(tile, band, by_rows, _WAITING * (cycles + _SECOND * late))
 
 
 def _line_cycles(target: Target, columns: int, tile: Tile) -> float:

@@ -164,4 +164,5 @@ def test_work_falls_into_halves():
     for outs in (4, 12):
         site = Conv((512, 14, 14), outs * WIDE.lanes(), (1, 1), Conv2dAttrs()).site(WIDE)
         (launch,) = KERNEL.lower(site)
-        assert launch.work % 2 == 0
+        larger = -(-launch.work // 2)
+        assert larger <= 4 / 7 * launch.work
