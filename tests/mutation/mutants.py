@@ -252,6 +252,7 @@ MUTANTS = (
         "uses.setdefault(t * taps.stride + k * taps.dilation, [])",
         "uses.setdefault(t * taps.stride + k, [])",
         "the dilation of columns is forgotten",
+        "convolution/conv_depthwise",
     ),
     _kernel(
         "convolution/conv_depthwise",

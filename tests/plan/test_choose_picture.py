@@ -28,6 +28,7 @@ def test_pictures_of_few_channels_stay_narrow():
     readers = (
         lambda net, x: net.add("tanh", x),
         lambda net, x: net.conv(x, 3, 3, groups=3),
+        lambda net, x: net.add("add", net.conv(x, 3, 3, **SAME), x),
         lambda net, x: x,
     )
     for reader in readers:

@@ -50,7 +50,9 @@ def test_never_over_an_input_of_a_window():
     x = net.add("tanh", net.conv(net.input(1, 4, 5, 5), 4, 1))
     graph = placed(net.outputs(net.pool(x, 3, 1, 1)))
     assert "max_pool2d" not in in_place(graph)
-    check(net.outputs(net.add("add", net.conv(x, 4, 3, **SAME), x)))  # x is anchor and residual
+    # An anchor's input and a residual in one, and another convolution asks for the same halo.
+    total = net.add("add", net.conv(x, 4, 3, **SAME), x)
+    check(net.outputs(net.conv(total, 4, 3, **SAME)))
 
 
 def test_never_over_another_layout():

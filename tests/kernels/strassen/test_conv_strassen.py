@@ -40,6 +40,17 @@ def test_maps_around_the_pairs(rows, columns):
     )
 
 
+@each_target
+def test_a_last_row_without_partner_below_a_pair(target):
+    """Seven rows in pairs of two: the last three are a pair of single rows and one more."""
+    size = next(
+        (7, columns)
+        for columns in range(2, 8)
+        if choose_pairing(target, 7, columns, 2, 4).tile.rows == 2
+    )
+    run(KERNEL, product(target, size, 2, 4), target)
+
+
 @pytest.mark.parametrize("ins", [2, 4, 6])
 @pytest.mark.parametrize("outs", [2, 4, 6])
 def test_channels(ins, outs):
