@@ -16,6 +16,7 @@ SWITCHES: dict[str, str] = {
     "strassen": "1x1 convolutions with 7 products of blocks instead of 8",
     "pool-order": "averages, upsampling and 1x1 convolutions in the cheaper order",
     "conv-block": "a depthwise convolution in the loop nest of the convolution before it",
+    "gates": "the gates of squeeze-and-excitation multiplied into the filters behind them",
     "planes": "convolutions of few output channels with lanes of input channels or columns",
     "row-means": "global averages begun in the depthwise convolution before them",
     "conv-pool": "a pool computed in the loop nest of the convolution before it",

@@ -21,6 +21,7 @@ from cnncc.kernels.convolution.conv_columns import ConvColumns
 from cnncc.kernels.convolution.conv_depthwise import ConvDepthwise
 from cnncc.kernels.convolution.conv_depthwise_transposed import ConvDepthwiseTransposed
 from cnncc.kernels.convolution.conv_direct import ConvDirect
+from cnncc.kernels.convolution.conv_gated import ConvGated
 from cnncc.kernels.convolution.conv_gather import ConvGather
 from cnncc.kernels.convolution.conv_grouped import ConvGrouped
 from cnncc.kernels.convolution.conv_planes import ConvPlanes
@@ -69,6 +70,7 @@ KERNELS: tuple[Kernel, ...] = (
     ConvPhases(),
     ConvRowPairs(),
     ConvGather(),
+    ConvGated(),
     ConvDepthwise(),
     ConvBlock(),
     ConvPoolTile(),

@@ -1,8 +1,9 @@
-"""Blocks: a convolution and the depthwise one behind it become one node where that is quicker.
+"""Blocks: two nodes become one where that is quicker.
 
-Unlike the groups of `passes/fuse.py` this asks the machine: what is saved is the way of the map in
-between through the caches, what is paid is the convolution's choice of tiles. Layouts are known, so
-the kernels' own estimates decide.
+They are a convolution with the depthwise one behind it, or a gate with the 1x1 convolution behind
+it. Unlike the groups of `passes/fuse.py` this asks the machine: what is saved is the way of the map
+in between through the caches, what is paid is the convolution's choice of tiles, or the gating of
+its filters. Layouts are known, so the kernels' own estimates decide.
 """
 
 from __future__ import annotations
@@ -14,13 +15,19 @@ from cnncc.ir import rewrite
 from cnncc.ir.decisions import Decision, record
 from cnncc.ir.graph import Graph
 from cnncc.kernels.convolution.conv_block import ConvBlock
-from cnncc.kernels.template import Site
+from cnncc.kernels.convolution.conv_gated import ConvGated
+from cnncc.kernels.template import Kernel, Site
 from cnncc.ops.fused import FusedAttrs, Step
 from cnncc.options import DEFAULTS, Options
 from cnncc.plan.choose_kernel import candidates
-from cnncc.plan.site import is_computed, site_of
+from cnncc.plan.site import is_computed, site_of, steps_of
 from cnncc.targets.target import Target
 
+_KERNELS: tuple[Kernel, ...] = (ConvBlock(), ConvGated())
+_REASONS = {
+    ConvBlock.name: "rows in between stay in the cache",
+    ConvGated.name: "filters are fewer than the map's numbers",
+}
 _GRAIN = 1.01  # predictions closer than this are equal: then one node, which needs less memory
 
 
@@ -40,16 +47,14 @@ class FuseBlocks:
     gives: ClassVar[str] = "fused"
 
     def run(self, graph: Graph) -> None:
-        """Look at each convolution that alone reads the result of another."""
-        if not self.options.uses(ConvBlock.switch):
-            return
-        for node_id in graph.order():
-            first = _convolution_before(graph, node_id)
-            if first is not None:
-                self._consider(graph, first, node_id)
+        """Look at each convolution that alone reads the result of another, or a gated map."""
+        for kernel in filter(lambda k: self.options.uses(k.switch), _KERNELS):
+            for node_id in graph.order():
+                first = _node_before(graph, node_id, kernel)
+                if first is not None:
+                    self._consider(graph, first, node_id, kernel)
 
-    def _consider(self, graph: Graph, first: int, second: int) -> None:
-        kernel = ConvBlock()
+    def _consider(self, graph: Graph, first: int, second: int, kernel: Kernel) -> None:
         sites = [site_of(graph, n, self.target) for n in (first, second)]
         site, operands = joined(graph, first, second, *sites)
         if kernel.refuses(site):
@@ -75,25 +80,30 @@ class FuseBlocks:
             ]
         }
         _build(graph, first, second, site, operands, notes)
-        reason = "rows in between stay in the cache"
+        reason = _REASONS[kernel.name]
         rejected = (("apart", words),)
         record(graph, Decision(subject, block, reason, rejected, saved, self.name))
 
 
-def _convolution_before(graph: Graph, node_id: int) -> int | None:
-    """The node whose convolution a depthwise one reads and nobody else does."""
+def _node_before(graph: Graph, node_id: int, kernel: Kernel) -> int | None:
+    """The node of the kernel's kind whose result a convolution reads and nobody else does."""
     steps = _steps(graph, node_id)
-    if steps is None or steps[0].attrs.groups == 1:
+    if steps is None or (steps[0].attrs.groups == 1) != (kernel.name == ConvGated.name):
         return None
     index = steps[0].args[0]
     if [a for step in steps for a in step.args].count(index) > 1:
         return None  # a step behind the convolution reads it too
     operand = graph.operands(node_id)[index]
-    before = _steps(graph, operand)
-    lonely = before is not None and len(graph.users(operand)) == 1
+    suits = _is_gate if kernel.name == ConvGated.name else _steps
+    lonely = bool(suits(graph, operand)) and len(graph.users(operand)) == 1
     if not lonely or graph.is_output(operand) or "alias" in graph[operand].notes:
         return None
     return operand
+
+
+def _is_gate(graph: Graph, node_id: int) -> bool:
+    """Whether a node is a product of two values and nothing else."""
+    return is_computed(graph, node_id) and [s.op for s in steps_of(graph, node_id)] == ["mul"]
 
 
 def _steps(graph: Graph, node_id: int) -> tuple[Step, ...] | None:

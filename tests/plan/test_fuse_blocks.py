@@ -126,3 +126,49 @@ def test_a_sum_of_what_both_convolutions_give_keeps_them_apart():
     stem = net.add("relu", net.conv(net.input(1, 3, 7, 9), 5, 3, **SAME))
     deep = net.add("add", net.conv(stem, 5, 3, groups=5, **SAME), stem)
     assert blocks(check(net.outputs(deep)).graph) == []
+
+
+def squeezed(channels=32, filters=4, *, residual=False, read_twice=False):
+    """A map, its gate, and the convolution behind both."""
+    net = Net()
+    x = net.add("relu", net.conv(net.input(1, 3, 12, 12), channels, 3, **SAME))
+    mean = net.add("global_avg_pool", x)
+    gate = net.add("sigmoid", net.conv(net.add("relu", net.conv(mean, 4, 1)), channels, 1))
+    product = net.add("mul", x, gate)
+    out = net.conv(product, filters, 1)
+    if residual:
+        out = net.add("add", out, net.conv(net.input(1, 2, 12, 12), filters, 1))
+    return net.outputs(out, net.add("tanh", product)) if read_twice else net.outputs(out)
+
+
+def gates(graph):
+    return [n for n, node in graph.nodes() if node.notes.get("kernel") == "conv_gated"]
+
+
+@pytest.mark.parametrize("target", ["x86-64", "x86-64-v3", "x86-64-v4", "aarch64"])
+@pytest.mark.parametrize("threads", [1, 3])
+def test_a_gate_is_multiplied_into_few_filters(target, threads):
+    plan = check(squeezed(), find(target), threads=threads)
+    (node,) = gates(plan.graph)
+    assert [step.op for step in steps_of(plan.graph, node)] == ["mul", "conv2d"]
+    assert by(plan.graph, "fuse-blocks")[-1].reason == "filters are fewer than the map's numbers"
+
+
+def test_the_map_is_multiplied_where_it_is_less():
+    assert not gates(check(squeezed(32, 256)).graph)
+
+
+def test_a_gated_map_that_is_read_twice_is_written():
+    assert not gates(check(squeezed(read_twice=True)).graph)
+
+
+def test_a_residual_behind_the_gated_convolution():
+    plan = check(squeezed(residual=True), threads=2)
+    (node,) = gates(plan.graph)
+    assert [step.op for step in steps_of(plan.graph, node)] == ["mul", "conv2d", "add"]
+
+
+def test_gates_have_a_switch():
+    options = Options(without=frozenset({"gates"}))
+    plan = driver.plan_model(driver.Model(squeezed(), ()), SSE, options=options).plan
+    assert not gates(plan.graph)

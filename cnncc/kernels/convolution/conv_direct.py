@@ -16,6 +16,7 @@ from cnncc.kernels.convolution.conv_nest import (
     store_pixel,
 )
 from cnncc.kernels.convolution.conv_tile import MOST_FETCHING, Tile
+from cnncc.kernels.convolution.gated_filters import GatedFilters
 from cnncc.kernels.convolution.tile_choice import TileChoice
 from cnncc.kernels.convolution.tile_loops import for_numbered_tile
 from cnncc.kernels.cost import predict
@@ -48,27 +49,38 @@ class ConvDirect(Kernel):
         return 1 + len(conv_tile_choice(site, conv_geometry(site)).rejected)
 
     def lower(self, site: Site) -> list[Launch]:
-        g = conv_geometry(site)
-        tile = conv_tile_choice(site, g).tile
-        nest = ConvNest(site, tile.vectors)
-        b = Builder(self.name)
-        weights, elems = nest.panel_filters()
-        args = nest.declare(b, weights, elems, tile)
-        out, out_arg = out_buffer(b, site)
-        # Networks have many convolutions that differ in depth only: they share one function.
-        shared = g.attrs.groups == 1 and g.in_blocks > 1
-        blocks = b.index_param("in_blocks") if shared else g.in_blocks
-        panel_elems = b.index_param("panel_elems") if shared else elems
-        lo, hi = b.index_param("lo"), b.index_param("hi")
-        tiles = tile.count(g.rows, g.columns)
-        by_rows = rows_pay(4.0 * nest.panels * elems, 4.0 * nest.source.elems, g.rows, tile.rows)
-        # Of rows, half of a panel's tiles are sure to be in the share of each of two threads.
-        sure = tiles if tiles > MOST_FETCHING or not by_rows else -(-tiles // 2)
-        with (
-            each_panel(b, (lo, hi), nest.panels, tiles, by_rows=by_rows) as (panel, first, end),
-            b.loop(first, end, hint="tile") as loop,
-        ):
-            number = loop.iv
+        return [tiles_launch(self.name, site)]
+
+
+def tiles_launch(name: str, site: Site, gate: int | None = None) -> Launch:
+    """The loop nest over tiles, called `name`.
+
+    With `gate`, an operand [1,C,1,1], the filters are those of the site times that.
+    """
+    g = conv_geometry(site)
+    tile = conv_tile_choice(site, g).tile
+    nest = ConvNest(site, tile.vectors)
+    b = Builder(name)
+    weights, elems = nest.panel_filters()
+    args = nest.declare(b, weights, elems, tile)
+    gated = None if gate is None else GatedFilters(b, nest, gate, elems)
+    args += gated.args if gated else []
+    out, out_arg = out_buffer(b, site)
+    # Networks have many convolutions that differ in depth only: they share one function.
+    shared = g.attrs.groups == 1 and g.in_blocks > 1
+    blocks = b.index_param("in_blocks") if shared else g.in_blocks
+    panel_elems = b.index_param("panel_elems") if shared else elems
+    lo, hi = b.index_param("lo"), b.index_param("hi")
+    tiles = tile.count(g.rows, g.columns)
+    by_rows = rows_pay(4.0 * nest.panels * elems, 4.0 * nest.source.elems, g.rows, tile.rows)
+    # Of rows, half of a panel's tiles are sure to be in the share of each of two threads.
+    sure = tiles if tiles > MOST_FETCHING or not by_rows else -(-tiles // 2)
+    ways = each_panel(b, (lo, hi), nest.panels, tiles, by_rows=by_rows)
+    with ways as (panel, first, end):
+        if gated:
+            gated.multiply(b, panel, panel_elems)
+        with b.loop(first, end, hint="tile") as loop:
+            number, made = loop.iv, gated.panel if gated else None
             ahead = (b.isub(number, first), sure) if by_rows else (number, tiles)
 
             def body(part: Tile, y: Index, x: Index) -> None:
@@ -78,14 +90,14 @@ class ConvDirect(Kernel):
                     store_pixel(b, (out, base), nest.out, (row, column), values)
 
                 place = conv_place(b, nest, g, panel, y, x, blocks)
-                nest.tile(b, part, panel, place, store, panel_elems, ahead)
+                nest.tile(b, part, panel, place, store, panel_elems, ahead, made)
 
             def whole(tile: Tile) -> None:
                 for_numbered_tile(b, g.rows, g.columns, tile, number, body)
 
             for_each_width(b, nest, tile, panel, whole)
-        depth = (g.in_blocks, elems) if shared else ()
-        return [Launch(b.func, (*args, out_arg, *depth), nest.panels * tiles)]
+    depth = (g.in_blocks, elems) if shared else ()
+    return Launch(b.func, (*args, out_arg, *depth), nest.panels * tiles)
 
 
 def tile_estimate(site: Site, choice: TileChoice, groups: int) -> Estimate:

@@ -164,24 +164,27 @@ class ConvNest:
         store: Store,
         panel_elems: Index | None = None,
         part: tuple[Index, int] | None = None,
+        made: Value | None = None,
     ) -> None:
         """Code of one tile.
 
         `store` receives (row, column, one finished vector for each block of the panel);
         `panel_elems` overrides the size of a panel's filters where it is known at run time only.
         `part` is the tile's number and how many tiles a panel has, where one follows the other:
-        they fetch the filters of the next panel.
+        they fetch the filters of the next panel. `made` is a buffer with the panel's filters where
+        they were made of the packed ones.
         """
         pitch = self._panel_elems if panel_elems is None else panel_elems
+        packed = self.w, b.imul(panel, pitch)
         acc = emit_tile(
             b,
             tile,
             place.taps,
             self.site.lanes,
             (self.x, place.position),
-            (self.w, b.imul(panel, pitch)),
+            (made, 0) if made else packed,
             [b.splat(b.const(0.0), self.site.lanes)] * tile.vectors,
-            ahead=Ahead(pitch, *part) if part else None,
+            ahead=Ahead(pitch, *part, packed) if part else None,
             pieces=self._pieces,
         )
         self.finish(b, acc, tile, panel, place, store)

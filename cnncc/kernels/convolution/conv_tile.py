@@ -77,11 +77,14 @@ class Ahead:
         elems: elements from a tile's filters to those behind the panel.
         number: the tile's number in its panel.
         tiles: tiles of a panel.
+        packed: the buffer and the first element of the panel's own filters, where those that are
+            multiplied were made of them.
     """
 
     elems: Index
     number: Index
     tiles: int
+    packed: tuple[Value, Index] | None = None
 
     def parts(self, line_count: int) -> int:
         """How many tiles fetch, when a turn of the loop reads so many lines; 0 for none."""

@@ -144,6 +144,7 @@ class _Reduction:
         lines, rest = divmod(self.reading, _LINE_ELEMS)
         self.ahead = ahead
         self.parts = ahead.parts(lines) if ahead and not rest else 0
+        self._packed = ahead.packed if ahead and ahead.packed else weights
 
     def cursors(self) -> list[Value]:
         """The element of the filters that comes first, and the one that is fetched first."""
@@ -151,7 +152,7 @@ class _Reduction:
         cursor = at if isinstance(at, Value) else b.const(at, INDEX)
         if self.ahead is None or self.parts == 0:
             return [cursor]
-        return [cursor, _first_fetched(b, self.ahead, self.parts, cursor)]
+        return [cursor, _first_fetched(b, self.ahead, self.parts, self._packed[1])]
 
     def over(
         self, first: Index, count: Index, cursors: list[Value], sums: list[Value]
@@ -198,7 +199,7 @@ class _Reduction:
         source, weights = (self.source[0], position), (self.weights[0], at)
         for place in near:
             for line in range(self.reading // self.parts // _LINE_ELEMS):
-                b.prefetch(weights[0], place, offset=line * _LINE_ELEMS)
+                b.prefetch(self._packed[0], place, offset=line * _LINE_ELEMS)
         if taps.group:
             acc = _multiply_add_groups(b, tile, taps, self.lanes, source, weights, acc)
         else:
@@ -212,11 +213,11 @@ class _Reduction:
         return [b.binary("add", at, self.reading), *moved, *acc]
 
 
-def _first_fetched(b: Builder, ahead: Ahead, parts: int, cursor: Value) -> Value:
+def _first_fetched(b: Builder, ahead: Ahead, parts: int, panel: Index) -> Value:
     """The element where a tile begins to fetch; tiles behind the last part fetch it again."""
     number = b.imin(ahead.number, parts - 1)
     part = b.imul(number, b.idiv(ahead.elems, parts))
-    found = b.iadd(cursor, ahead.elems, part)
+    found = b.iadd(panel, ahead.elems, part)
     return found if isinstance(found, Value) else b.const(found, INDEX)
 
 
