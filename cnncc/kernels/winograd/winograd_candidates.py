@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import cache
+from itertools import pairwise
 
 from cnncc.kernels.winograd.cook_toom import CookToom
 from cnncc.kernels.winograd.winograd_choice import (
@@ -111,9 +112,25 @@ def _rounds_well(shape: WinogradShape, vertical: CookToom, horizontal: CookToom)
 
 
 def _waiting(shape: WinogradShape, choice: WinogradChoice) -> float:
-    """What waiting of threads counts, as a share of the time of one."""
-    blocks = -(-choice.tiles // choice.block)
-    items = shape.groups * blocks * (shape.out_blocks // choice.tile.vectors)
-    return sum(
-        weight * (threads * -(-items // threads) / items - 1) for threads, weight in _WAITING
-    )
+    """What waiting of threads counts, as a share of the time of one.
+
+    The inputs of a block whose panels are in several shares are transformed for each of them.
+    """
+    panels = shape.out_blocks // choice.tile.vectors
+    whole, last = divmod(choice.tiles, choice.block)
+    items = shape.groups * (whole + (last > 0)) * panels
+    total = 0.0
+    for threads, weight in _WAITING:
+        ends = [n * items // threads for n in range(threads + 1)]
+        done = [_tiles_of(end, panels, choice.block, whole, last) for end in ends]
+        busiest = max(hi - lo for lo, hi in pairwise(done)) / done[-1]
+        within = sum(end % panels > 0 for end in ends)
+        total += weight * (threads * busiest - 1 + within * choice.again / choice.cycles)
+    return total
+
+
+def _tiles_of(items: int, panels: int, block: int, whole: int, last: int) -> int:
+    """Tiles of the first so many items; the last block of each group has fewer than others."""
+    groups, rest = divmod(items, panels * (whole + (last > 0)))
+    tail = max(0, rest - whole * panels)
+    return (groups * panels * whole + rest - tail) * block + (groups * panels + tail) * last

@@ -94,6 +94,7 @@ class WinogradChoice:
         tile: register tile of the products; its columns are tiles.
         cycles: predicted time of one thread.
         streamed: cycles of it in which filters come from memory, once, hidden or not.
+        again: cycles of it in which the inputs of a block are transformed.
         sums: registers of each product: 2 where blocks of channels are summed apart, 3 where every
             turn of the loop is, too.
         fringe: results of the smaller tiles of the last row and column, 0 where there are none.
@@ -109,6 +110,7 @@ class WinogradChoice:
     tile: Tile
     cycles: float
     streamed: float
+    again: float
     sums: int = 1
     fringe: tuple[int, int] = (0, 0)
 

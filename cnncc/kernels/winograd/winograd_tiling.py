@@ -125,14 +125,11 @@ class Tiling:
         """The choice with products of so many cycles, and filters of so many bytes, a group."""
         vertical, horizontal = self.vertical, self.horizontal
         regions = Fringe(vertical, horizontal, self.down, self.across, *self.fringe).regions
-        transforms = sum(
-            (region.count if any(self.fringe) else self.tiles)
-            * (
-                self.shape.in_blocks * _input_cycles(region.vertical, region.horizontal)
-                + self.shape.out_blocks * _output_cycles(region.vertical, region.horizontal)
-            )
-            for region in regions
-        )
+        counts = [region.count if any(self.fringe) else self.tiles for region in regions]
+        pairs = [(region.vertical, region.horizontal) for region in regions]
+        inputs = sum(n * _input_cycles(*pair) for n, pair in zip(counts, pairs, strict=True))
+        results = sum(n * _output_cycles(*pair) for n, pair in zip(counts, pairs, strict=True))
+        inputs, results = self.shape.in_blocks * inputs, self.shape.out_blocks * results
         held = self.tile_bytes + self.planes * tile.vectors * self.target.vector_bits // 8
         beyond = 1 - self.target.l2_bytes / 2 / (self.block * held)
         if beyond > 0:
@@ -148,8 +145,9 @@ class Tiling:
             self.across,
             self.block,
             tile,
-            self.shape.groups * (transforms + multiplied),
+            self.shape.groups * (inputs + results + multiplied),
             self.shape.groups * filters / _MEMORY_BYTES_PER_CYCLE,
+            inputs / self.blocks,
             1 if expands else self.sums,
             self.fringe,
         )
