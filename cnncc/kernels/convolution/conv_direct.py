@@ -72,7 +72,10 @@ def tiles_launch(name: str, site: Site, gate: int | None = None) -> Launch:
     panel_elems = b.index_param("panel_elems") if shared else elems
     lo, hi = b.index_param("lo"), b.index_param("hi")
     tiles = tile.count(g.rows, g.columns)
-    by_rows = rows_pay(4.0 * nest.panels * elems, 4.0 * nest.source.elems, g.rows, tile.rows)
+    # Tiles at the side are fewer and smaller than others: rows of tiles are not alike then.
+    by_rows = not tile.side and rows_pay(
+        4.0 * nest.panels * elems, 4.0 * nest.source.elems, g.rows, tile.rows
+    )
     # Of rows, half of a panel's tiles are sure to be in the share of each of two threads.
     sure = tiles if tiles > MOST_FETCHING or not by_rows else -(-tiles // 2)
     ways = each_panel(b, (lo, hi), nest.panels, tiles, by_rows=by_rows)
