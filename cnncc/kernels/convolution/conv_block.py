@@ -29,6 +29,7 @@ from cnncc.kernels.convolution.tile_choice import TileChoice
 from cnncc.kernels.cost import STORE_CYCLES, bytes_per_cycle, predict
 from cnncc.kernels.epilogue import Epilogue
 from cnncc.kernels.layout import Layout
+from cnncc.kernels.shares import each_panel
 from cnncc.kernels.template import (
     Arg,
     Estimate,
@@ -42,6 +43,7 @@ from cnncc.loopir.nodes import Index, Value
 from cnncc.ops.conv import Conv2dAttrs
 from cnncc.ops.fused import Step
 
+_MOST_TWICE = 0.02  # share of the rows that two threads both compute, where they share rows
 _RING_BYTES = 128 << 10  # of one vector of channels: it stays in L2
 
 
@@ -153,15 +155,16 @@ class ConvBlock(Kernel):
         ring = ConvRing(b, nest, g, tile, shape, held, 0.0)
         ring.clear_edges()
         stride = second.conv.attrs.strides[0]
-        with b.loop(lo, hi, hint="item") as items:
-            rows = second.conv.rows
-            panel, row = b.idiv(items.iv, rows), b.irem(items.iv, rows)
-            start = b.imul(row, stride)
-            new = start
-            if shape.rows > stride:
-                kept = b.iadd(start, shape.rows - stride)
-                new = b.select(b.compare("eq", row, 0), start, kept) if rows > 1 else start
-                new = b.select(b.compare("eq", items.iv, lo), start, new)
+        rows, shared = second.conv.rows, shape.rows - stride
+        by_rows = shared <= _MOST_TWICE * shape.reach
+        with (
+            each_panel(b, (lo, hi), nest.panels, rows, by_rows=by_rows) as (panel, first, end),
+            b.loop(first, end, hint="row") as loop,
+        ):
+            row, start = loop.iv, b.imul(loop.iv, stride)
+            new: Index = start
+            if shared > 0:
+                new = b.select(b.compare("eq", row, first), start, b.iadd(start, shared))
             ring.fill(panel, new, b.iadd(start, shape.rows))
             second.row(ring, panel, row)
         return [Launch(b.func, (*args, ring_arg), nest.panels * second.conv.rows)]
