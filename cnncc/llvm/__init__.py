@@ -12,7 +12,8 @@ To see or change open
         `emit.py` (functions, loops), with `writer.py` and `types.py` below them
     passes, machine, code generation: `optimize.py`, in several processes: `processes.py`
     what came out: `asm_stats.py`, `elf.py`
-    threads: `parallel.py` (what `main` becomes), `pool_code.py` and `pool.py` (the workers)
+    threads: `parallel.py` (what `main` becomes), `pool_code.py` and `pool.py` (the workers),
+        `pool_turns.py` (who does which share, and when)
     the caller's rounding mode: `rounding.py`
     a program in this process: `program.py`, `jit.py`, `cache.py` (objects on disk)
     a program elsewhere: `link.py` (saved networks), `aot.py` and `c_api.py` (objects for C)

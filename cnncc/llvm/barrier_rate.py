@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 
 from cnncc.llvm.parallel import PREFIX
-from cnncc.llvm.pool_code import LINE
+from cnncc.llvm.pool_turns import LINE
 from cnncc.llvm.program import compile_program, load_program
 from cnncc.loopir.build import Builder
 from cnncc.loopir.nodes import Func, Program
@@ -17,7 +17,9 @@ from cnncc.targets import Target
 _STAGES = 16  # few: a run must fit between two turns of other processes on a busy machine
 _ASLEEP = 2e-6  # a meeting that takes so long was one with a sleeping thread
 _SECONDS = 0.02  # how long runs are repeated
-_SPINS = 1 << 13  # then a thread sleeps, and leaves its core to the one it waits for
+_IDLE_SPINS = 1 << 13  # then a worker sleeps
+# So many that a stage whose worker is late and whose share the other takes counts as asleep.
+_WAIT_SPINS = 1 << 16
 
 
 def barrier_seconds(target: Target) -> float | None:
@@ -49,7 +51,9 @@ def barrier_seconds(target: Target) -> float | None:
             best = min(best, time.perf_counter() - start)
         return best
 
-    started = pool("start", ctypes.c_int64, ctypes.c_void_p, *words)(place, 2, _SPINS, _SPINS)
+    started = pool("start", ctypes.c_int64, ctypes.c_void_p, *words)(
+        place, 2, _IDLE_SPINS, _WAIT_SPINS
+    )
     try:
         if started < 2:
             return None

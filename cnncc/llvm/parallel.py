@@ -9,15 +9,14 @@ pointers in the order of its parameters:
          with P = void (*)(void *host, int32_t n, void (*task)(void *arg, int32_t i), void *arg)
          the host's own loop over tasks, called once a segment
 
-`NAME_run` forks once; inside, the threads meet at the pool's barrier between segments, unless the
-first thread alone has work on both sides. All give the same bits, whatever the caller's rounding
-mode. Index arithmetic of `main` is repeated in each segment that needs it.
+`NAME_run` forks once, and hands the pool its phases: a segment each, or several where the first
+thread alone has work in all of them. All give the same bits, whatever the caller's rounding mode.
+Index arithmetic of `main` is repeated in each segment that needs it.
 """
 
 from __future__ import annotations
 
 from dataclasses import fields
-from itertools import pairwise
 
 from cnncc.errors import EmitError
 from cnncc.llvm.emit import (
@@ -53,9 +52,7 @@ from cnncc.targets import Target
 _INDEX = Type(Kind.INDEX)
 _REPEATABLE = (Binary, Compare, Const, Convert, Select, View)
 PREFIX = "cnncc"
-_POOL_NAMES = (
-    f"declare void @{PREFIX}_pool_run(ptr, ptr, ptr) #0\ndeclare void @{PREFIX}_barrier(ptr) #0"
-)
+_POOL_NAME = f"declare void @{PREFIX}_pool_run(ptr, ptr, i64, ptr) #0"
 
 
 def emit_main_unit(program: Program, target: Target) -> str:
@@ -67,7 +64,7 @@ def emit_main_unit(program: Program, target: Target) -> str:
     main = program.funcs[-1]
     called = {stmt.callee for stmt in walk(main.body) if isinstance(stmt, Call)}
     declared = [declaration(program.func(name)) for name in sorted(called)]
-    return module_text([*declared, _POOL_NAMES, *main_functions(main, target)], target)
+    return module_text([*declared, _POOL_NAME, *main_functions(main, target)], target)
 
 
 def emit_pool_unit(target: Target) -> str:
@@ -106,8 +103,8 @@ def main_functions(
     parts += [_serial(main.name, names, linkage, target), _task(main.name, target)]
     parts.append(_forkjoin(main.name, names, linkage))
     if pool:
-        meet = [not (a and b) for a, b in pairwise(_is_for_one(main, part) for part in segments)]
-        parts += [_spmd(main.name, names, meet, prefix, target), _run(main.name, linkage, prefix)]
+        phases = _phases(names, [_is_for_one(main, part) for part in segments])
+        parts += [_body(main.name, phases), _run(main.name, len(phases), linkage, prefix)]
     return parts
 
 
@@ -197,15 +194,29 @@ def _serial(main: str, segments: list[str], linkage: str, target: Target) -> str
     return _define(linkage, f"{main}_serial", "ptr %buffers", in_default_mode(calls, target))
 
 
-def _spmd(main: str, segments: list[str], meet: list[bool], prefix: str, target: Target) -> str:
-    """What each thread of the pool runs; `meet` tells where between segments it waits for all."""
-    lines = []
+def _phases(segments: list[str], alone: list[bool]) -> list[list[str]]:
+    """Segments in groups before which all threads meet: not between two for the first thread."""
+    groups: list[list[str]] = []
     for number, name in enumerate(segments):
-        if number and meet[number - 1]:
-            lines.append(f'  call void @"{prefix}_barrier"(ptr %barrier)')
-        lines.append(f"  call void {name}(ptr %buffers, i64 %thread, i64 %threads)")
-    params = "ptr %buffers, i64 %thread, i64 %threads, ptr %barrier"
-    return _define("internal", f"{main}_spmd", params, in_default_mode(lines, target))
+        if number and alone[number - 1] and alone[number]:
+            groups[-1].append(name)
+        else:
+            groups.append([name])
+    return groups
+
+
+def _body(main: str, phases: list[list[str]]) -> str:
+    """What the pool calls for a share of a phase; a table of jumps would need relocations."""
+    params = "ptr %buffers, i64 %thread, i64 %threads"
+    cases = " ".join(f"i64 {number}, label %phase{number}" for number in range(len(phases)))
+    lines = [f"  switch i64 %phase, label %none [ {cases} ]"]
+    for number, segments in enumerate(phases):
+        lines.append(f"phase{number}:")
+        lines += [f"  call void {segment}({params})" for segment in segments]
+        lines.append("  ret void")
+    lines.append("none:")
+    attribute = '"no-jump-tables"="true"'
+    return _define("internal", f"{main}_body", f"{params}, i64 %phase", lines, attribute)
 
 
 def _task(main: str, target: Target) -> str:
@@ -239,12 +250,12 @@ def _forkjoin(main: str, segments: list[str], linkage: str) -> str:
     return _define(linkage, f"{main}_forkjoin", params, lines)
 
 
-def _run(main: str, linkage: str, prefix: str) -> str:
-    body = symbol(f"{main}_spmd")
-    lines = [f'  call void @"{prefix}_pool_run"(ptr %pool, ptr {body}, ptr %buffers)']
+def _run(main: str, phases: int, linkage: str, prefix: str) -> str:
+    args = f"ptr %pool, ptr {symbol(f'{main}_body')}, i64 {phases}, ptr %buffers"
+    lines = [f'  call void @"{prefix}_pool_run"({args})']
     return _define(linkage, f"{main}_run", "ptr %buffers, ptr %pool", lines)
 
 
-def _define(linkage: str, name: str, params: str, lines: list[str]) -> str:
+def _define(linkage: str, name: str, params: str, lines: list[str], attribute: str = "") -> str:
     body = "\n".join([*lines, "  ret void"])
-    return f"define {linkage} void {symbol(name)}({params}) #0 {{\nentry:\n{body}\n}}"
+    return f"define {linkage} void {symbol(name)}({params}) #0 {attribute} {{\nentry:\n{body}\n}}"

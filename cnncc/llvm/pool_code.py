@@ -2,41 +2,31 @@
 
 C signatures (`P` is the prefix, `cnncc` for code that is loaded into this process):
 
-    typedef void (*P_spmd)(void *context, int64_t thread, int64_t threads, void *barrier);
+    typedef void (*P_body)(void *context, int64_t share, int64_t shares, int64_t phase);
     int64_t P_pool_bytes(int64_t threads);
     int64_t P_pool_start(void *memory, int64_t threads, int64_t idle_spins, int64_t wait_spins);
-    void    P_pool_run(void *pool, P_spmd body, void *context);
+    void    P_pool_run(void *pool, P_body body, int64_t phases, void *context);
     void    P_pool_stop(void *pool);
     void    P_pool_pause(int64_t spins);
-    void    P_barrier(void *barrier);
 
 `P_pool_start` builds the pool in zeroed memory of the caller, aligned to 128 bytes, and gives the
 threads it has, the caller of `P_pool_run` included: less than asked for when the system refuses
-more. `P_pool_run` calls `body` once on each thread and returns when all are through; where the pool
-is null or busy with another caller's work it calls `body(context, 0, 1, NULL)` alone, which gives
-the same bits. `P_barrier` returns at once for a null barrier. Workers spin `idle_spins` pauses for
-the next job and `wait_spins` within one, then sleep; signals stay with the program's own threads.
-A forked child has the memory but not the workers: it must start a pool of its own.
+more. `P_pool_run` calls `body` once for each share of each phase, all of one phase before any of
+the next, and returns when all are through, in the default floating-point mode; where the pool is
+null or busy with another caller's work each phase is one share, which gives the same bits.
+Workers spin `idle_spins` pauses for the next job and `wait_spins` within one, then sleep; signals
+stay with the program's own threads. A forked child has the memory but not the workers: it must
+start a pool of its own.
+
+How they share is in `pool_turns.py`.
 """
 
 from __future__ import annotations
 
 from cnncc.errors import EmitError
+from cnncc.llvm.pool_turns import FUTEX, PAUSE, SHARING, WAITING, places
+from cnncc.llvm.rounding import in_default_mode
 from cnncc.targets import Target
-
-LINE = 128
-# Each word that one thread writes and another polls has a line of its own.
-_FIELDS = (
-    "generation", "idlers", "pending", "callers", "busy", "job", "barrier", "turn", "waiters",
-    "limits",
-)  # fmt: skip
-_AT = {field: LINE * number for number, field in enumerate(_FIELDS)}
-_HEAD = LINE * len(_FIELDS)
-_FUTEX = {"x86_64": 202, "aarch64": 98}
-_PAUSE = {
-    "x86_64": "call void @llvm.x86.sse2.pause()",
-    "aarch64": "call void @llvm.aarch64.isb(i32 15)",
-}
 
 _EXTERNALS = """\
 declare i32 @pthread_create(ptr, ptr, ptr, ptr) #0
@@ -45,216 +35,138 @@ declare i32 @pthread_sigmask(i32, ptr, ptr) #0
 declare i32 @sched_yield() #0
 declare i64 @syscall(i64, ...) #0"""
 
-_WAITING = """\
-define {linkage} void @"{p}_pool_pause"(i64 %spins) #0 {{
-entry:
-  %some = icmp sgt i64 %spins, 0
-  br i1 %some, label %loop, label %done
-loop:
-  %left = phi i64 [ %spins, %entry ], [ %less, %loop ]
-  {pause}
-  %less = sub i64 %left, 1
-  %more = icmp sgt i64 %less, 0
-  br i1 %more, label %loop, label %done
-done:
-  ret void
-}}
-
-; Returns when the word is no longer `old`; `sleepers` counts those that the futex holds.
-define internal void @"{p}_wait"(ptr %word, i32 %old, ptr %sleepers, i64 %spins) #0 {{
-entry:
-  br label %spin
-spin:
-  %left = phi i64 [ %spins, %entry ], [ %less, %again ]
-  %now = load atomic i32, ptr %word acquire, align 4
-  %changed = icmp ne i32 %now, %old
-  br i1 %changed, label %done, label %tired
-tired:
-  %more = icmp sgt i64 %left, 0
-  br i1 %more, label %again, label %sleep
-again:
-  {pause}
-  %less = sub i64 %left, 1
-  br label %spin
-sleep:
-  %in = atomicrmw add ptr %sleepers, i32 1 seq_cst
-  br label %nap
-nap:
-  %call = call i64 (i64, ...) @syscall(i64 {futex}, ptr %word, i32 128, i32 %old, ptr null)
-  %woken = load atomic i32, ptr %word seq_cst, align 4
-  %same = icmp eq i32 %woken, %old
-  br i1 %same, label %nap, label %awake
-awake:
-  %out = atomicrmw sub ptr %sleepers, i32 1 seq_cst
-  br label %done
-done:
-  ret void
-}}
-
-define internal void @"{p}_wake"(ptr %word, ptr %sleepers) #0 {{
-entry:
-  %asleep = load atomic i32, ptr %sleepers seq_cst, align 4
-  %any = icmp sgt i32 %asleep, 0
-  br i1 %any, label %call, label %done
-call:
-  %all = call i64 (i64, ...) @syscall(i64 {futex}, ptr %word, i32 129, i32 2147483647)
-  br label %done
-done:
-  ret void
-}}
-
-define {linkage} void @"{p}_barrier"(ptr %barrier) #0 {{
-entry:
-  %none = icmp eq ptr %barrier, null
-  br i1 %none, label %done, label %arrive
-arrive:
-  %turn = getelementptr i8, ptr %barrier, i64 {turn_of_barrier}
-  %waiters = getelementptr i8, ptr %barrier, i64 {waiters_of_barrier}
-  %limits = getelementptr i8, ptr %barrier, i64 {limits_of_barrier}
-  %spins = load i64, ptr %limits, align 8
-  %count.at = getelementptr i8, ptr %limits, i64 8
-  %threads = load i32, ptr %count.at, align 4
-  %now = load atomic i32, ptr %turn acquire, align 4
-  %before = atomicrmw add ptr %barrier, i32 1 seq_cst
-  %mine = add i32 %before, 1
-  %last = icmp eq i32 %mine, %threads
-  br i1 %last, label %open, label %wait
-open:
-  store atomic i32 0, ptr %barrier monotonic, align 4
-  %next = add i32 %now, 1
-  store atomic i32 %next, ptr %turn seq_cst, align 4
-  call void @"{p}_wake"(ptr %turn, ptr %waiters)
-  br label %done
-wait:
-  call void @"{p}_wait"(ptr %turn, i32 %now, ptr %waiters, i64 %spins)
-  br label %done
-done:
-  ret void
-}}"""
-
 _WORKING = """\
 define internal ptr @"{p}_worker"(ptr %self) #0 {{
 entry:
-  %pool.at = getelementptr i8, ptr %self, i64 8
-  %thread.at = getelementptr i8, ptr %self, i64 16
-  %pool = load ptr, ptr %pool.at, align 8
-  %thread = load i64, ptr %thread.at, align 8
-{fields}
-  br label %idle
-idle:
-  %seen = phi i32 [ 0, %entry ], [ %next, %again ]
-  %spins.at = getelementptr i8, ptr %job, i64 24
-  %spins = load i64, ptr %spins.at, align 8
-  call void @"{p}_wait"(ptr %generation, i32 %seen, ptr %idlers, i64 %spins)
-  %next = add i32 %seen, 1
-  %stop.at = getelementptr i8, ptr %job, i64 32
-  %stop = load i32, ptr %stop.at, align 4
-  %over = icmp ne i32 %stop, 0
-  br i1 %over, label %leave, label %work
-work:
-  %body = load ptr, ptr %job, align 8
-  %context.at = getelementptr i8, ptr %job, i64 8
-  %context = load ptr, ptr %context.at, align 8
-  %threads.at = getelementptr i8, ptr %job, i64 16
-  %threads = load i64, ptr %threads.at, align 8
-  call void %body(ptr %context, i64 %thread, i64 %threads, ptr %barrier)
-  %others = atomicrmw sub ptr %pending, i32 1 seq_cst
-  %last = icmp eq i32 %others, 1
-  br i1 %last, label %tell, label %again
-tell:
-  call void @"{p}_wake"(ptr %pending, ptr %callers)
-  br label %again
-again:
-  br label %idle
-leave:
+{work_in_default_mode}
   ret ptr null
 }}
 
-define {linkage} void @"{p}_pool_run"(ptr %pool, ptr %body, ptr %context) #0 {{
+define internal void @"{p}_work"(ptr %self) #0 {{
+entry:
+  %pool.at = getelementptr i8, ptr %self, i64 {pool}
+  %number.at = getelementptr i8, ptr %self, i64 {number}
+  %pool = load ptr, ptr %pool.at, align 8
+  %number = load i64, ptr %number.at, align 8
+{limits_only}
+  br label %idle
+idle:
+  %seen = phi i64 [ 0, %entry ], [ %now, %look ], [ %now, %work ]
+  %now = call i64 @"{p}_await"(ptr %pool, i64 %seen)
+  %stop = load atomic i64, ptr %stop.at monotonic, align 8
+  %over = icmp ne i64 %stop, 0
+  br i1 %over, label %leave, label %look
+look:
+  %open = trunc i64 %now to i1
+  br i1 %open, label %work, label %idle
+work:
+  call void @"{p}_take_part"(ptr %pool, i64 %number, i64 %now)
+  br label %idle
+leave:
+  ret void
+}}
+
+define internal void @"{p}_alone"(ptr %body, i64 %phases, ptr %context) #0 {{
+entry:
+  br label %next
+next:
+  %number = phi i64 [ 0, %entry ], [ %following, %work ]
+  %more = icmp ult i64 %number, %phases
+  br i1 %more, label %work, label %done
+work:
+  call void %body(ptr %context, i64 0, i64 1, i64 %number)
+  %following = add i64 %number, 1
+  br label %next
+done:
+  ret void
+}}
+
+define {linkage} void @"{p}_pool_run"(ptr %pool, ptr %body, i64 %phases, ptr %context) #0 {{
+entry:
+{run_in_default_mode}
+  ret void
+}}
+
+define internal void @"{p}_run"(ptr %pool, ptr %body, i64 %phases, ptr %context) #0 {{
 entry:
   %none = icmp eq ptr %pool, null
-  br i1 %none, label %alone, label %look
+  %empty = icmp eq i64 %phases, 0
+  %simple = or i1 %none, %empty
+  br i1 %simple, label %alone, label %look
 look:
 {fields}
-  %threads.at = getelementptr i8, ptr %job, i64 16
+{limits}
+{parts}
   %threads = load i64, ptr %threads.at, align 8
   %many = icmp sgt i64 %threads, 1
   br i1 %many, label %lock, label %alone
 lock:
-  %try = cmpxchg ptr %busy, i32 0, i32 1 seq_cst seq_cst
-  %mine = extractvalue {{ i32, i1 }} %try, 1
+  %try = cmpxchg ptr %busy, i64 0, i64 1 seq_cst seq_cst
+  %mine = extractvalue {{ i64, i1 }} %try, 1
   br i1 %mine, label %fork, label %alone
 fork:
-  store ptr %body, ptr %job, align 8
-  %context.at = getelementptr i8, ptr %job, i64 8
+  %before = load atomic i64, ptr %turn monotonic, align 8
+  %first = add i64 %before, 1
+  store ptr %body, ptr %body.at, align 8
+  store i64 %phases, ptr %phases.at, align 8
   store ptr %context, ptr %context.at, align 8
-  %others = sub i64 %threads, 1
-  %count = trunc i64 %others to i32
-  store atomic i32 %count, ptr %pending seq_cst, align 4
-  %bump = atomicrmw add ptr %generation, i32 1 seq_cst
-  call void @"{p}_wake"(ptr %generation, ptr %idlers)
-  call void %body(ptr %context, i64 0, i64 %threads, ptr %barrier)
-  %spins = load i64, ptr %limits, align 8
-  br label %join
-join:
-  %left = load atomic i32, ptr %pending seq_cst, align 4
-  %through = icmp eq i32 %left, 0
-  br i1 %through, label %unlock, label %wait
-wait:
-  call void @"{p}_wait"(ptr %pending, i32 %left, ptr %callers, i64 %spins)
-  br label %join
+  store i64 %first, ptr %first.at, align 8
+  call void @"{p}_set_turn"(ptr %pool, i64 %first)
+  br label %phase
+phase:
+  %now = phi i64 [ %first, %fork ], [ %later, %phase ]
+  call void @"{p}_take_part"(ptr %pool, i64 0, i64 %now)
+  %later = call i64 @"{p}_await"(ptr %pool, i64 %now)
+  %open = trunc i64 %later to i1
+  br i1 %open, label %phase, label %unlock
 unlock:
-  store atomic i32 0, ptr %busy seq_cst, align 4
+  store atomic i64 0, ptr %busy seq_cst, align 8
   ret void
 alone:
-  call void %body(ptr %context, i64 0, i64 1, ptr null)
+  call void @"{p}_alone"(ptr %body, i64 %phases, ptr %context)
   ret void
 }}"""
 
 _LIVING = """\
 define {linkage} i64 @"{p}_pool_bytes"(i64 %threads) #0 {{
 entry:
-  %workers = mul i64 %threads, {line}
-  %all = add i64 %workers, {head}
+  %lines = mul i64 %threads, {line}
+  %all = add i64 %lines, {head}
   ret i64 %all
 }}
 
 define {linkage} i64 @"{p}_pool_start"(ptr %pool, i64 %wanted, i64 %idle, i64 %spins) #0 {{
 entry:
   %blocked = alloca [16 x i64], align 8
-  %before = alloca [16 x i64], align 8
+  %mask = alloca [16 x i64], align 8
   store [16 x i64] [{ones}], ptr %blocked, align 8
-{fields}
-  %threads.at = getelementptr i8, ptr %job, i64 16
-  %idle.at = getelementptr i8, ptr %job, i64 24
+{limits_only}
+  %patience = sdiv i64 %spins, {patience_share}
   store i64 %idle, ptr %idle.at, align 8
-  store i64 %spins, ptr %limits, align 8
-  %block = call i32 @pthread_sigmask(i32 2, ptr %blocked, ptr %before)
+  store i64 %spins, ptr %wait.at, align 8
+  store i64 %patience, ptr %patience.at, align 8
+  %block = call i32 @pthread_sigmask(i32 2, ptr %blocked, ptr %mask)
   br label %next
 next:
   %number = phi i64 [ 1, %entry ], [ %following, %made ]
   %enough = icmp sge i64 %number, %wanted
   br i1 %enough, label %done, label %make
 make:
-  %offset = mul i64 %number, {line}
-  %place = add i64 %offset, {head}
-  %self = getelementptr i8, ptr %pool, i64 %place
-  %pool.at = getelementptr i8, ptr %self, i64 8
-  %thread.at = getelementptr i8, ptr %self, i64 16
+  %self = call ptr @"{p}_thread"(ptr %pool, i64 %number)
+  %handle.at = getelementptr i8, ptr %self, i64 {handle}
+  %pool.at = getelementptr i8, ptr %self, i64 {pool}
+  %number.at = getelementptr i8, ptr %self, i64 {number}
   store ptr %pool, ptr %pool.at, align 8
-  store i64 %number, ptr %thread.at, align 8
-  %error = call i32 @pthread_create(ptr %self, ptr null, ptr @"{p}_worker", ptr %self)
+  store i64 %number, ptr %number.at, align 8
+  %error = call i32 @pthread_create(ptr %handle.at, ptr null, ptr @"{p}_worker", ptr %self)
   %refused = icmp ne i32 %error, 0
   br i1 %refused, label %done, label %made
 made:
   %following = add i64 %number, 1
   br label %next
 done:
-  %restore = call i32 @pthread_sigmask(i32 2, ptr %before, ptr null)
+  %restore = call i32 @pthread_sigmask(i32 2, ptr %mask, ptr null)
   store i64 %number, ptr %threads.at, align 8
-  %count.at = getelementptr i8, ptr %limits, i64 8
-  %count = trunc i64 %number to i32
-  store i32 %count, ptr %count.at, align 4
   ret i64 %number
 }}
 
@@ -262,20 +174,20 @@ done:
 define {linkage} void @"{p}_pool_stop"(ptr %pool) #0 {{
 entry:
 {fields}
+{limits}
   br label %lock
 lock:
-  %try = cmpxchg ptr %busy, i32 0, i32 1 seq_cst seq_cst
-  %mine = extractvalue {{ i32, i1 }} %try, 1
+  %try = cmpxchg ptr %busy, i64 0, i64 1 seq_cst seq_cst
+  %mine = extractvalue {{ i64, i1 }} %try, 1
   br i1 %mine, label %tell, label %later
 later:
   %yield = call i32 @sched_yield()
   br label %lock
 tell:
-  %stop.at = getelementptr i8, ptr %job, i64 32
-  store i32 1, ptr %stop.at, align 4
-  %bump = atomicrmw add ptr %generation, i32 1 seq_cst
-  call void @"{p}_wake"(ptr %generation, ptr %idlers)
-  %threads.at = getelementptr i8, ptr %job, i64 16
+  store atomic i64 1, ptr %stop.at monotonic, align 8
+  %before = load atomic i64, ptr %turn monotonic, align 8
+  %after = add i64 %before, 2
+  call void @"{p}_set_turn"(ptr %pool, i64 %after)
   %threads = load i64, ptr %threads.at, align 8
   br label %next
 next:
@@ -283,10 +195,9 @@ next:
   %over = icmp sge i64 %number, %threads
   br i1 %over, label %done, label %join
 join:
-  %offset = mul i64 %number, {line}
-  %place = add i64 %offset, {head}
-  %self = getelementptr i8, ptr %pool, i64 %place
-  %handle = load i64, ptr %self, align 8
+  %self = call ptr @"{p}_thread"(ptr %pool, i64 %number)
+  %handle.at = getelementptr i8, ptr %self, i64 {handle}
+  %handle = load i64, ptr %handle.at, align 8
   %error = call i32 @pthread_join(i64 %handle, ptr null)
   %following = add i64 %number, 1
   br label %next
@@ -302,20 +213,18 @@ def pool_functions(target: Target, *, prefix: str = "cnncc", linkage: str = "") 
         EmitError: the target is not Linux on a processor whose system call is known.
     """
     machine = target.triple.split("-", 1)[0]
-    if "linux" not in target.triple or machine not in _FUTEX:
+    if "linux" not in target.triple or machine not in FUTEX:
         raise EmitError(f"there is no thread pool for `{target.triple}`")
-    fields = "\n".join(
-        f"  %{field} = getelementptr i8, ptr %pool, i64 {offset}" for field, offset in _AT.items()
-    )
+    work = f'  call void @"{prefix}_work"(ptr %self)'
+    run = f'  call void @"{prefix}_run"(ptr %pool, ptr %body, i64 %phases, ptr %context)'
     words = {
         "p": prefix,
         "linkage": linkage,
-        "pause": _PAUSE[machine],
-        "futex": _FUTEX[machine],
-        "fields": fields,
-        "line": LINE,
-        "head": _HEAD,
+        "pause": PAUSE[machine],
+        "futex": FUTEX[machine],
         "ones": ", ".join(["i64 -1"] * 16),
-        **{f"{f}_of_barrier": _AT[f] - _AT["barrier"] for f in ("turn", "waiters", "limits")},
+        "work_in_default_mode": "\n".join(in_default_mode([work], target)),
+        "run_in_default_mode": "\n".join(in_default_mode([run], target)),
+        **places(),
     }
-    return [_EXTERNALS, *(part.format(**words) for part in (_WAITING, _WORKING, _LIVING))]
+    return [_EXTERNALS, *(p.format(**words) for p in (WAITING, SHARING, _WORKING, _LIVING))]

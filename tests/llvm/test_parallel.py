@@ -226,8 +226,8 @@ def _relay(shares: str) -> Program:
 def test_threads_do_not_meet_where_the_first_works_alone(shares: str, barriers: int) -> None:
     made = _relay(shares)
     parts = main_functions(made.funcs[-1], HOST)
-    (spmd,) = [part for part in parts if "main_spmd" in part.partition("\n")[0]]
-    assert spmd.count("cnncc_barrier") == barriers
+    (body,) = [part for part in parts if "main_body" in part.partition("\n")[0]]
+    assert body.count("ret void") == barriers + 2  # a phase more, and none
     wanted, _ = start()
     interp.run(made, wanted, threads=1)
     library = load_program(compile_program(made, HOST, None), HOST)
@@ -252,7 +252,7 @@ def test_what_is_not_surely_for_the_first_thread_has_its_barrier(other: str) -> 
     for _ in range(2):
         m.call("step", [a, a, m.iadd(thread, 1) if other == "a first item" else 0, hi])
         m.barrier()
-    assert "cnncc_barrier" in "\n".join(main_functions(m.func, HOST))
+    assert 'ptr @"main_body", i64 2, ptr %buffers' in main_functions(m.func, HOST)[-1]
 
 
 def test_only_straight_lines_are_taken() -> None:
@@ -280,7 +280,7 @@ def test_symbols_of_the_pool_and_of_main(target: Target) -> None:
         "pthread_create", "pthread_join", "pthread_sigmask", "sched_yield", "syscall",
     }  # fmt: skip
     image = emit_object(emit_main_unit(program(), target), target)
-    assert undefined_symbols(image) == {"step", "cnncc_barrier", "cnncc_pool_run"}
+    assert undefined_symbols(image) == {"step", "cnncc_pool_run"}
     visible = {s.name for s in symbols(image) if s.section and not s.local}
     assert visible == {"main_run", "main_serial", "main_forkjoin"}
     alone = main_functions(program().funcs[-1], target, pool=False)

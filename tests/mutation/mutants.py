@@ -443,6 +443,13 @@ MUTANTS = (
         "hi = b.imul(b.iadd(self.thread, 1), b.idiv(launch.work, self.threads))",
         "work that does not divide by the threads is lost",
     ),
+    Mutant(
+        "llvm/parallel.py",
+        "if lo != 0 or not isinstance(items, Select) or items.b != 0:",
+        "if lo != 0 or not isinstance(items, Select):",
+        "llvm/test_parallel.py",
+        "threads do not meet where others have work too",
+    ),
     _plan(
         "lower",
         "            if number:\n                b.barrier()",
