@@ -41,6 +41,7 @@ from cnncc.kernels.strassen.strassen_pairs import (
     choose_pairing,
     partners,
     tiles_of,
+    whole_pairs,
 )
 from cnncc.kernels.template import Estimate, Kernel, Launch, Site
 
@@ -67,8 +68,8 @@ class ConvStrassen(Kernel):
             return "is no product of two matrices"
         if g.block != site.lanes:
             return "the input's blocks are narrow"
-        if g.in_blocks % 2 or g.out_blocks % 2:
-            return "blocks of channels do not fall into halves"
+        if g.in_blocks % 2:
+            return "blocks of input channels do not fall into halves"
         if g.rows == 1:
             return "a single row has no pairs of pixels"
         if not np.isfinite(site.constant(site.anchor.args[1])).all():
@@ -78,7 +79,7 @@ class ConvStrassen(Kernel):
     def estimate(self, site: Site) -> Estimate:
         g, pairing = conv_geometry(site), _pairing(site)
         pairs, lone = divmod(g.rows, 2)
-        weights = PRODUCTS * site.lanes * g.in_blocks * g.out_blocks // 4
+        weights = PRODUCTS * site.lanes * g.in_blocks * whole_pairs(g.out_blocks) // 4
         fmas = (pairs * PRODUCTS + lone * LONE_PRODUCTS) * g.columns * weights / PRODUCTS
         return predict(
             site,
@@ -140,12 +141,12 @@ def pair_rounding(site: Site, pairing: Pairing, x: Array, w: Array) -> F64:
     of_pixels = size + size[:, :, partners(g.rows, pairing.tile.rows)]
     both_in = _by_pairs(of_pixels, source.channel_slots, source.blocks * source.block, axis=1)
     weights = np.abs(w[:, :, 0, 0])
-    both_out = _by_pairs(weights, out.channel_slots, out.blocks * out.block, axis=0)
+    slots = whole_pairs(out.blocks) * out.block
+    both_out = _by_pairs(weights, out.channel_slots, slots, axis=0)
     both = _by_pairs(both_out, source.channel_slots, source.blocks * source.block, axis=1)
-    slots = out.channel_slots % (out.blocks * out.block // 2)
     most = np.where(both_in < np.finfo(np.float32).max / 16, both_in, np.inf)
     held = np.where(np.isfinite(most), most, 0.0)
-    total = np.einsum("ok,nkhw->nohw", both[slots], held)
+    total = np.einsum("ok,nkhw->nohw", both[out.channel_slots % (slots // 2)], held)
     spoilt = ~np.isfinite(most).all(axis=1, keepdims=True)
     bound: F64 = 2.0**-24 * rounding_of(x.shape[1]) * np.where(spoilt, np.inf, total)
     return bound

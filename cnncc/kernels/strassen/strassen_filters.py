@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cnncc.ir.op import Array
-from cnncc.kernels.strassen.strassen_pairs import PRODUCTS
+from cnncc.kernels.strassen.strassen_pairs import PRODUCTS, whole_pairs
 from cnncc.kernels.template import Site
 
 P1, P2, P6, P7, P4, P5, P3 = range(PRODUCTS)  # their places in a panel, in the order of use
@@ -19,8 +19,9 @@ def pack_halves(site: Site, vectors: int) -> NDArray[np.float32]:
     """
     spread = np.asarray(site.constant(site.anchor.args[1]), np.float64)[:, :, 0, 0]
     source, out = site.blocked(site.anchor.args[0]), site.blocked_out
-    if source.has_padding_lanes or out.has_padding_lanes:
-        w, spread = spread, np.zeros((out.blocks * out.block, source.blocks * source.block))
+    outs = whole_pairs(out.blocks) * out.block
+    if source.has_padding_lanes or out.has_padding_lanes or outs > len(spread):
+        w, spread = spread, np.zeros((outs, source.blocks * source.block))
         spread[out.channel_slots[:, None], source.channel_slots[None, :]] = w
     depth, width = spread.shape[1] // 2, vectors * out.block
     made = np.empty((len(spread) // 2 // width, PRODUCTS, depth, width), np.float32)

@@ -19,7 +19,13 @@ from cnncc.kernels.convolution.reduction import emit_tile
 from cnncc.kernels.convolution.tile_loops import for_each_tile
 from cnncc.kernels.shares import each_panel
 from cnncc.kernels.strassen.strassen_filters import P1, P3, P4, P5, P6, pack_halves
-from cnncc.kernels.strassen.strassen_pairs import LONE_PRODUCTS, PRODUCTS, Pairing, halves_of
+from cnncc.kernels.strassen.strassen_pairs import (
+    LONE_PRODUCTS,
+    PRODUCTS,
+    Pairing,
+    halves_of,
+    whole_pairs,
+)
 from cnncc.kernels.template import (
     Arg,
     Launch,
@@ -46,7 +52,7 @@ class StrassenNest:
         self.g = conv_geometry(site)
         self.source, self.out = site.blocked(site.anchor.args[0]), site.blocked_out
         tile = pairing.tile
-        self.panels = self.g.out_blocks // 2 // tile.vectors
+        self.panels = whole_pairs(self.g.out_blocks) // 2 // tile.vectors
         self.kept = tile.accumulators * site.lanes
         self.epilogue = TileEpilogue(site, most=tile.accumulators)
         self.units = -(-self.g.rows // (2 * tile.rows))
@@ -62,7 +68,8 @@ class StrassenNest:
         """The function with its arguments."""
         b = Builder(name)
         slots = self.out.blocks * self.out.block
-        elems = PRODUCTS * self.source.blocks * self.source.block * slots // 4
+        numbers = whole_pairs(self.out.blocks) * self.out.block
+        elems = PRODUCTS * self.source.blocks * self.source.block * numbers // 4
         self.x = b.buffer("x", extent=self.source.elems)
         self.w = b.buffer("weights", extent=elems)
         weights = self.site.packed(elems, partial(pack_halves, vectors=self.pairing.tile.vectors))
@@ -324,8 +331,16 @@ class _Products:
 
     def _finish(self, values: list[Value], half: int, y: Index) -> None:
         """Bias, epilogue and store of a tile of the panel in a half of the output channels."""
+        b, blocks = self.b, self.nest.out.blocks
+        block = b.imul(b.iadd(self.quad.panel, half * self.nest.panels), self.tile.vectors)
+        if half and blocks % 2:
+            with b.when(b.compare("lt", block, blocks)):
+                self._store(values, block, y)
+        else:
+            self._store(values, block, y)
+
+    def _store(self, values: list[Value], block: Index, y: Index) -> None:
         b, nest, tile, x = self.b, self.nest, self.tile, self.quad.x
-        block = b.imul(b.iadd(self.quad.panel, half * nest.panels), tile.vectors)
         patch = Patch(tile.rows, tile.columns, tile.vectors)
         if nest.bias is not None:
             at = b.imul(block, self.lanes)

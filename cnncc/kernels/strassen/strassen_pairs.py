@@ -77,6 +77,11 @@ def halves_of(part: Tile) -> Iterator[Half]:
         yield Half(replace(part, rows=1), 2 * half, 0, half)
 
 
+def whole_pairs(blocks: int) -> int:
+    """So many blocks, or one more, which fall into halves."""
+    return blocks + blocks % 2
+
+
 @cache
 def choose_pairing(
     target: Target, rows: int, columns: int, in_blocks: int, out_blocks: int
@@ -88,16 +93,18 @@ def choose_pairing(
         rows: rows of the result, at least two.
         columns: columns of it.
         in_blocks: blocks of input channels, an even number.
-        out_blocks: blocks of output channels, an even number.
+        out_blocks: blocks of output channels; where they are odd, the last one has no partner.
     """
     found = []
     for held, vectors in target.tiles:
-        if out_blocks % (2 * vectors):
+        # The last block may have no partner: panels of one vector are there or not.
+        if whole_pairs(out_blocks) % (2 * vectors) or (out_blocks % 2 and vectors > 1):
             continue
         for r in range(1, min(rows // 2, held) + 1):
             for c in range(1, min(columns, held // r) + 1):
                 tile = Tile(r, c, vectors)
-                found.append(_paired(target, rows, columns, (in_blocks, out_blocks), tile))
+                blocks = in_blocks, whole_pairs(out_blocks)
+                found.append(_paired(target, rows, columns, blocks, tile))
     return min(found, key=lambda p: (p.cycles, p.tile.rows, -p.tile.vectors))
 
 

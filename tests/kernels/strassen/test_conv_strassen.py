@@ -52,9 +52,9 @@ def test_a_last_row_without_partner_below_a_pair(target):
 
 
 @pytest.mark.parametrize("ins", [2, 4, 6])
-@pytest.mark.parametrize("outs", [2, 4, 6])
+@pytest.mark.parametrize("outs", [1, 2, 3, 4, 6, 7])
 def test_channels(ins, outs):
-    target = TARGETS[(ins + outs) // 2 % 3]
+    target = TARGETS[(ins // 2 + outs) % 3]
     run(KERNEL, product(target, (5, 4), ins, outs), target)
 
 
@@ -117,7 +117,6 @@ REFUSED = {
     "padding": (product(WIDE), {"attrs": Conv2dAttrs(pads=(1, 1, 1, 1))}, "no product"),
     "narrow": (product(WIDE), {"x": (3, 4, 5), "narrow": True}, "narrow"),
     "odd inputs": (product(WIDE, ins=3), {}, "halves"),
-    "odd outputs": (product(WIDE, outs=3), {}, "halves"),
     "one row": (product(WIDE, (1, 9)), {}, "single row"),
     "pool": (
         product(WIDE),
