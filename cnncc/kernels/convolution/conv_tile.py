@@ -16,6 +16,7 @@ from cnncc.loopir.build import Builder
 from cnncc.loopir.nodes import Index, Value
 
 _MOST_PIECE = 4  # input blocks
+MOST_HALVED = 9  # pixels of three narrow registers each, beside filters and splats
 MOST_FETCHING = 64  # tiles of a panel beyond which waiting for the first one's filters is nothing
 
 
@@ -121,6 +122,16 @@ class Tile:
     def widths(self, lanes: int) -> list[int]:
         """Lanes of each vector."""
         return [lanes] * (self.vectors - 1) + [self.last or lanes]
+
+    def registers(self, lanes: int) -> list[tuple[int, int]]:
+        """First channel and lanes of each register of a pixel; by default those of its vectors.
+
+        A whole vector beside a narrow one is two narrow ones where there are registers for that:
+        multiply-adds of both widths in turns hinder each other.
+        """
+        if self.vectors == 2 and self.last and self.rows * self.columns <= MOST_HALVED:
+            return [(first, self.last) for first in range(0, lanes + self.last, self.last)]
+        return [(v * lanes, width) for v, width in enumerate(self.widths(lanes))]
 
     def count(self, rows: int, columns: int) -> int:
         """How many tiles cover a map."""

@@ -46,9 +46,8 @@ def emit_tile(
     Returns:
         The accumulators, in order (row, column, vector), all of `lanes` lanes.
     """
-    widths = tile.widths(lanes) * (tile.rows * tile.columns)
     first = start if len(start) == tile.accumulators else start * (tile.rows * tile.columns)
-    sums = [resized(b, value, width) for value, width in zip(first, widths, strict=True)]
+    sums = _in_registers(b, tile, lanes, first)
     short = isinstance(pieces, BlockSums) and pieces.turns
     reduction = _Reduction(b, tile, taps, lanes, source, weights, ahead, short)
     if isinstance(pieces, BlockSums):
@@ -58,7 +57,29 @@ def emit_tile(
     else:
         cut = _alike if pieces.zeros else _piecewise
         sums = cut(b, reduction, pieces, taps.blocks, sums)
-    return [resized(b, value, lanes) for value in sums]
+    return _in_vectors(b, tile, lanes, sums)
+
+
+def _in_registers(b: Builder, tile: Tile, lanes: int, vectors: list[Value]) -> list[Value]:
+    """The vectors of all pixels as the registers in which they are summed."""
+    found: list[Value] = []
+    for pixel in range(0, len(vectors), tile.vectors):
+        for first, width in tile.registers(lanes):
+            vector, lane = vectors[pixel + first // lanes], first % lanes
+            part = range(lane, lane + width)
+            found.append(b.shuffle(vector, vector, part) if lane else resized(b, vector, width))
+    return found
+
+
+def _in_vectors(b: Builder, tile: Tile, lanes: int, sums: list[Value]) -> list[Value]:
+    """The reverse; all vectors have `lanes` lanes."""
+    count, found = len(tile.registers(lanes)), []
+    for pixel in range(0, len(sums), count):
+        own = sums[pixel : pixel + count]
+        if count > tile.vectors:
+            own = [b.shuffle(own[0], own[1], range(lanes)), *own[2:]]
+        found += [resized(b, value, lanes) for value in own]
+    return found
 
 
 def _piecewise(
@@ -248,8 +269,9 @@ def _multiply_add(
 ) -> list[Value]:
     """One input channel: every pixel's splat against every weight vector, plus `acc` if any."""
     first = channel * tile.vectors * lanes
-    widths = tile.widths(lanes)
-    filters = [b.load(*weights, n, offset=first + v * lanes) for v, n in enumerate(widths)]
+    registers = tile.registers(lanes)
+    widths = [width for _, width in registers]
+    filters = [b.load(*weights, width, offset=first + at) for at, width in registers]
     result: list[Value] = []
     for row in range(tile.rows):
         for column in range(tile.columns):

@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from functools import cache
 
 from cnncc.errors import InternalError
-from cnncc.kernels.convolution.conv_tile import Tile, tile_parts
+from cnncc.kernels.convolution.conv_tile import MOST_HALVED, Tile, tile_parts
 from cnncc.kernels.cost import fma_per_cycle, tile_cycles
 from cnncc.targets.target import Target
+
+_ALTERNATING = 1.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +78,10 @@ def choose_tile(
                     cycles = sum(
                         count * (n * tile_cycles(target, h * w, v, steps, splat=splat))
                         for h, w, count in parts
-                        for n, v in ((panels - 1, vectors), (1, vectors - spared))
+                        for n, v in (
+                            (panels - 1, vectors),
+                            (1, (vectors - spared) * _mixed(vectors, last, h * w)),
+                        )
                     )
                     options.append((cycles, len(parts), tile))
     options.sort(key=lambda o: (o[0], o[1], -o[2].vectors, -o[2].columns))
@@ -88,6 +93,11 @@ def choose_tile(
     ideal = rows * columns * (out_blocks - spared) * steps / fma_per_cycle(target)
     rejected = tuple((t, c) for c, _, t in options[1:4])
     return TileChoice(tile, cycles, ideal / cycles, rejected)
+
+
+def _mixed(vectors: int, last: int, pixels: int) -> float:
+    """How much longer multiply-adds of two widths take where they alternate."""
+    return _ALTERNATING if last and vectors == 2 and pixels > MOST_HALVED else 1.0
 
 
 def splat_cost(target: Target, sums: int) -> float:

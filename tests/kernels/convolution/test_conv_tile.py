@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cnncc.kernels.convolution.conv_tile import Tile, piece_blocks, tile_parts
+from cnncc.kernels.convolution.conv_tile import MOST_HALVED, Tile, piece_blocks, tile_parts
 
 extents = st.integers(1, 60)
 
@@ -24,3 +24,14 @@ def test_pieces_are_of_like_length_and_no_longer_than_asked_for():
     assert [piece_blocks(n, 2) for n in (2, 6, 10)] == [1, 3, 4]
     # Primes are no worse than their neighbours.
     assert [piece_blocks(n, 1, 8) for n in (7, 8, 11, 13, 26, 29)] == [7, 8, 6, 7, 7, 8]
+
+
+def test_a_whole_vector_beside_a_narrow_one_is_two():
+    """In tiles that are small enough; where it is alone or with others it stays whole."""
+    halves = [(0, 8), (8, 8), (16, 8)]
+    assert Tile(1, MOST_HALVED, 2, 8).registers(16) == halves
+    assert Tile(3, 3, 2, 8).registers(16) == halves
+    assert Tile(1, MOST_HALVED + 1, 2, 8).registers(16) == [(0, 16), (16, 8)]
+    assert Tile(1, 1, 2).registers(16) == [(0, 16), (16, 16)]
+    assert Tile(1, 1, 1, 8).registers(16) == [(0, 8)]
+    assert Tile(1, 1, 3, 8).registers(16) == [(0, 16), (16, 16), (32, 8)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 import cnncc.kernels.convolution.conv_direct as conv_direct
-from cnncc.kernels.convolution.conv_tile import BlockSums, Taps, Tile
+from cnncc.kernels.convolution.conv_tile import MOST_HALVED, BlockSums, Taps, Tile
 from cnncc.kernels.convolution.reduction import emit_tile
 from cnncc.kernels.convolution.tile_choice import TileChoice
 from cnncc.llvm.asm_stats import functions, spills_in_inner_loops
@@ -54,6 +54,18 @@ def test_no_tile_of_the_tables_spills(monkeypatch, target, pixels, vectors):
         found = spills_in_inner_loops(text)["conv_direct"]
         what = f"{target.name}: tile {tile}, {size}x{size} stride {stride}"
         assert found <= MOST_SPILLS, f"{what} spills {found} registers; take it out of `tiles`"
+
+
+@pytest.mark.parametrize("columns", [8, MOST_HALVED])
+@pytest.mark.parametrize("size", [1, 3])
+def test_no_tile_of_narrow_registers_spills(monkeypatch, size, columns):
+    """A whole vector and a narrow one of each pixel are three narrow registers."""
+    target = find("x86-64-v4")
+    text = assembly(monkeypatch, target, Tile(1, columns, 2), size, 1, filters=24)
+    assert spills_in_inner_loops(text)["conv_direct"] <= MOST_SPILLS
+    inner = [loop for loop in functions(text)["conv_direct"].loops if loop.inner]
+    most = max(inner, key=lambda loop: loop.counts.fmas).counts
+    assert most.fmas % (3 * columns) == 0
 
 
 @pytest.mark.parametrize("turns", [False, True])
