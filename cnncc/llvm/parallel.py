@@ -104,7 +104,7 @@ def main_functions(
     parts.append(_forkjoin(main.name, names, linkage))
     if pool:
         phases = _phases(names, [_is_for_one(main, part) for part in segments])
-        parts += [_body(main.name, phases), _run(main.name, len(phases), linkage, prefix)]
+        parts += [*_body(main.name, phases), _run(main.name, len(phases), linkage, prefix)]
     return parts
 
 
@@ -205,18 +205,27 @@ def _phases(segments: list[str], alone: list[bool]) -> list[list[str]]:
     return groups
 
 
-def _body(main: str, phases: list[list[str]]) -> str:
-    """What the pool calls for a share of a phase; a table of jumps would need relocations."""
+def _body(main: str, phases: list[list[str]]) -> list[str]:
+    """What the pool calls for a share of a phase, through a table of distances to the code."""
     params = "ptr %buffers, i64 %thread, i64 %threads"
-    cases = " ".join(f"i64 {number}, label %phase{number}" for number in range(len(phases)))
-    lines = [f"  switch i64 %phase, label %none [ {cases} ]"]
+    made, parts = [], []
     for number, segments in enumerate(phases):
-        lines.append(f"phase{number}:")
-        lines += [f"  call void {segment}({params})" for segment in segments]
-        lines.append("  ret void")
-    lines.append("none:")
-    attribute = '"no-jump-tables"="true"'
-    return _define("internal", f"{main}_body", f"{params}, i64 %phase", lines, attribute)
+        made.append(segments[0] if len(segments) == 1 else symbol(f"{main}_phase{number}"))
+        if len(segments) > 1:
+            calls = [f"  call void {segment}({params})" for segment in segments]
+            parts.append(_define("internal", f"{main}_phase{number}", params, calls))
+    table = symbol(f"{main}_phases")
+    starts = [f"i64 ptrtoint (ptr {p} to i64), i64 ptrtoint (ptr {table} to i64)" for p in made]
+    rows = ", ".join(f"i32 trunc (i64 sub ({start}) to i32)" for start in starts)
+    parts.append(f"{table} = internal constant [{len(made)} x i32] [{rows}], align 4")
+    lines = [
+        f"  %row = getelementptr i32, ptr {table}, i64 %phase",
+        "  %distance = load i32, ptr %row, align 4",
+        "  %wide = sext i32 %distance to i64",
+        f"  %code = getelementptr i8, ptr {table}, i64 %wide",
+        f"  tail call void %code({params})",
+    ]
+    return [*parts, _define("internal", f"{main}_body", f"{params}, i64 %phase", lines)]
 
 
 def _task(main: str, target: Target) -> str:
@@ -256,6 +265,6 @@ def _run(main: str, phases: int, linkage: str, prefix: str) -> str:
     return _define(linkage, f"{main}_run", "ptr %buffers, ptr %pool", lines)
 
 
-def _define(linkage: str, name: str, params: str, lines: list[str], attribute: str = "") -> str:
+def _define(linkage: str, name: str, params: str, lines: list[str]) -> str:
     body = "\n".join([*lines, "  ret void"])
-    return f"define {linkage} void {symbol(name)}({params}) #0 {attribute} {{\nentry:\n{body}\n}}"
+    return f"define {linkage} void {symbol(name)}({params}) #0 {{\nentry:\n{body}\n}}"
