@@ -57,50 +57,63 @@ def tiles_launch(name: str, site: Site, gate: int | None = None) -> Launch:
 
     With `gate`, an operand [1,C,1,1], the filters are those of the site times that.
     """
-    g = conv_geometry(site)
-    tile = conv_tile_choice(site, g).tile
-    nest = ConvNest(site, tile.vectors)
-    b = Builder(name)
-    weights, elems = nest.panel_filters()
-    args = nest.declare(b, weights, elems, tile)
-    gated = None if gate is None else GatedFilters(b, nest, gate, elems)
-    args += gated.args if gated else []
-    out, out_arg = out_buffer(b, site)
-    # Networks have many convolutions that differ in depth only: they share one function.
-    shared = g.attrs.groups == 1 and g.in_blocks > 1
-    blocks = b.index_param("in_blocks") if shared else g.in_blocks
-    panel_elems = b.index_param("panel_elems") if shared else elems
-    lo, hi = b.index_param("lo"), b.index_param("hi")
-    tiles = tile.count(g.rows, g.columns)
-    # Tiles at the side are fewer and smaller than others: rows of tiles are not alike then.
-    by_rows = not tile.side and rows_pay(
-        4.0 * nest.panels * elems, 4.0 * nest.source.elems, g.rows, tile.rows
-    )
-    # Of rows, half of a panel's tiles are sure to be in the share of each of two threads.
-    sure = tiles if tiles > MOST_FETCHING or not by_rows else -(-tiles // 2)
-    ways = each_panel(b, (lo, hi), nest.panels, tiles, by_rows=by_rows)
-    with ways as (panel, first, end):
-        if gated:
-            gated.multiply(b, panel, panel_elems)
-        with b.loop(first, end, hint="tile") as loop:
-            number, made = loop.iv, gated.panel if gated else None
-            ahead = (b.isub(number, first), sure) if by_rows else (number, tiles)
+    return _Tiles(name, site, gate).launch()
 
-            def body(part: Tile, y: Index, x: Index) -> None:
-                base = nest.out.index(b, b.imul(panel, part.vectors), y, x)
 
-                def store(row: int, column: Index, values: list[Value]) -> None:
-                    store_pixel(b, (out, base), nest.out, (row, column), values)
+class _Tiles:
+    """Parameters of the function, and its loops."""
 
-                place = conv_place(b, nest, g, panel, y, x, blocks)
-                nest.tile(b, part, panel, place, store, panel_elems, ahead, made)
+    def __init__(self, name: str, site: Site, gate: int | None) -> None:
+        self.g = g = conv_geometry(site)
+        self.tile = conv_tile_choice(site, g).tile
+        self.nest = nest = ConvNest(site, self.tile.vectors)
+        self.b = b = Builder(name)
+        weights, self.elems = nest.panel_filters()
+        self.args = nest.declare(b, weights, self.elems, self.tile)
+        self.gated = None if gate is None else GatedFilters(b, nest, gate, self.elems)
+        self.args += self.gated.args if self.gated else []
+        self.out, out_arg = out_buffer(b, site)
+        self.args.append(out_arg)
+        # Networks have many convolutions that differ in depth only: they share one function.
+        self.shared = g.attrs.groups == 1 and g.in_blocks > 1
+        self.blocks: Index = b.index_param("in_blocks") if self.shared else g.in_blocks
+        self.panel_elems: Index = b.index_param("panel_elems") if self.shared else self.elems
 
-            def whole(tile: Tile) -> None:
-                for_numbered_tile(b, g.rows, g.columns, tile, number, body)
+    def launch(self) -> Launch:
+        """The function with its arguments."""
+        b, nest, tile, g = self.b, self.nest, self.tile, self.g
+        share = b.index_param("lo"), b.index_param("hi")
+        tiles, filters = tile.count(g.rows, g.columns), 4.0 * nest.panels * self.elems
+        # Tiles at the side are fewer and smaller than others: rows of tiles are not alike then.
+        rows = not tile.side and rows_pay(filters, 4.0 * nest.source.elems, g.rows, tile.rows)
+        # Of rows, half of a panel's tiles are sure to be in the share of each of two threads.
+        sure = tiles if tiles > MOST_FETCHING or not rows else -(-tiles // 2)
+        with each_panel(b, share, nest.panels, tiles, by_rows=rows) as (panel, first, end):
+            if self.gated:
+                self.gated.multiply(b, panel, self.panel_elems)
+            with b.loop(first, end, hint="tile") as loop:
+                ahead = (b.isub(loop.iv, first), sure) if rows else (loop.iv, tiles)
+                self._tile(panel, loop.iv, ahead)
+        depth = (g.in_blocks, self.elems) if self.shared else ()
+        return Launch(b.func, (*self.args, *depth), nest.panels * tiles)
 
-            for_each_width(b, nest, tile, panel, whole)
-    depth = (g.in_blocks, elems) if shared else ()
-    return Launch(b.func, (*args, out_arg, *depth), nest.panels * tiles)
+    def _tile(self, panel: Index, number: Index, ahead: tuple[Index, int]) -> None:
+        b, nest, g = self.b, self.nest, self.g
+        made = self.gated.panel if self.gated else None
+
+        def body(part: Tile, y: Index, x: Index) -> None:
+            base = nest.out.index(b, b.imul(panel, part.vectors), y, x)
+
+            def store(row: int, column: Index, values: list[Value]) -> None:
+                store_pixel(b, (self.out, base), nest.out, (row, column), values)
+
+            place = conv_place(b, nest, g, panel, y, x, self.blocks)
+            nest.tile(b, part, panel, place, store, self.panel_elems, ahead, made)
+
+        def whole(tile: Tile) -> None:
+            for_numbered_tile(b, g.rows, g.columns, tile, number, body)
+
+        for_each_width(b, nest, self.tile, panel, whole)
 
 
 def tile_estimate(site: Site, choice: TileChoice, groups: int) -> Estimate:
